@@ -1,0 +1,9 @@
+"""emergectl: the bench for emergent abilities of language models.
+
+The folders, and who may import whom (left may import what stands to its right, never the reverse):
+`cli → sweeps, reports → training, evaluation, probes, analysis → tasks → models, data → store →
+config`. `errors` stands beside them and may be imported by all. `tests/test_imports.py` holds
+these rules.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,362 @@
+"""The experiment file, typed: every field with its meaning, its default and its bounds.
+
+This is the whole vocabulary of a YAML experiment. Models are frozen and refuse unknown keys, NaN
+and infinities; checks that need more than one field stand in validators beside the fields. What
+only torch or a task module can judge (a field of a family's own config, a task's parameters) is
+checked where that knowledge lives, with the same error type.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Steps = Annotated[
+    PositiveInt | Literal["log"] | list[Annotated[int, Field(ge=0)]] | None,
+    Field(description="a number N (every N steps), `log` (log-spaced), a list of steps, or null"),
+]
+
+
+class Part(BaseModel):
+    """Base of every section: strict types, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class ModelSpec(Part):
+    """The model: a family with a size or its own config fields, or weights to start from."""
+
+    family: str = "gpt2"
+    """a transformers model type (gpt2, llama, qwen3, bert, modernbert …) or attention_only"""
+    size: str | None = None
+    """a rung of the size ladder by non-embedding parameters: 10k … 7b"""
+    config: dict[str, Any] = {}
+    """fields of the family's own configuration; they win over what `size` derives"""
+    from_: str | None = Field(default=None, alias="from")
+    """start from the weights of a run, a model directory or a hub name"""
+    dropout: Fraction | None = None
+    """dropout everywhere the family has it; null: 0 from scratch, the source's own with `from`"""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.from_ is not None and self.size is not None:
+            raise ValueError("`size` and `from` exclude each other: weights bring their own size")
+        return self
+
+
+class TokenizerSpec(Part):
+    """How text becomes tokens."""
+
+    kind: Literal["char", "byte", "bpe"] | None = None
+    """char and bpe are trained on the training text; byte needs no training. Null: byte for
+    pretraining from scratch, the source model's own tokenizer with `model.from`"""
+    vocab_size: Annotated[int, Field(ge=258, le=1_000_000)] | None = None
+    """size of a trained bpe vocabulary, special tokens included (default 8192)"""
+    from_: str | None = Field(default=None, alias="from")
+    """take the tokenizer of a run, a directory or a hub name"""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.from_ is not None and self.kind is not None:
+            raise ValueError("`kind` and `from` exclude each other: give one")
+        if self.vocab_size is not None and self.kind != "bpe":
+            raise ValueError("`vocab_size` belongs to `kind: bpe`")
+        return self
+
+
+class FileSource(Part):
+    """Rows from files or from a hub data set."""
+
+    path: str | None = None
+    """a file, a folder, a glob, or an https URL; relative paths start at the YAML's own folder"""
+    hub: str | None = None
+    """a data set's name on the hub, loaded through `datasets`"""
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = "auto"
+    """how to read the files of `path`; auto goes by the file name's ending"""
+    config: str | None = None
+    """the hub data set's configuration (subset)"""
+    split: str | None = None
+    """the named split of a hub data set (default: train for training)"""
+    columns: dict[str, str] = {}
+    """role → column: text, text_pair, label, or a field named in a prompt template"""
+    weight: PositiveFloat = 1.0
+    """share of the rows drawn from this source, relative to the other sources' weights"""
+    bad_rows: Literal["error", "skip"] = "error"
+    """a row that cannot be used: stop and name it, or leave it out and count it"""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("a source is exactly one of `path`, `hub` and `task`")
+        if self.path is not None and (self.config is not None or self.split is not None):
+            raise ValueError("`config` and `split` belong to `hub`")
+        return self
+
+
+class TaskSource(Part):
+    """Items that a task generates; all further keys are the task's own parameters."""
+
+    model_config = ConfigDict(extra="allow")
+
+    task: str
+    """name of the task"""
+    weight: PositiveFloat = 1.0
+    """share of the rows drawn from this source, relative to the other sources' weights"""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The task's own parameters."""
+        return dict(self.model_extra or {})
+
+
+def _source_kind(value: Any) -> str:
+    has_task = "task" in value if isinstance(value, dict) else isinstance(value, TaskSource)
+    return "task" if has_task else "file"
+
+
+Source = Annotated[
+    Annotated[FileSource, Tag("file")] | Annotated[TaskSource, Tag("task")],
+    Discriminator(_source_kind),
+]
+
+
+class DataSpec(Part):
+    """What is learnt from and what is held out."""
+
+    train: list[Source] = Field(min_length=1)
+    """one source or a list of them"""
+    validation: list[Source] = []
+    """held-out sources; empty: `validation_fraction` of the training data is held out"""
+    validation_fraction: Fraction = 0.1
+    """share of the training data held out where `validation` is empty"""
+    validation_from: Literal["end", "random"] = "end"
+    """hold out the end of each source (by position), or rows (documents) at random"""
+    seq_len: Annotated[int, Field(ge=2, le=1_048_576)] = 256
+    """tokens in a training sequence; longer rows are cut"""
+
+    @field_validator("train", "validation", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (dict, FileSource, TaskSource)) else value
+
+
+class ObjectiveSpec(Part):
+    """What is minimised."""
+
+    name: Literal["clm", "mlm", "binary", "multiclass", "multilabel", "answer"] | None = None
+    """clm: next token; mlm: masked tokens; binary, multiclass, multilabel: classification of `text`
+    (and `text_pair`); answer: causal, loss on the answer alone. Null: clm or mlm by the family"""
+    mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """mlm: share of tokens to predict; of these 80% become [MASK], 10% a random token, 10% stay"""
+    whole_word: bool = False
+    """mlm: mask all tokens of a word together"""
+    labels: list[str | int] | None = None
+    """classification: the labels in class order; null: found in the training data, sorted"""
+    class_weights: list[PositiveFloat] | Literal["balanced"] | None = None
+    """classification: weight of each class in the loss; balanced: n / (classes × n of the class)"""
+    label_smoothing: Fraction = 0.0
+    """share of the target mass spread evenly over all classes (or the vocabulary)"""
+    prompt: str | None = None
+    """answer: the template of the prompt, with {column} for a row's fields"""
+    answer: str | None = None
+    """answer: the template of the answer, the only part that carries loss"""
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> Self:
+        if self.name == "answer" and (self.prompt is None or self.answer is None):
+            raise ValueError("`name: answer` needs the templates `prompt` and `answer`")
+        if self.name not in ("answer", None) and (self.prompt or self.answer):
+            raise ValueError("`prompt` and `answer` belong to `name: answer`")
+        if self.class_weights is not None and self.name not in CLASSIFICATION:
+            raise ValueError("`class_weights` belongs to a classification objective")
+        if self.name == "multilabel" and self.label_smoothing:
+            raise ValueError("`label_smoothing` does not apply to `name: multilabel`")
+        return self
+
+
+CLASSIFICATION = ("binary", "multiclass", "multilabel")
+
+
+class EarlyStoppingSpec(Part):
+    """Stop when a watched metric no longer improves."""
+
+    patience: PositiveInt = 5
+    """evaluations without improvement before stopping"""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """what counts as an improvement"""
+
+
+class TrainSpec(Part):
+    """How long, in what batches, in what arithmetic."""
+
+    steps: PositiveInt | None = None
+    """budget: optimizer steps (default 1000 where no budget is given)"""
+    tokens: PositiveFloat | None = None
+    """budget: tokens seen"""
+    epochs: PositiveFloat | None = None
+    """budget: passes over the training data"""
+    flops: PositiveFloat | None = None
+    """budget: training FLOPs (6N per token and attention)"""
+    minutes: PositiveFloat | None = None
+    """budget: wall time; beside another budget, whichever ends first"""
+    batch_size: PositiveInt = 32
+    """sequences in a step, over all ranks"""
+    micro_batch_size: PositiveInt | Literal["auto"] = "auto"
+    """sequences in one forward pass on one rank; auto: all, halved when memory runs out"""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto measures on this machine and remembers"""
+    compile: bool | Literal["auto"] = "auto"
+    """torch.compile; auto weighs the time to compile against the length of the run"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: cuda where there is one"""
+    threads: PositiveInt | None = None
+    """CPU threads; null leaves PyTorch's choice"""
+    deterministic: bool = False
+    """deterministic algorithms only: the same bits every time on the same machine"""
+    nan: Annotated[str, Field(pattern=r"^(stop|skip [1-9][0-9]*)$")] = "stop"
+    """loss or gradient not finite: `stop`, or `skip N` updates at most"""
+    early_stopping: EarlyStoppingSpec | None = None
+    """stop when `evaluation.best` no longer improves"""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        given = [k for k in ("steps", "tokens", "epochs", "flops") if getattr(self, k) is not None]
+        if len(given) > 1:
+            raise ValueError(f"one budget, not {' and '.join(given)}")
+        if self.micro_batch_size != "auto" and self.micro_batch_size > self.batch_size:
+            raise ValueError("`micro_batch_size` is larger than `batch_size`")
+        return self
+
+
+class OptimizerSpec(Part):
+    """The optimizer; no weight decay on norms and biases."""
+
+    name: Literal["adamw", "muon", "sgd"] = "adamw"
+    """muon: hidden matrices by Muon, everything else by AdamW"""
+    lr: PositiveFloat = 1e-3
+    """peak learning rate"""
+    muon_lr: PositiveFloat | None = None
+    """muon: peak learning rate of the hidden matrices (default 0.02)"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """decoupled weight decay of matrices and embeddings"""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    """adamw: decay rates of the two moments"""
+    eps: PositiveFloat = 1e-8
+    """adamw: added to the root of the second moment"""
+    momentum: Fraction = 0.95
+    """sgd and muon: momentum"""
+    grad_clip: PositiveFloat | None = 1.0
+    """largest norm of the gradient; null: no clipping"""
+
+    @field_validator("betas", mode="before")
+    @classmethod
+    def _list_is_a_pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class ScheduleSpec(Part):
+    """The learning rate over the run."""
+
+    name: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """wsd: warm up, stay, then decay over the last `decay_fraction`"""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """steps of linear rise from 0 to the peak"""
+    min_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """learning rate at the end, as a share of the peak (not for constant)"""
+    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """wsd: share of the run in which the rate decays linearly"""
+
+
+class EvaluationSpec(Part):
+    """Evaluation while training."""
+
+    every: Steps = "log"
+    """when to evaluate; the last step is always evaluated"""
+    batches: PositiveInt | None = None
+    """at most so many batches of held-out data an evaluation; null: all of it"""
+    batch_size: PositiveInt | None = None
+    """sequences in an evaluation batch; null: that of training"""
+    tasks: list[str] = []
+    """tasks whose metrics are taken beside the held-out loss"""
+    best: str = "validation/loss"
+    """the metric by which the best checkpoint is kept; `-name` means higher is better"""
+
+
+class SnapshotSpec(Part):
+    """Weights kept for looking at later."""
+
+    every: Steps = None
+    """when to keep a snapshot"""
+
+
+class CheckpointSpec(Part):
+    """What is needed to go on after an interruption."""
+
+    every: PositiveInt | None = None
+    """steps between checkpoints; null: by `minutes` alone"""
+    minutes: PositiveFloat | None = 10.0
+    """minutes between checkpoints; null: by `every` alone"""
+    keep_best: bool = True
+    """keep the best checkpoint beside the last"""
+
+
+class TrackerSpec(Part):
+    """A tracker beside metrics.jsonl."""
+
+    name: Literal["tensorboard", "wandb", "mlflow", "trackio"]
+    """which tracker"""
+    project: str = "emergectl"
+    """project or experiment there"""
+    offline: bool = False
+    """wandb: write locally, for a later `wandb sync`"""
+
+
+class Experiment(Part):
+    """Everything needed to repeat a run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "run"
+    """letters, digits, dot, dash and underscore; part of the run's id"""
+    stage: Literal["pretrain", "finetune"] = "pretrain"
+    """pretrain a language model, or fine-tune one for a task"""
+    notes: str = ""
+    """for people"""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """of weights, data order, masking and dropout"""
+    model: ModelSpec = ModelSpec()
+    tokenizer: TokenizerSpec = TokenizerSpec()
+    data: DataSpec
+    objective: ObjectiveSpec = ObjectiveSpec()
+    train: TrainSpec = TrainSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    snapshots: SnapshotSpec = SnapshotSpec()
+    checkpoints: CheckpointSpec = CheckpointSpec()
+    tracking: list[TrackerSpec] = []
+    """trackers to write to, beside metrics.jsonl"""
+
+    @field_validator("tracking", mode="before")
+    @classmethod
+    def _names_are_trackers(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [{"name": v} if isinstance(v, str) else v for v in value]
+        return value

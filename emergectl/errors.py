@@ -1,0 +1,54 @@
+"""The exceptions that mean something to the person at the keyboard.
+
+Each carries the exit code of the command line (DESIGN section 6). They are raised where the cause
+is known, with one sentence that says what, where and what instead; `cli` prints that sentence.
+"""
+
+from __future__ import annotations
+
+
+class EmergectlError(Exception):
+    """A failure with a sentence for the user: the run failed (exit code 1)."""
+
+    exit_code = 1
+
+
+class RequestError(EmergectlError):
+    """What was asked for cannot be done as it was asked (exit code 2)."""
+
+    exit_code = 2
+
+
+class ExperimentError(RequestError):
+    """A field of an experiment is wrong.
+
+    `key` is the dotted path of the field (`optimizer.lr`, `data.train.0.path`); whoever holds the
+    YAML's source map turns it into file and line.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}" if key else message)
+        self.key = key
+        self.message = message
+
+
+class DataError(RequestError):
+    """A data file holds what cannot be used; the message begins with `file:line`."""
+
+
+class AlreadyRunningError(EmergectlError):
+    """Another process is at work on the same run (exit code 4)."""
+
+    exit_code = 4
+
+
+class PreemptedError(EmergectlError):
+    """Stopped early with a checkpoint; the same command goes on from it (exit code 75)."""
+
+    exit_code = 75
+
+
+class InterruptedRunError(EmergectlError):
+    """Interrupted by the person at the keyboard, with a checkpoint (exit code 130)."""
+
+    exit_code = 130
