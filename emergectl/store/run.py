@@ -2,13 +2,11 @@
 
 `create_run` claims a new directory (`os.mkdir` is the claim: of fifty starts in one second each
 gets its own), `open_run` takes up an old one. Both hold the run's lock until `close`; the system
-frees it when the process dies, however it dies. The lock is a flock on run.lock, whose few KiB are
-also a ballast: given up when the disk is full, so that even then the status can say why it failed.
+frees it when the process dies, however it dies.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -36,6 +34,7 @@ from emergectl.store.atomic import (
     write_text,
 )
 from emergectl.store.checkpoints import sweep_temporary
+from emergectl.store.lock import drop_ballast, take_lock
 from emergectl.store.masking import mask, mask_values
 from emergectl.store.metrics_log import MetricsLog
 from emergectl.store.owner import is_here, this_process
@@ -52,7 +51,6 @@ from emergectl.store.status import (
 if TYPE_CHECKING:
     from emergectl.config.schema import Experiment
 
-BALLAST_BYTES = 16384
 _OF_A_START = {"run.lock", "status.json", "metrics.jsonl", "experiment.yaml"} | {
     "checkpoints",
     "snapshots",
@@ -64,7 +62,7 @@ class Run:
     """A run directory under this process's lock; made by `create_run` and `open_run` alone."""
 
     def __init__(self, path: Path, run_id: str, former: Status | None) -> None:
-        self._lock = _take_lock(path)
+        self._lock = _locked(path)
         self.path = path
         self.id = run_id
         self.former = former
@@ -122,7 +120,7 @@ class Run:
             try:
                 self._write_status(durable=True)
             except DiskFullError:
-                os.ftruncate(self._lock, 0)  # The ballast goes overboard.
+                drop_ballast(self._lock)
                 self._write_status(durable=True)
 
     def log(self, line: str) -> None:
@@ -310,36 +308,11 @@ def _check_free(run_dir: Path) -> None:
             )
 
 
-def _take_lock(path: Path) -> int:
-    """Hold run.lock, ballast included; AlreadyRunningError where another process holds it."""
-    lock_path = path / "run.lock"
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    with disk_full_named(lock_path, BALLAST_BYTES):
-        lock = os.open(lock_path, flags, 0o666)
-        try:
-            _lock_at_once(lock, path)
-            if os.fstat(lock).st_size < BALLAST_BYTES:
-                write_all(lock, os.urandom(BALLAST_BYTES))  # Zeros might be compressed away.
-        except BaseException:
-            os.close(lock)
-            raise
+def _locked(path: Path) -> int:
+    lock = take_lock(path)
+    if lock is None:
+        raise _already_running(path, None)
     return lock
-
-
-def _lock_at_once(lock: int, path: Path) -> None:
-    for attempt in range(10):  # A reader of the status may hold it, shared, for an instant.
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02 * attempt)
-        except OSError as error:
-            reason = f"its file system has no locks ({error.strerror})"
-            raise RequestError(f"{path}: {reason}; keep runs on another one") from None
-        else:
-            if os.fstat(lock).st_nlink == 0:
-                raise RequestError(f"{path}: was removed at this moment")
-            return
-    raise _already_running(path, None)
 
 
 def _already_running(path: Path, status: Status | None) -> AlreadyRunningError:
@@ -360,3 +333,22 @@ def _forget_inherited_locks() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_inherited_locks)
+
+
+def remove_run(path: Path) -> None:
+    """Delete a run directory for good; AlreadyRunningError where a process is at work on it.
+
+    It is renamed first, so that a kill half-way leaves rubbish and not half a run.
+    """
+    status = read_status(path) if (path / "status.json").exists() else None
+    if status and status.live:
+        raise _already_running(path, status)
+    lock = _locked(path)
+    try:
+        rubbish = path.with_name(f".removed-{path.name}-{secrets.token_hex(4)}")
+        path.rename(rubbish)
+        shutil.rmtree(rubbish)
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be removed ({error.strerror})") from None
+    finally:
+        os.close(lock)

@@ -10,15 +10,14 @@ heartbeat from the future (a clock that was set back) is a sign of life.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from emergectl.errors import RequestError
+from emergectl.store.lock import lock_is_held
 from emergectl.store.owner import Owner, is_alive, is_here, why_dead
 
 State = Literal["pending", "running", "done", "failed", "preempted"]
@@ -84,26 +83,6 @@ def parse_timestamp(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return moment.replace(tzinfo=moment.tzinfo or UTC) if moment else None
-
-
-def lock_is_held(run: Path) -> bool:
-    """Whether some process holds the run's lock at this moment.
-
-    The question itself takes the lock, shared, for an instant: whoever wants it tries again.
-    """
-    try:
-        descriptor = os.open(run / "run.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # A file system without locks cannot tell.
-        return False
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _read(path: Path) -> dict[str, Any]:
