@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.errors import RequestError
+from emergectl.store.locate import short_id
 from emergectl.store.metrics_log import read_metrics
 from emergectl.store.run import read_facts
 from emergectl.store.table import (
@@ -70,11 +71,10 @@ def side_by_side(curves: Sequence[Curve], *, rows: int | None = None) -> Table:
 
 
 def short_names(curves: Sequence[Curve | RunRow]) -> list[str]:
-    """The experiments' names where they tell the runs apart, else the ids."""
-    names = [curve.name for curve in curves]
-    if len(set(names)) == len(names):
-        return names
-    return [curve.run if isinstance(curve, Curve) else curve.id for curve in curves]
+    """The experiments' names where they tell the runs apart, else short ids, else the ids."""
+    ids = [curve.run if isinstance(curve, Curve) else curve.id for curve in curves]
+    choices = ([curve.name for curve in curves], [short_id(run_id) for run_id in ids])
+    return next((names for names in choices if len(set(names)) == len(names)), ids)
 
 
 def difference(runs: Sequence[Path], *, everything: bool = False) -> Table:

@@ -1,6 +1,7 @@
 """Where runs are, and which run a person means.
 
-A run is named by its id, any unique prefix of it, its experiment's name, `latest`, or a path. What
+A run is named by its id, any unique prefix of it or its end `name-xxxx`, its experiment's name,
+`latest`, or a path. What
 could lead elsewhere by accident or by malice (links, control bytes, look-alike letters, a leading
 dash) is refused, and what is ambiguous lists its candidates.
 """
@@ -43,6 +44,11 @@ def name_in_id(run_id: str) -> str:
     return match["name"] if match else run_id
 
 
+def short_id(run_id: str) -> str:
+    """A run id without its time, `name-xxxx`: short enough for a column, and nearly unique."""
+    return run_id[16:] if _ID.fullmatch(run_id) else run_id
+
+
 def find_run(ref: str, root: Path) -> Path:
     """The directory of the one run that `ref` means.
 
@@ -60,7 +66,9 @@ def find_run(ref: str, root: Path) -> Path:
         return max(runs, key=_time_made)
     exact = [path for path in runs if path.name == ref]
     matching = exact or [
-        path for path in runs if path.name.startswith(ref) or name_in_id(path.name) == ref
+        path
+        for path in runs
+        if path.name.startswith(ref) or ref in (name_in_id(path.name), short_id(path.name))
     ]
     if len(matching) == 1:
         return matching[0]

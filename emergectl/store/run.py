@@ -335,14 +335,19 @@ def _forget_inherited_locks() -> None:
 os.register_at_fork(after_in_child=_forget_inherited_locks)
 
 
+def check_removable(path: Path) -> None:
+    """Raise AlreadyRunningError where a process is at work on a run."""
+    status = read_status(path) if (path / "status.json").exists() else None
+    if status and status.live:
+        raise _already_running(path, status)
+
+
 def remove_run(path: Path) -> None:
     """Delete a run directory for good; AlreadyRunningError where a process is at work on it.
 
     It is renamed first, so that a kill half-way leaves rubbish and not half a run.
     """
-    status = read_status(path) if (path / "status.json").exists() else None
-    if status and status.live:
-        raise _already_running(path, status)
+    check_removable(path)
     lock = _locked(path)
     try:
         rubbish = path.with_name(f".removed-{path.name}-{secrets.token_hex(4)}")

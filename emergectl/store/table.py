@@ -96,6 +96,11 @@ def list_rows(
     return _sorted(rows, sort)[:limit]
 
 
+def is_filter(text: str) -> bool:
+    """Whether a text is a filter, rather than the name of a run."""
+    return _FILTER.fullmatch(text) is not None
+
+
 def read_row(path: Path) -> RunRow:
     """One run directory as a row; what is missing or cannot be read is said in `reason`."""
     trouble = None
