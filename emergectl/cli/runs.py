@@ -1,8 +1,8 @@
 """`emergectl runs`: what has been run, how it stands, how runs differ, results to take elsewhere.
 
 A run is named by its id, a unique prefix or the end `name-xxxx` of it, its experiment's name,
-`latest`, or a path. Where a command takes several runs, a filter such as `status=done` or `name=add*` stands for all that pass.
-Tables go to stdout, plain, `--json` or `--csv`; talk goes to stderr.
+`latest`, or a path. Where a command takes several runs, a filter such as `status=done` or
+`name=add*` stands for all that pass. Tables go to stdout, plain, `--json` or `--csv`; talk goes to stderr.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Where runs are, and which run a person means.
 
 A run is named by its id, any unique prefix of it or its end `name-xxxx`, its experiment's name,
-`latest`, or a path. What
-could lead elsewhere by accident or by malice (links, control bytes, look-alike letters, a leading
-dash) is refused, and what is ambiguous lists its candidates.
+`latest`, or a path. What could lead elsewhere by accident or by malice (links, control bytes,
+look-alike letters, a leading dash) is refused, and what is ambiguous lists its candidates.
 """
 
 from __future__ import annotations
