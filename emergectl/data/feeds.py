@@ -31,13 +31,15 @@ class Feed(ABC):
     """Rows for training (`batch`) and for evaluation (`held_out_batch`).
 
     `rows` is the number of rows in an epoch of training, `held_out_rows` the number that holds
-    every item once for evaluation; `fingerprint` names the content; `seq_len` bounds the width.
+    every item once for evaluation; `fingerprint` names the content; `seq_len` bounds the width,
+    and is the width unless the feed is `ragged`.
     """
 
     rows: int
     held_out_rows: int
     seq_len: int
     fingerprint: str
+    ragged = False
 
     def batch(self, step: int, batch_size: int, first: int, last: int) -> Batch:
         """Rows [first, last) of the global batch of `step` (from 0), which has `batch_size` rows.
@@ -45,7 +47,7 @@ class Feed(ABC):
         Tensors are [last - first, width]; the width is that of the global batch.
         """
         draws = np.arange(step * batch_size, (step + 1) * batch_size)
-        return self.take(draws[first:last], self.width(draws))
+        return self.take(draws[first:last], self.width(draws) if self.ragged else self.seq_len)
 
     @abstractmethod
     def take(self, draws: NDArray[np.int64], width: int) -> Batch:

@@ -16,6 +16,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -70,9 +71,16 @@ def content_hash(paths: Sequence[Path]) -> str:
     """sha256 over the bytes of files in order; their names do not count."""
     total = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        facts = path.stat()
+        total.update(_file_hash(path, facts.st_ino, facts.st_size, facts.st_mtime_ns))
     return total.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _file_hash(path: Path, inode: int, size: int, changed: int) -> bytes:  # noqa: ARG001
+    """sha256 of a file, taken once in a process: several entries of the cache are named by it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _local_files(source: FileSource, *, key: str) -> list[Path]:
@@ -98,7 +106,8 @@ def _local_files(source: FileSource, *, key: str) -> list[Path]:
                 f"{path} holds files of several formats ({examples}): give `format`, or a glob",
             )
         return found
-    found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
+    matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 — may be absolute
+    found = [Path(match) for match in matches if Path(match).is_file()]
     if not found:
         raise ExperimentError(f"{key}.path", f"no such file or folder: {source.path}")
     return found

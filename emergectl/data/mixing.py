@@ -34,6 +34,7 @@ class MixedFeed(Feed):
         self.rows = sum(feed.rows for feed in feeds)
         self.held_out_rows = sum(feed.held_out_rows for feed in feeds)
         self.seq_len = max(feed.seq_len for feed in feeds)
+        self.ragged = any(feed.ragged for feed in feeds)
         quotas = _quotas(weights)
         self._quotas = np.array(quotas)
         self._feed_of = np.repeat(np.arange(len(quotas)), quotas)
@@ -98,10 +99,12 @@ def _interleave(parts: list[tuple[NDArray[np.int64], Batch]], rows: int, width: 
     mixed: Batch = {}
     for places, part in parts:
         for name, tensor in part.items():
+            # Tensors of whole numbers run along the sequence; class targets keep their shape.
+            along = tensor.ndim == 2 and not tensor.is_floating_point()
             if name not in mixed:
-                shape = (rows, *((width,) if tensor.ndim == 2 else ()))
+                shape = (rows, width) if along else (rows, *tensor.shape[1:])
                 mixed[name] = torch.full(shape, _FILL.get(name, 0), dtype=tensor.dtype)
-            if tensor.ndim == 2:
+            if along:
                 mixed[name][places, : tensor.shape[1]] = tensor
             else:
                 mixed[name][places] = tensor

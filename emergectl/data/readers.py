@@ -118,7 +118,8 @@ def json_type(value: object) -> str:
         return "true/false"
     if isinstance(value, (int, float)):
         return f"a number ({value})"
-    return {str: "text", list: "a list", dict: "an object"}.get(type(value), type(value).__name__)
+    words = ((str, "text"), (list, "a list"), (dict, "an object"))
+    return next((word for type_, word in words if isinstance(value, type_)), type(value).__name__)
 
 
 def _read_csv(path: Path, tally: Tally) -> Iterator[RawRow]:

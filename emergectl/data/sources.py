@@ -15,6 +15,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def as_label(value: Any) -> str:
     """The name of a class: text or a whole number."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # parquet turns whole numbers into floats where one is missing
-    if isinstance(value, bool) or isinstance(value, int):
+    if isinstance(value, (bool, int)):
         return json.dumps(value)
     if not isinstance(value, str):
         raise ValueError(f"expected a label, got {json_type(value)}")
@@ -191,11 +192,9 @@ def _raw_rows(source: FileSource, *, key: str, cache: Path, tally: Tally) -> Ite
 
 def load_hub(source: FileSource, *, key: str) -> Any:
     """The split of a hub data set, as `datasets` gives it (downloaded once, then cached)."""
-    import datasets
-
     assert source.hub is not None
     try:
-        return datasets.load_dataset(source.hub, source.config, split=source.split or "train")
+        return _load_hub(source.hub, source.config, source.split or "train")
     except Exception as error:
         # Whatever the hub library raises here, the request cannot be met and this says why.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -203,6 +202,13 @@ def load_hub(source: FileSource, *, key: str) -> Any:
             f"{key}.hub: the data set {source.hub!r} cannot be had: {reason}. Check the name, "
             "`config`, `split` and the network, or give `path` to files"
         ) from error
+
+
+@lru_cache(maxsize=16)
+def _load_hub(name: str, config: str | None, split: str) -> Any:
+    import datasets
+
+    return datasets.load_dataset(name, config, split=split)
 
 
 def _hub_rows(source: FileSource, *, key: str) -> Iterator[RawRow]:

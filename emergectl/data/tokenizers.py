@@ -44,7 +44,7 @@ _CODE_POINTS = 0x110000
 _BORDER = re.compile(r"\S\n(?=\S)|[^\W_](?=\s)")
 _PROBE = (
     "First Citizen:\nBefore we proceed, hear me.\n\nAll: speak!  \n x_1 = 12345;\n\tdef f(a):\n"
-    "其一。\n水调歌头\n明月几时有，把酒问青天。\n\n不知天上 宫阙 7 年\r\nIt's naïve — e.g. 3.14\n…end"
+    "其一。\n水调歌头\n明月几时有，把酒问青天。\n\n不知天上 宫阙 7 年\r\nIt's naïve — e.g. 3.14\n…"
 )
 
 Tokens = np.ndarray[tuple[int], np.dtype[Any]]
@@ -68,9 +68,8 @@ def build_tokenizer(
     else:
         backend = _bpe_backend(specials, texts, spec.vocab_size or DEFAULT_BPE_VOCAB)
     if for_mlm:
-        backend.post_processor = processors.BertProcessing(
-            (_SEP, backend.token_to_id(_SEP)), (_CLS, backend.token_to_id(_CLS))
-        )
+        ids = backend.get_vocab()
+        backend.post_processor = processors.BertProcessing((_SEP, ids[_SEP]), (_CLS, ids[_CLS]))
     named = {"pad_token": _PAD, "eos_token": _EOS}
     named |= {"unk_token": _UNK} if kind == "char" else {}
     named |= {"cls_token": _CLS, "sep_token": _SEP, "mask_token": _MASK} if for_mlm else {}
@@ -202,6 +201,25 @@ def token_bytes(tokenizer: PreTrainedTokenizerFast) -> np.ndarray[Any, np.dtype[
             # Byte-level vocabularies spell one byte as one character.
             sizes[number] = len(token) if byte_level else len(token.encode())
     return sizes
+
+
+def token_texts(tokenizer: PreTrainedTokenizerFast) -> dict[int, str | bytes]:
+    """What each ordinary id stands for: text, or bytes where they are no whole characters."""
+    byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+    byte_of = {_byte_character(byte): byte for byte in range(256)} if byte_level else {}
+    special = set(tokenizer.all_special_ids)
+    texts: dict[int, str | bytes] = {}
+    for token, number in tokenizer.get_vocab().items():
+        if number in special:
+            continue
+        texts[number] = token
+        if byte_level and all(character in byte_of for character in token):
+            spelled = bytes(byte_of[character] for character in token)
+            try:
+                texts[number] = spelled.decode()
+            except UnicodeDecodeError:
+                texts[number] = spelled
+    return texts
 
 
 def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.uint32]]:
