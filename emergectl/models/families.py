@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, PretrainedConfig
+from transformers import CONFIG_MAPPING, PretrainedConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
 
 import emergectl.models.attention_only  # noqa: F401 (registers the family with transformers)
 from emergectl.config.schema import ModelSpec
@@ -31,6 +33,18 @@ DEFAULT_SIZE = "1m"
 """the rung where an experiment names neither size nor shape"""
 
 Fields = dict[str, Any]
+
+
+def _lm_head(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    return model.lm_head(hidden)
+
+
+def _bert_head(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    return model.cls(hidden)
+
+
+def _modernbert_head(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    return model.decoder(model.head(hidden))
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,8 @@ class Family:
     """square matrices of the model's width in a layer: 4 of attention and 8 of the MLP"""
     extra_positions: int = 0
     """position embeddings needed beyond the longest sequence"""
+    head: Callable[[PreTrainedModel, torch.Tensor], torch.Tensor] = _lm_head
+    """last hidden states [..., width] → scores of the vocabulary [..., vocab]"""
 
 
 def gated_mlp_width(width: int) -> int:
@@ -108,10 +124,10 @@ FAMILIES: dict[str, Family] = {
     "llama": Family("causal", _llama),
     "qwen3": Family("causal", _llama),
     "attention_only": Family("causal", _attention_only, matrices_per_layer=4),
-    "bert": Family("masked", _bert),
+    "bert": Family("masked", _bert, head=_bert_head),
     # RoBERTa's positions begin behind the padding token's number.
     "roberta": Family("masked", _bert, extra_positions=1),
-    "modernbert": Family("masked", _modernbert),
+    "modernbert": Family("masked", _modernbert, head=_modernbert_head),
 }
 
 
@@ -119,8 +135,6 @@ def family_kind(model_type: str) -> Literal["causal", "masked"] | None:
     """How a family learns by default: the next token, or masked ones; None where unknown."""
     if model_type in FAMILIES:
         return FAMILIES[model_type].kind
-    from transformers.models.auto import modeling_auto
-
     if model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "causal"
     return "masked" if model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES else None

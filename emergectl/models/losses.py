@@ -8,47 +8,109 @@ transformers model itself, which would shift and average them in its own ways.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
+
+from emergectl.models.families import FAMILIES
+from emergectl.models.forward import Batch, last_hidden_states, token_logits
+from emergectl.models.linear_loss import CHUNK_ROWS, linear_cross_entropy
 
 IGNORED = -100
 """the label of a position that is no target"""
 
-Batch = dict[str, torch.Tensor]
+LARGE_VOCABULARY = 8192
+"""from this many tokens on, output layer and loss are taken together in chunks"""
+
 SumAndCount = tuple[torch.Tensor, torch.Tensor]
 
 
+class WithLoss(nn.Module):
+    """A model and its loss in one module: what torch.compile, DDP and FSDP are to wrap.
+
+    Its forward takes a batch and returns (sum, count), so every parameter is reached through it.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, loss: Callable[[PreTrainedModel, Batch], SumAndCount]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, batch: Batch) -> SumAndCount:
+        return self.loss(self.model, batch)
+
+
 def token_loss(
-    model: PreTrainedModel, batch: Batch, *, label_smoothing: float = 0.0
+    model: PreTrainedModel,
+    batch: Batch,
+    *,
+    label_smoothing: float = 0.0,
+    sparse: bool = False,
+    chunk: bool = True,
 ) -> SumAndCount:
     """Cross-entropy over the targets of a batch, summed, in nats.
 
     batch: `input_ids` [batch, seq], `labels` [batch, seq], and what else the model takes
-    (`attention_mask`, `token_type_ids`). Returns the sum (fp32) and the count of targets (int64).
+    (`attention_mask`, `token_type_ids`); rows of causal models are padded on the right. Returns
+    the sum (fp32; fp64 for an fp64 model) and the count of targets (int64), both [].
+
+    `sparse` is for objectives with few targets (masked LM, answers): the output head runs on these
+    alone. `chunk=False` keeps a large vocabulary's logits whole, as torch.func's transforms need.
     """
     labels = batch["labels"]
-    logits = model(**model_inputs(batch), use_cache=False).logits
-    loss = F.cross_entropy(
-        logits.flatten(0, 1).float(),
+    count = (labels != IGNORED).sum()
+    family = FAMILIES.get(model.config.model_type)
+    if family is None:  # what its head does after the last linear layer is not known here
+        return _cross_entropy(token_logits(model, batch), labels, label_smoothing), count
+    vocab_size = model.get_output_embeddings().weight.shape[0]
+    chunked = chunk and family.kind == "causal" and vocab_size >= LARGE_VOCABULARY
+    if not sparse and not (chunked and labels.numel() > CHUNK_ROWS):
+        return _cross_entropy(token_logits(model, batch), labels, label_smoothing), count
+    hidden = last_hidden_states(model, batch)
+    if sparse:
+        hidden, labels = _targets_only(hidden, labels)
+    if chunked:
+        loss = linear_cross_entropy(
+            hidden.flatten(0, -2),
+            model.get_output_embeddings().weight,
+            labels.flatten(),
+            ignored=IGNORED,
+            label_smoothing=label_smoothing,
+        )
+        return loss, count
+    return _cross_entropy(family.head(model, hidden), labels, label_smoothing), count
+
+
+# How many targets there are is only known from the labels: a graph cannot hold that.
+@torch.compiler.disable
+def _targets_only(hidden: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The positions that are targets: [targets, width] and [targets]."""
+    is_target = labels != IGNORED
+    return hidden[is_target], labels[is_target]
+
+
+def _cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float
+) -> torch.Tensor:
+    """logits: [..., vocab], labels: [...] → the sum over targets."""
+    return F.cross_entropy(
+        _exact(logits.flatten(0, -2)),
         labels.flatten(),
         ignore_index=IGNORED,
         reduction="sum",
         label_smoothing=label_smoothing,
     )
-    return loss, (labels != IGNORED).sum()
 
 
-def model_inputs(batch: Batch) -> Batch:
-    """What of a batch goes into the model: all but the labels."""
-    return {name: tensor for name, tensor in batch.items() if name != "labels"}
-
-
-def classification_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    """Scores of the classes: [batch, labels]."""
-    return model(**model_inputs(batch)).logits
+def _exact(logits: torch.Tensor) -> torch.Tensor:
+    """In a dtype that sums over a vocabulary do not spoil."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def classification_loss(
@@ -72,7 +134,7 @@ def classification_loss(
     label; the count is then the sum of the weights, as in PyTorch's and scikit-learn's weighted
     means. Smoothing ε moves ε of the target's mass evenly over the classes. The sum is fp32.
     """
-    logits = logits.float()
+    logits = _exact(logits)
     if kind == "multiclass":
         loss = F.cross_entropy(
             logits,
