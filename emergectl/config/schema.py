@@ -230,6 +230,8 @@ class TrainSpec(Part):
     """auto: cuda where there is one"""
     threads: PositiveInt | None = None
     """CPU threads; null leaves PyTorch's choice"""
+    log_every: PositiveInt = 10
+    """steps between lines of metrics.jsonl"""
     deterministic: bool = False
     """deterministic algorithms only: the same bits every time on the same machine"""
     nan: Annotated[str, Field(pattern=r"^(stop|skip [1-9][0-9]*)$")] = "stop"
