@@ -85,7 +85,7 @@ class Pace:
 
 
 class History:
-    """The course of one metric over the steps, in bounded memory: when full, halved by averaging."""
+    """The course of one metric over the steps, in bounded memory: when full, it is halved."""
 
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
