@@ -1,0 +1,106 @@
+"""Losses: a sum over targets and the number of targets, never a mean.
+
+Whoever trains divides the sum over the whole global batch by its count, so that neither
+micro-batches nor ranks change the result. Labels stand beside the logits they belong to (the data
+layer has shifted them for next-token prediction); -100 is no target. They never go into the
+transformers model itself, which would shift and average them in its own ways.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+IGNORED = -100
+"""the label of a position that is no target"""
+
+Batch = dict[str, torch.Tensor]
+SumAndCount = tuple[torch.Tensor, torch.Tensor]
+
+
+def token_loss(
+    model: PreTrainedModel, batch: Batch, *, label_smoothing: float = 0.0
+) -> SumAndCount:
+    """Cross-entropy over the targets of a batch, summed, in nats.
+
+    batch: `input_ids` [batch, seq], `labels` [batch, seq], and what else the model takes
+    (`attention_mask`, `token_type_ids`). Returns the sum (fp32) and the count of targets (int64).
+    """
+    labels = batch["labels"]
+    logits = model(**model_inputs(batch), use_cache=False).logits
+    loss = F.cross_entropy(
+        logits.flatten(0, 1).float(),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+    return loss, (labels != IGNORED).sum()
+
+
+def model_inputs(batch: Batch) -> Batch:
+    """What of a batch goes into the model: all but the labels."""
+    return {name: tensor for name, tensor in batch.items() if name != "labels"}
+
+
+def classification_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Scores of the classes: [batch, labels]."""
+    return model(**model_inputs(batch)).logits
+
+
+def classification_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    kind: Literal["binary", "multiclass", "multilabel"],
+    *,
+    class_weights: torch.Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> SumAndCount:
+    """Loss of classification over a batch, summed, in nats, and what to divide it by.
+
+    - binary: logits [batch, 1], labels [batch] of 0 and 1; with ŷ the sigmoid of the logit,
+      −[y log ŷ + (1−y) log(1−ŷ)].
+    - multiclass: logits [batch, classes], labels [batch] of class numbers; −log softmax of the
+      right one.
+    - multilabel: logits [batch, labels], labels [batch, labels] of 0 and 1; the mean over labels
+      of the binary loss, so that its size does not grow with their number.
+
+    `class_weights` [classes] ([2] for binary) weigh each item by its class, for multilabel each
+    label; the count is then the sum of the weights, as in PyTorch's and scikit-learn's weighted
+    means. Smoothing ε moves ε of the target's mass evenly over the classes. The sum is fp32.
+    """
+    logits = logits.float()
+    if kind == "multiclass":
+        loss = F.cross_entropy(
+            logits,
+            labels,
+            weight=class_weights,
+            ignore_index=IGNORED,
+            reduction="sum",
+            label_smoothing=label_smoothing,
+        )
+        targets = labels[labels != IGNORED]
+        return loss, _weight_of(targets, class_weights)
+    if kind == "binary":
+        targets = labels.flatten().to(logits.dtype)
+        smooth = targets * (1 - label_smoothing) + label_smoothing / 2
+        weights = None if class_weights is None else class_weights[labels.flatten().long()]
+        loss = F.binary_cross_entropy_with_logits(
+            logits.flatten(), smooth, weight=weights, reduction="sum"
+        )
+        return loss, _weight_of(labels.flatten().long(), class_weights)
+    each = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+    if class_weights is None:
+        return each.mean(dim=1).sum(), torch.tensor(float(len(labels)), device=labels.device)
+    rows = (each * class_weights).sum(dim=1) / class_weights.sum()
+    return rows.sum(), torch.tensor(float(len(labels)), device=labels.device)
+
+
+def _weight_of(targets: torch.Tensor, class_weights: torch.Tensor | None) -> torch.Tensor:
+    """What a weighted sum over targets is divided by: [] fp32."""
+    if class_weights is None:
+        return torch.tensor(float(targets.numel()), device=targets.device)
+    return class_weights[targets].sum()
