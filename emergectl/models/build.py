@@ -126,6 +126,11 @@ def load_model(
     return _finished(model)
 
 
+def source_model_type(source: str | Path) -> str:
+    """The transformers model type of a directory or hub name. ExperimentError for `model.from`."""
+    return str(_source_config(_directory(source)).model_type)
+
+
 def save_model(model: PreTrainedModel, directory: Path) -> None:
     """Write config and weights (safetensors) so that `from_pretrained(directory)` reads them."""
     with quiet():

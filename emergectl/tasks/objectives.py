@@ -18,7 +18,7 @@ from emergectl.config.schema import CLASSIFICATION, Experiment
 from emergectl.errors import ExperimentError
 from emergectl.models.build import Head
 from emergectl.models.families import family_kind
-from emergectl.models.losses import classification_loss, token_loss
+from emergectl.models.losses import classification_loss, model_inputs, token_loss
 
 Batch = dict[str, torch.Tensor]
 Name = Literal["clm", "mlm", "binary", "multiclass", "multilabel", "answer"]
@@ -37,20 +37,6 @@ class Objective:
     counts_correct: bool = False
     """token objectives: also count the targets that greedy prediction gets right"""
 
-    @property
-    def num_labels(self) -> int | None:
-        """Outputs of the classification head: one for binary, else one a class."""
-        if self.head != "classify":
-            return None
-        return 1 if self.name == "binary" else len(self.labels)
-
-    @property
-    def problem_type(self) -> str | None:
-        """The same in the words of transformers' configs."""
-        names = {"multiclass": "single_label_classification"}
-        names |= dict.fromkeys(("binary", "multilabel"), "multi_label_classification")
-        return names.get(self.name)
-
     def loss_sum(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Sum of the losses of a batch: scalar, to be divided by `target_weight`."""
         if self.head != "classify":
@@ -58,9 +44,8 @@ class Objective:
         weights = None
         if self.class_weights is not None:
             weights = torch.tensor(self.class_weights, device=batch["labels"].device)
-        logits = model(**_inputs(batch)).logits
         return classification_loss(
-            logits,
+            model(**modelmodel_inputs(batch)).logits,
             batch["labels"],
             kind=self.name,  # type: ignore[arg-type]
             class_weights=weights,
@@ -73,7 +58,7 @@ class Objective:
         if self.head != "classify":
             return float((labels != -100).sum())
         if self.name == "multilabel" or self.class_weights is None:
-            return float(labels.numel())
+            return float(len(labels))
         return float(torch.tensor(self.class_weights)[labels.long()].sum())
 
     @torch.no_grad()
@@ -86,7 +71,7 @@ class Objective:
         """
         if self.head == "classify":
             return self._score_classes(model, batch)
-        logits = model(**_inputs(batch), use_cache=False).logits  # [rows, seq, vocab]
+        logits = model(**model_inputs(batch), use_cache=False).logits  # [rows, seq, vocab]
         labels = batch["labels"]
         nll = torch.stack([_row_nll(*pair) for pair in zip(logits, labels, strict=True)])
         kept = {"nll": nll, "targets": (labels != -100).sum(-1)}
@@ -96,7 +81,7 @@ class Objective:
         return {name: tensor.cpu() for name, tensor in kept.items()}
 
     def _score_classes(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        logits = model(**_inputs(batch)).logits.double()
+        logits = model(**model_inputs(batch)).logits.double()
         labels = batch["labels"]
         if self.name == "multiclass":
             nll = F.cross_entropy(logits, labels, reduction="none")
@@ -109,10 +94,6 @@ class Objective:
 def _row_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood of one row's targets; in fp32 row by row, so that memory suffices."""
     return F.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="none").double().sum()
-
-
-def _inputs(batch: Batch) -> Batch:
-    return {name: tensor for name, tensor in batch.items() if name != "labels"}
 
 
 def objective_name(experiment: Experiment, model_type: str) -> Name:

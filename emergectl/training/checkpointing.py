@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from emergectl.models.build import save_model
+from emergectl.models.build import load_weights, save_model
 from emergectl.store import checkpoints
 from emergectl.store.atomic import write_json
 from emergectl.store.run import Run
@@ -54,7 +54,7 @@ class Trained:
     """The tensors and numbers that a checkpoint keeps and restores."""
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase | None
+    tokenizer: PreTrainedTokenizerBase
     optimizers: Optimizers
     scaler: torch.amp.GradScaler
     progress: Progress
@@ -84,21 +84,11 @@ class Trained:
     def write_weights(self, directory: Path) -> None:
         """Write a model directory: weights, config and tokenizer."""
         save_model(self.model, directory)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
 
     def restore(self, directory: Path) -> None:
         """Take weights, optimizer and progress from a verified checkpoint, in place."""
-        weights = load_file(directory / "model.safetensors")
-        # Tied weights stand in the file once, under one of their names.
-        missing, unexpected = self.model.load_state_dict(weights, strict=False)
-        known = {name for name, _ in self.model.named_parameters()}
-        lost = sorted(set(missing) & known)
-        if lost or unexpected:
-            raise checkpoints.CheckpointError(
-                f"{directory}: not a checkpoint of this model "
-                f"(missing: {lost[:3]}, unknown: {unexpected[:3]})"
-            )
+        load_weights(self.model, directory)
         self.optimizers.load_tensors(load_file(directory / OPTIMIZER_FILE))
         state: dict[str, Any] = json.loads((directory / STATE_FILE).read_text("utf-8"))
         for name, value in state["progress"].items():

@@ -30,3 +30,8 @@ class StopRequest:
             # Whoever asks twice does not want to wait for a checkpoint.
             os._exit(128 + signum)
         self.signum = signum
+
+    @property
+    def was_keyboard(self) -> bool:
+        """Whether it was Ctrl-C."""
+        return self.signum == signal.SIGINT
