@@ -299,8 +299,8 @@ class EvaluationSpec(Part):
     """sequences in an evaluation batch; null: that of training"""
     tasks: list[str] = []
     """tasks whose metrics are taken beside the held-out loss"""
-    best: str = "validation/loss"
-    """the metric by which the best checkpoint is kept; `-name` means higher is better"""
+    best: str = "loss"
+    """the held-out metric by which the best checkpoint is kept (`-accuracy`: higher is better)"""
 
 
 class SnapshotSpec(Part):

@@ -18,8 +18,8 @@ from torch import nn
 
 from emergectl.data.feeds import Feed
 from emergectl.evaluation.metrics import Records, metrics_of
-from emergectl.tasks.materials import HeldOut
-from emergectl.tasks.objectives import Objective
+from emergectl.tasks.learning.materials import HeldOut
+from emergectl.tasks.learning.objectives import Objective
 
 
 @dataclass(frozen=True)

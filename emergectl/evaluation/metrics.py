@@ -39,11 +39,6 @@ def exact_match(records: Records) -> float:
     return float((records["correct"] == records["targets"]).mean())
 
 
-def target_logprob(records: Records) -> float:
-    """Mean log-probability of a target token, in nats (continuous partner of accuracy)."""
-    return -token_loss(records)
-
-
 def item_loss(records: Records) -> float:
     """Mean loss of an item, in nats, classes unweighted."""
     return float(records["nll"].mean())
@@ -116,6 +111,8 @@ def roc_auc(records: Records) -> float:
 def metrics_of(records: Records, *, bytes_per_token: float | None = None) -> dict[str, float]:
     """Every metric that fits the records, by name.
 
+    Of tokens: loss and perplexity, and where right answers were counted accuracy and exact match.
+
     `bytes_per_token`: UTF-8 bytes of a target token in the mean; with it, causal language models
     get `bits_per_byte`, which does not depend on the tokenizer.
     """
@@ -128,7 +125,6 @@ def metrics_of(records: Records, *, bytes_per_token: float | None = None) -> dic
         chosen = {"loss": token_loss, "perplexity": perplexity}
         if "correct" in records:
             chosen |= {"accuracy": token_accuracy, "exact_match": exact_match}
-            chosen["logprob"] = target_logprob
     values = {name: metric(records) for name, metric in chosen.items()}
     if bytes_per_token is not None and "logits" not in records:
         values["bits_per_byte"] = values["loss"] / math.log(2) / bytes_per_token

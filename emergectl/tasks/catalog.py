@@ -23,11 +23,13 @@ def task_classes() -> dict[str, type[SequenceTask]]:
     """Task name → class, over all modules of `emergectl.tasks`."""
     found: dict[str, type[SequenceTask]] = {}
     for module_info in pkgutil.iter_modules(emergectl.tasks.__path__):
+        if module_info.ispkg:
+            continue
         module = importlib.import_module(f"emergectl.tasks.{module_info.name}")
         for value in vars(module).values():
             is_task = isinstance(value, type) and issubclass(value, BaseModel)
             if is_task and hasattr(value, "sequences"):
-                found[value.name] = value  # type: ignore[attr-defined]
+                found[value.name] = value
     return found
 
 

@@ -8,14 +8,8 @@ would change its numbers.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
-import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -23,10 +17,7 @@ from torch import nn
 
 from emergectl.config.schema import Experiment
 from emergectl.data.feeds import Feed
-from emergectl.data.files import cache_root
-from emergectl.store.atomic import write_json
 from emergectl.training.budget import Budget
-from emergectl.training.precision import autocast
 from emergectl.training.ranks import Ranks
 
 MEASURED_STEPS = 3
@@ -71,23 +62,21 @@ def choose_arithmetic(
     """
     if decided is not None:
         return Arithmetic(**decided)
-    return cast(Arithmetic, ranks.from_main(_choose(experiment, module, feed, budget, ranks)))
+    return cast(Arithmetic, ranks.from_main(_choose(experiment, ranks)))
 
 
-def _choose(
-    experiment: Experiment, module: nn.Module, feed: Feed, budget: Budget, ranks: Ranks
-) -> Arithmetic:
+def _choose(experiment: Experiment, ranks: Ranks) -> Arithmetic:
     spec = experiment.train
     rows = -(-spec.batch_size // ranks.world)
     micro = rows if spec.micro_batch_size == "auto" else min(rows, spec.micro_batch_size)
     if ranks.device.type == "cuda":
-        return _choose_on_cuda(experiment, budget, micro)
+        return _choose_on_cuda(experiment, micro)
     precision = "fp32" if spec.precision == "auto" else spec.precision
     compiles = spec.compile is True
     return Arithmetic(precision, compiles, micro)
 
 
-def _choose_on_cuda(experiment: Experiment, budget: Budget, micro: int) -> Arithmetic:
+def _choose_on_cuda(experiment: Experiment, micro: int) -> Arithmetic:
     spec = experiment.train
     precision = spec.precision
     if precision == "auto":

@@ -70,7 +70,7 @@ class Trained:
 
         facts = {"data_fingerprint": fingerprint, "metrics_offset": run.metrics.offset}
         path = checkpoints.commit(run.checkpoints, self.progress.step, write, facts=facts)
-        keep = {self.progress.step, self.progress.best_step}
+        keep = {self.progress.step, self.progress.best_step or self.progress.step}
         checkpoints.prune(run.checkpoints, keep)
         return path
 

@@ -21,7 +21,7 @@ from torch import nn
 from emergectl.config.schema import Experiment
 from emergectl.data.feeds import Feed
 from emergectl.errors import EmergectlError
-from emergectl.tasks.objectives import Objective
+from emergectl.tasks.learning.objectives import Objective
 from emergectl.training.budget import Budget
 from emergectl.training.checkpointing import Trained
 from emergectl.training.precision import autocast
@@ -247,12 +247,7 @@ def _judge(job: Job, metrics: dict[str, float]) -> None:
             f"{broken[0]} is not a number at step {progress.step}: stopped, the last checkpoint "
             "is good; lower optimizer.lr or set train.precision=fp32"
         )
-    name = spec.evaluation.best.removeprefix("-")
-    if name not in metrics:
-        raise TrainingError(
-            f"evaluation.best: no metric `{name}`; measured are {', '.join(sorted(metrics))}"
-        )
-    value = -metrics[name] if spec.evaluation.best.startswith("-") else metrics[name]
+    value = _watched(metrics, spec.evaluation.best)
     stopping = spec.train.early_stopping
     margin = stopping.min_delta if stopping else 0.0
     if progress.best_value is None or value < progress.best_value - margin:
@@ -262,6 +257,17 @@ def _judge(job: Job, metrics: dict[str, float]) -> None:
             job.recorder.checkpoint()
     else:
         progress.evaluations_without_improvement += 1
+
+
+def _watched(metrics: dict[str, float], best: str) -> float:
+    """The metric that `evaluation.best` names, negated where higher is better."""
+    name = best.removeprefix("-")
+    found = [metric for metric in metrics if name in (metric, metric.partition("/")[2])]
+    if not found:
+        raise TrainingError(
+            f"evaluation.best: no metric `{name}`; measured are {', '.join(sorted(metrics))}"
+        )
+    return -metrics[found[0]] if best.startswith("-") else metrics[found[0]]
 
 
 def _is_stale(job: Job) -> bool:

@@ -26,7 +26,7 @@ class Optimizers:
     """
 
     def __init__(self, spec: OptimizerSpec, model: nn.Module, *, device: torch.device) -> None:
-        self._names = {parameter: name for name, parameter in model.named_parameters()}
+        self._names: dict[torch.Tensor, str] = {p: name for name, p in model.named_parameters()}
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.all = list(_build(spec, model, self.parameters, fused=device.type in ("cpu", "cuda")))
         for optimizer in self.all:
@@ -102,4 +102,5 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     for head in heads:
         if isinstance(head, nn.Module):
             outer.update(id(p) for p in head.parameters())
-    return [p for p in model.parameters() if p.requires_grad and p.dim() == 2 and id(p) not in outer]
+    inner = (p for p in model.parameters() if id(p) not in outer)
+    return [p for p in inner if p.requires_grad and p.dim() == 2]

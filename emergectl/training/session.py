@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +25,8 @@ from emergectl.models.counting import (
     training_flops_per_token,
 )
 from emergectl.store.run import Run
-from emergectl.tasks.materials import Materials, gather_materials, make_model
-from emergectl.tasks.objectives import Objective
+from emergectl.tasks.learning.materials import Materials, gather_materials, make_model
+from emergectl.tasks.learning.objectives import Objective
 from emergectl.training.autotune import Arithmetic, choose_arithmetic
 from emergectl.training.budget import Budget, plan_budget
 from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
@@ -160,11 +161,10 @@ def prepare(experiment: Experiment, session: Session) -> Job:
 
 def _restore(trained: Trained, materials: Materials, session: Session) -> int | None:
     """Go on from the newest good checkpoint; its step, or None where there is none."""
-    path, rejected = None, []
+    path: Path | None = None
     if session.run is not None:
-        path, rejected = newest_checkpoint(
-            session.run, fingerprint=materials.train.fingerprint
-        )
+        fingerprint = materials.train.fingerprint
+        path, rejected = newest_checkpoint(session.run, fingerprint=fingerprint)
         for reason in rejected:
             session.say(f"passed over a damaged checkpoint: {reason}")
     path = session.ranks.from_main(path)
@@ -189,7 +189,7 @@ def _evaluator(
     model: PreTrainedModel,
     arithmetic: Arithmetic,
 ) -> Callable[[], dict[str, float] | None]:
-    ranks, run = session.ranks, session.run
+    ranks = session.ranks
     place = Place(
         device=ranks.device,
         autocast=lambda: autocast(arithmetic.precision, ranks.device),

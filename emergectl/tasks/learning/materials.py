@@ -14,9 +14,10 @@ from emergectl.data.feeds import Feed
 from emergectl.data.tokenizers import load_tokenizer
 from emergectl.errors import ExperimentError
 from emergectl.models.build import load_model, new_model, source_model_type
+from emergectl.models.families import family_config
 from emergectl.tasks.catalog import make_task
-from emergectl.tasks.feeds import TaskFeed, task_tokenizer
-from emergectl.tasks.objectives import Objective, make_objective, objective_name
+from emergectl.tasks.learning.feeds import TaskFeed, task_tokenizer
+from emergectl.tasks.learning.objectives import Objective, make_objective, objective_name
 
 Say = Callable[[str], None]
 
@@ -63,7 +64,7 @@ def gather_materials(
         raise ExperimentError(
             "evaluation.tasks", "a task that makes its own tokens needs it as data.train too"
         )
-    held_out = ()
+    held_out: tuple[HeldOut, ...] = ()
     if data.validation is not None:
         rows = _rows(experiment, data.validation)
         per_token = data.validation_bytes_per_token if name == "clm" else None
@@ -100,7 +101,7 @@ def _of_task(experiment: Experiment, name: Any) -> Materials:
         objective=make_objective(experiment, name, is_task=True),
         tokenizer=task_tokenizer(task),
         train=feed,
-        held_out=tuple(HeldOut(n, feed, rows) for n in ("validation", task.name)),
+        held_out=(HeldOut(task.name, feed, rows),),
         chance={task.name: task.chance},
         report={"fingerprint": feed.fingerprint},
     )
@@ -141,3 +142,15 @@ def make_model(experiment: Experiment, materials: Materials, *, say: Say) -> Pre
     return new_model(
         spec, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, **common
     )
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """Find what a schema cannot: families, sizes, tasks and objectives that do not exist or fit.
+
+    Reads no data. Raises ExperimentError with the key.
+    """
+    name = objective_name(experiment, model_type(experiment))
+    if experiment.model.from_ is None:
+        family_config(experiment.model, vocab_size=256, seq_len=experiment.data.seq_len)
+    if any(isinstance(source, TaskSource) for source in experiment.data.train):
+        _of_task(experiment, name)

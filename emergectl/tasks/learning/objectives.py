@@ -45,7 +45,7 @@ class Objective:
         if self.class_weights is not None:
             weights = torch.tensor(self.class_weights, device=batch["labels"].device)
         return classification_loss(
-            model(**modelmodel_inputs(batch)).logits,
+            model(**model_inputs(batch)).logits,
             batch["labels"],
             kind=self.name,  # type: ignore[arg-type]
             class_weights=weights,
@@ -92,8 +92,9 @@ class Objective:
 
 
 def _row_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood of one row's targets; in fp32 row by row, so that memory suffices."""
-    return F.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="none").double().sum()
+    """Negative log-likelihood of a row's targets; fp32 a row at a time, so that memory suffices."""
+    losses = F.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="none")
+    return losses.double().sum()
 
 
 def objective_name(experiment: Experiment, model_type: str) -> Name:
