@@ -230,6 +230,8 @@ class TrainSpec(Part):
     """auto: cuda where there is one"""
     threads: PositiveInt | None = None
     """CPU threads; null leaves PyTorch's choice"""
+    log_every: PositiveInt = 10
+    """steps between lines of metrics.jsonl"""
     deterministic: bool = False
     """deterministic algorithms only: the same bits every time on the same machine"""
     nan: Annotated[str, Field(pattern=r"^(stop|skip [1-9][0-9]*)$")] = "stop"
@@ -297,8 +299,8 @@ class EvaluationSpec(Part):
     """sequences in an evaluation batch; null: that of training"""
     tasks: list[str] = []
     """tasks whose metrics are taken beside the held-out loss"""
-    best: str = "validation/loss"
-    """the metric by which the best checkpoint is kept; `-name` means higher is better"""
+    best: str = "loss"
+    """the held-out metric by which the best checkpoint is kept (`-accuracy`: higher is better)"""
 
 
 class SnapshotSpec(Part):

@@ -1,0 +1,174 @@
+"""`train`, `pretrain`, `finetune`: from an experiment file to a run directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emergectl.cli.output import print_json, say
+from emergectl.config.experiment import load_experiment
+from emergectl.errors import EmergectlError, ExperimentError, RequestError
+from emergectl.store.locate import runs_root
+from emergectl.training.choose import Choice, Request, choose_run, take_run
+from emergectl.training.stop import StopRequest
+
+if TYPE_CHECKING:
+    from emergectl.store.run import Run
+
+File = Annotated[
+    Path | None, typer.Argument(help="The experiment (YAML); may be left out with --resume RUN.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Fields to set.", metavar="[KEY.PATH=VALUE]…")
+]
+Gpus = Annotated[int | None, typer.Option(help="Ranks here, one a GPU (on CPU: processes).", min=1)]
+RunDir = Annotated[Path | None, typer.Option(help="Make the run directory exactly here.")]
+Resume = Annotated[
+    str | None,
+    typer.Option(help="Go on with this run; `auto`: with the newest run of the same experiment."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON; no display.")]
+RunsDir = Annotated[
+    Path | None, typer.Option(help="The runs folder (default: $EMERGECTL_RUNS or ./runs).")
+]
+
+
+def train(
+    file: File = None,
+    overrides: Overrides = None,
+    gpus: Gpus = None,
+    run_dir: RunDir = None,
+    resume: Resume = None,
+    json_: Json = False,
+    runs_dir: RunsDir = None,
+) -> None:
+    """Run an experiment, as its `stage` says."""
+    _train(None, file, overrides, gpus, run_dir, resume, json_, runs_dir)
+
+
+def pretrain(
+    file: File = None,
+    overrides: Overrides = None,
+    gpus: Gpus = None,
+    run_dir: RunDir = None,
+    resume: Resume = None,
+    json_: Json = False,
+    runs_dir: RunsDir = None,
+) -> None:
+    """Train a language model on text; the experiment's stage must be `pretrain`."""
+    _train("pretrain", file, overrides, gpus, run_dir, resume, json_, runs_dir)
+
+
+def finetune(
+    file: File = None,
+    overrides: Overrides = None,
+    gpus: Gpus = None,
+    run_dir: RunDir = None,
+    resume: Resume = None,
+    json_: Json = False,
+    runs_dir: RunsDir = None,
+) -> None:
+    """Train a model further, for a task; the experiment's stage must be `finetune`."""
+    _train("finetune", file, overrides, gpus, run_dir, resume, json_, runs_dir)
+
+
+def _train(
+    stage: str | None,
+    file: Path | None,
+    overrides: list[str] | None,
+    gpus: int | None,
+    run_dir: Path | None,
+    resume: str | None,
+    json_: bool,
+    runs_dir: Path | None,
+) -> None:
+    stop = StopRequest()
+    stop.install()
+    loaded = None if file is None else load_experiment(file, overrides or ())
+    if loaded is None and overrides:
+        raise RequestError("key=value needs an experiment FILE")
+    request = Request(runs_root(runs_dir), loaded, resume, run_dir, sys.argv)
+    try:
+        choice = choose_run(request)
+        if stage is not None and choice.experiment.stage != stage:
+            raise ExperimentError("stage", f"is `{choice.experiment.stage}`: use `emergectl train`")
+        if choice.is_done:
+            assert choice.existing is not None
+            say(f"{choice.existing.name} is done already")
+            _print_outcome(choice.existing, json_)
+            return
+        if gpus is not None and gpus > 1 and "RANK" not in os.environ:
+            _train_on_ranks(request, choice, gpus, json_)
+        else:
+            _train_here(request, choice, stop, json_)
+    except ExperimentError as error:
+        raise error if loaded is None else loaded.locate(error) from None
+
+
+def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool) -> None:
+    """Train in this process, alone or as one rank of several."""
+    from emergectl.cli.display import open_display
+    from emergectl.store.run import read_facts
+    from emergectl.tasks.learning.materials import check_experiment
+    from emergectl.training.listeners import ListenerGroup
+    from emergectl.training.ranks import join_ranks, leave_ranks
+    from emergectl.training.session import Session, run_session
+
+    check_experiment(choice.experiment)
+    ranks = join_ranks(choice.experiment.train)
+    run: Run | None = None
+    try:
+        listeners = []
+        if ranks.is_main:
+            run = take_run(request, choice)
+            listeners = [open_display("silent" if json_ else "auto")]
+        decided = read_facts(choice.existing).get("arithmetic") if choice.existing else None
+        session = Session(
+            run=run,
+            ranks=ranks,
+            listener=ListenerGroup(listeners),
+            stop=stop,
+            decided=decided,
+        )
+        run_session(choice.experiment, session)
+    finally:
+        if run is not None:
+            run.close()
+        leave_ranks()
+    if run is not None:
+        _print_outcome(run.path, json_)
+
+
+def _train_on_ranks(request: Request, choice: Choice, ranks: int, json_: bool) -> None:
+    """Make the run directory, let torchrun's launcher work in it, and report its end."""
+    from emergectl.training.launch import launch_ranks
+
+    run = take_run(request, choice)
+    run.close()
+    arguments = ["train", "--resume", str(run.path), *(["--json"] if json_ else [])]
+    launch_ranks(arguments, ranks=ranks)
+    from emergectl.store.status import read_status
+
+    status = read_status(run.path)
+    if status.state != "done":
+        error = EmergectlError(status.reason or f"{run.id} did not finish")
+        error.exit_code = status.exit_code or 1
+        raise error
+
+
+def _print_outcome(path: Path, json_: bool) -> None:
+    from emergectl.store.metrics_log import read_metrics
+    from emergectl.store.status import read_status
+
+    if not json_:
+        print(path)
+        return
+    last: dict[str, object] = {}
+    for record in read_metrics(path / "metrics.jsonl"):
+        last |= record
+    status = read_status(path)
+    print_json({"run": path.name, "path": path, "state": status.state, "metrics": last})

@@ -1,0 +1,169 @@
+"""An experiment file, loaded, checked and written again.
+
+Three promises: what is loaded is valid, or the error names file, line and key; what is loaded can
+be written down and run from any folder on this machine, since relative paths are made absolute
+here; and what is written loads back equal. The hash is what makes two trials the same trial.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from emergectl.config.explain import explain, message_at
+from emergectl.config.overrides import apply_overrides
+from emergectl.config.reader import Document, Key, printable, read_yaml, resolve_plain
+from emergectl.config.schema import DataSpec, Experiment, FileSource, Source
+from emergectl.errors import ExperimentError, RequestError
+
+_URL = re.compile(r"https?://")
+
+
+@dataclass(frozen=True)
+class LoadedExperiment:
+    """A valid experiment, and where each of its fields was written."""
+
+    experiment: Experiment
+    document: Document
+    path: Path
+
+    def locate(self, error: ExperimentError) -> RequestError:
+        """The error of a field with the file and line (or override) that set it."""
+        return _located(error, self.document)
+
+
+def load_experiment(
+    path: Path | str, overrides: Sequence[str] = (), *, check_paths: bool = True
+) -> LoadedExperiment:
+    """Read, override, check and anchor an experiment.
+
+    Relative paths in the file start at the file's own folder, those in an override at the current
+    one, as the shell completes them. With `check_paths=False` files may be missing: for looking at
+    an old run whose data have moved.
+
+    Raises RequestError with one line `FILE:LINE: key.path: reason` for each thing that is wrong.
+    """
+    path = Path(path)
+    document = apply_overrides(read_yaml(path), overrides)
+    try:
+        experiment = Experiment.model_validate(document.data)
+    except ValidationError as error:
+        raise explain(error, document) from None
+    try:
+        experiment = _anchored(experiment, document, path.parent, check_paths)
+    except ExperimentError as error:
+        raise _located(error, document) from None
+    return LoadedExperiment(experiment, document, path)
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """The whole experiment, defaults included, as YAML that loads back equal."""
+    plain = experiment.model_dump(mode="json", by_alias=True)
+    return yaml.dump(plain, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100)
+
+
+def experiment_hash(experiment: Experiment) -> str:
+    """sha256 (hex) of everything that decides the outcome: all fields but `name` and `notes`."""
+    plain = experiment.model_dump(mode="json", by_alias=True, exclude={"name", "notes"})
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def _located(error: ExperimentError, document: Document) -> RequestError:
+    keys = error.key.split(".") if error.key else []
+    return RequestError(message_at(document, keys, error.message))
+
+
+def _anchored(experiment: Experiment, document: Document, folder: Path, check: bool) -> Experiment:
+    """The experiment with every path absolute."""
+
+    def anchor(keys: tuple[Key, ...]) -> Path:
+        return folder.absolute() if document.line_of(keys) is not None else Path.cwd()
+
+    def sources(name: str, of: Sequence[Source]) -> list[Source]:
+        anchored: list[Source] = []
+        for number, source in enumerate(of):
+            if isinstance(source, FileSource) and source.path is not None:
+                keys = ("data", name, number, "path")
+                place = _absolute_source(source.path, keys, anchor(keys), check)
+                source = source.model_copy(update={"path": place})
+            anchored.append(source)
+        return anchored
+
+    changes: dict[str, Any] = {}
+    for section in ("model", "tokenizer"):
+        spec = getattr(experiment, section)
+        if spec.from_ is not None:
+            keys = (section, "from")
+            origin = _absolute_origin(spec.from_, keys, anchor(keys), check)
+            changes[section] = spec.model_copy(update={"from_": origin})
+    data: DataSpec = experiment.data
+    changes["data"] = data.model_copy(
+        update={
+            "train": sources("train", data.train),
+            "validation": sources("validation", data.validation),
+        }
+    )
+    return experiment.model_copy(update=changes)
+
+
+def _absolute_source(path: str, keys: tuple[Key, ...], folder: Path, check: bool) -> str:
+    """A source's path made absolute; a URL stays. Raises ExperimentError if nothing is there."""
+    if _URL.match(path):
+        return path
+    place = _joined(path, keys, folder)
+    if check and not _exists(place) and not any(glob.iglob(place, recursive=True)):  # noqa: PTH207
+        raise _error(keys, f"no such file or folder: {printable(place)}")
+    return place
+
+
+def _absolute_origin(origin: str, keys: tuple[Key, ...], folder: Path, check: bool) -> str:
+    """A `from` made absolute if it is a path; a run's id and a hub name stay as they are."""
+    place = _joined(origin, keys, folder)
+    exists = _exists(place)
+    is_path = origin in (".", "..") or origin.startswith(("/", "./", "../", "~"))
+    if is_path and check and not exists:
+        raise _error(keys, f"no such folder: {printable(place)}")
+    return place if exists or is_path else origin
+
+
+def _exists(place: str) -> bool:
+    return os.path.exists(place)  # noqa: PTH110  (Path.exists raises for names that are too long)
+
+
+def _joined(path: str, keys: tuple[Key, ...], folder: Path) -> str:
+    if not path.strip() or "\0" in path:
+        raise _error(keys, "empty" if not path.strip() else "a path cannot hold NUL")
+    return os.path.normpath(folder / os.path.expanduser(path))  # noqa: PTH111  (never raises)
+
+
+def _error(keys: tuple[Key, ...], message: str) -> ExperimentError:
+    return ExperimentError(".".join(map(str, keys)), message)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's dumper, without anchors, and quoting what our reader would not read as text."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        quoted = not isinstance(resolve_plain(text), str)
+    except ValueError:  # looks like a number that is not finite
+        quoted = True
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if quoted else None)
+
+
+_Dumper.add_representer(str, _represent_text)

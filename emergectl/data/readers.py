@@ -1,0 +1,203 @@
+"""Raw rows out of files, each with the place it came from.
+
+One small generator a format. None of them decides what to do about a bad row: they say what is
+wrong with it (`problem`) and go on, and `sources` stops or counts. Lines are read one at a time and
+bounded, so that a file never has to fit into memory. CSV follows RFC 4180; TSV has no quoting, as
+in GLUE and its kin, where a quotation mark is text.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from emergectl.data.files import open_binary
+from emergectl.errors import DataError
+
+MAX_ROW_BYTES = 100 * 2**20
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """Columns as a file holds them, or what is wrong with them; `where` is file:line."""
+
+    where: str
+    values: dict[str, Any]
+    problem: str | None = None
+
+
+@dataclass
+class Tally:
+    """What reading has come upon so far: progress and report in one."""
+
+    bytes_read: int = 0
+    rows: int = 0
+    skipped: int = 0
+    first_skipped: list[str] = field(default_factory=list)
+
+
+def read_rows(path: Path, format_: str, tally: Tally) -> Iterator[RawRow]:
+    """The rows of one file in one of the formats jsonl, csv, tsv and parquet."""
+    return _READERS[format_](path, tally)
+
+
+def numbered_lines(path: Path, tally: Tally) -> Iterator[tuple[int, bytes]]:
+    """Lines with their numbers from 1. Of a line over MAX_ROW_BYTES comes only the beginning."""
+    number = 0
+    try:
+        with open_binary(path) as file:
+            while line := file.readline(MAX_ROW_BYTES + 1):
+                number += 1
+                tally.bytes_read += len(line)
+                if number == 1:
+                    refuse_utf16(path, line)
+                    line = line.removeprefix(_BOM)
+                yield number, line
+                while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+                    line = file.readline(MAX_ROW_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}:{number + 1}: cannot be read: {error}") from error
+
+
+def refuse_utf16(path: Path, head: bytes) -> None:
+    """Raise DataError where a file begins with the mark of UTF-16."""
+    if head.startswith(_UTF16):
+        raise DataError(f"{path}:1: this is UTF-16, not UTF-8: convert it (iconv -f utf-16)")
+
+
+def _read_jsonl(path: Path, tally: Tally) -> Iterator[RawRow]:
+    for number, line in numbered_lines(path, tally):
+        if line.strip():
+            yield _parse_json(line, f"{path}:{number}")
+
+
+def _parse_json(line: bytes, where: str) -> RawRow:
+    problem = _line_problem(line)
+    if problem:
+        return RawRow(where, {}, problem)
+    try:
+        # Bytes that are not UTF-8 become lone surrogates, which the check of the text finds.
+        value = _JSON.decode(line.decode("utf-8", "surrogateescape"))
+    except RecursionError:
+        return RawRow(where, {}, "nested too deeply")
+    except ValueError as error:
+        cut_off = "" if line.endswith(b"\n") else "the last line is cut off: "
+        return RawRow(where, {}, f"{cut_off}not JSON: {str(error).replace(': line 1 ', ' at ')}")
+    if not isinstance(value, dict):
+        return RawRow(where, {}, f"expected an object of columns, got {json_type(value)}")
+    return RawRow(where, value)
+
+
+def _line_problem(line: bytes) -> str | None:
+    if len(line) > MAX_ROW_BYTES:
+        return f"a row of more than {MAX_ROW_BYTES // 2**20} MB"
+    if b"\0" in line:
+        return "holds a NUL byte"
+    return None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def json_type(value: object) -> str:
+    """The kind of a value in words that fit JSON and YAML."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true/false"
+    if isinstance(value, (int, float)):
+        return f"a number ({value})"
+    words = ((str, "text"), (list, "a list"), (dict, "an object"))
+    return next((word for type_, word in words if isinstance(value, type_)), type(value).__name__)
+
+
+def _read_csv(path: Path, tally: Tally) -> Iterator[RawRow]:
+    csv.field_size_limit(MAX_ROW_BYTES)
+    lines = (line.decode("utf-8", "surrogateescape") for _, line in numbered_lines(path, tally))
+    reader = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    while True:
+        begun = reader.line_num + 1
+        where = f"{path}:{begun}"
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield RawRow(where, {}, _csv_problem(str(error)))
+            continue
+        if header is None:
+            header = _checked_header(cells, where)
+        elif cells:  # a blank line is no row
+            yield _named_cells(header, cells, where)
+
+
+def _csv_problem(error: str) -> str:
+    if "unexpected end of data" in error or "field larger" in error:
+        return "not CSV: the quotation mark that opens here is never closed"
+    return f"not CSV: {error}"
+
+
+def _read_tsv(path: Path, tally: Tally) -> Iterator[RawRow]:
+    header: list[str] | None = None
+    for number, line in numbered_lines(path, tally):
+        where = f"{path}:{number}"
+        problem = _line_problem(line)
+        text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+        if header is None and not problem:
+            header = _checked_header(text.split("\t"), where)
+        elif problem or header is None:
+            yield RawRow(where, {}, problem)
+        elif text:
+            yield _named_cells(header, text.split("\t"), where)
+
+
+def _checked_header(cells: list[str], where: str) -> list[str]:
+    doubled = sorted({cell for cell in cells if cells.count(cell) > 1})
+    if doubled:
+        raise DataError(f"{where}: two columns of the header are called {doubled[0]!r}")
+    return cells
+
+
+def _named_cells(header: list[str], cells: list[str], where: str) -> RawRow:
+    if len(cells) != len(header):
+        return RawRow(where, {}, f"{len(cells)} fields, but the header has {len(header)}")
+    return RawRow(where, dict(zip(header, cells, strict=True)))
+
+
+def _read_parquet(path: Path, tally: Tally) -> Iterator[RawRow]:
+    """Rows of a parquet file; the number after the path counts rows from 1."""
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            size_of_row = path.stat().st_size / max(1, file.metadata.num_rows)
+            for batch in file.iter_batches(batch_size=1024):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield RawRow(f"{path}:{number}", values)
+                tally.bytes_read += int(size_of_row * batch.num_rows)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}:{number + 1}: not a parquet file: {reason}") from error
+
+
+_READERS: dict[str, Callable[[Path, Tally], Iterator[RawRow]]] = {
+    "jsonl": _read_jsonl,
+    "csv": _read_csv,
+    "tsv": _read_tsv,
+    "parquet": _read_parquet,
+}

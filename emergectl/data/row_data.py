@@ -1,0 +1,169 @@
+"""Rows for classification and answers: each source packed, labelled, split and fed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from emergectl.config.schema import CLASSIFICATION, DataSpec, FileSource
+from emergectl.data.job import ExperimentData, Job
+from emergectl.data.labels import class_names, class_targets, count_classes
+from emergectl.data.order import permute
+from emergectl.data.readers import Tally
+from emergectl.data.row_feeds import RowsFeed
+from emergectl.data.rows import PackedRows, frames_texts, pack_rows
+from emergectl.data.sources import note_bad_row
+from emergectl.data.tokenizers import end_of_document, ensure_pad
+from emergectl.errors import DataError
+
+_SPLIT_KEY = 0x5EED
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a packed source (`chosen`, in order), with the target of every packed row."""
+
+    source: FileSource
+    packed: PackedRows
+    chosen: NDArray[np.int64]
+    targets: NDArray[Any] | None
+    unlabelled: Tally
+
+
+def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
+    """The feeds of a classifier, or of a causal model that learns answers."""
+    classifies = job.objective in CLASSIFICATION
+    if classifies and not frames_texts(tokenizer):
+        ensure_pad(tokenizer)  # such models answer at the last token that is not pad
+    packs = [_packed(job, source, key, tokenizer) for source, key in job.train]
+    names = None
+    if classifies:
+        given = job.experiment.objective.labels
+        names = class_names(packs, given, binary=job.objective == "binary")
+    train = [_part(job, s, p, names) for (s, _), p in zip(job.train, packs, strict=True)]
+    held_out = [
+        _part(job, source, _packed(job, source, key, tokenizer), names)
+        for source, key in job.validation
+    ]
+    if job.splits:
+        splits = [split_rows(part.chosen, job.experiment.data) for part in train]
+        held_out = [replace(p, chosen=s[1]) for p, s in zip(train, splits, strict=True)]
+        train = [replace(p, chosen=s[0]) for p, s in zip(train, splits, strict=True)]
+
+    train_feed = job.mixed([_feed(job, part, tokenizer) for part in train], job.train)
+    assert train_feed is not None
+    counts = None if names is None else _class_counts(train, names)
+    return ExperimentData(
+        train=train_feed,
+        validation=job.mixed(
+            [_feed(job, part, tokenizer) for part in held_out], job.held_out_sources
+        ),
+        tokenizer=tokenizer,
+        labels=names,
+        class_counts=counts,
+        report={
+            "train": _report(train),
+            "validation": _report(held_out),
+            "warnings": [] if names is None else _class_warnings(names, train, held_out),
+        },
+    )
+
+
+def split_rows(
+    rows: NDArray[np.int64], spec: DataSpec
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from and rows to hold out, each in order, at least one on either side.
+
+    The random choice does not depend on the experiment's seed, so that runs with different seeds
+    are judged on the same rows. DataError where there is only one row.
+    """
+    count = len(rows)
+    if count < 2:
+        raise DataError(f"{count} row cannot be split: give `data.validation`")
+    held_out = min(count - 1, max(1, round(count * spec.validation_fraction)))
+    if spec.validation_from == "end":
+        return rows[: count - held_out], rows[count - held_out :]
+    taken = permute(np.arange(count), count, _SPLIT_KEY) >= count - held_out
+    return rows[~taken], rows[taken]
+
+
+def _packed(
+    job: Job, source: FileSource, key: str, tokenizer: PreTrainedTokenizerFast
+) -> PackedRows:
+    return pack_rows(
+        source,
+        tokenizer,
+        job.shape(source),
+        seq_len=job.experiment.data.seq_len,
+        key=key,
+        cache=job.cache,
+        progress=job.progress,
+    )
+
+
+def _part(job: Job, source: FileSource, packed: PackedRows, names: list[str] | None) -> Part:
+    """All rows of a source whose label is one of the classes; others are bad rows."""
+    everything = np.arange(len(packed))
+    unlabelled = Tally()
+    if names is None:
+        return Part(source, packed, everything, None, unlabelled)
+    multilabel = job.objective == "multilabel"
+    targets, known, problems = class_targets(packed, names, multilabel=multilabel)
+    for problem in problems:
+        note_bad_row(source, problem, unlabelled)
+    unlabelled.skipped = int((~known).sum())  # rows, where the problems were labels
+    return Part(source, packed, everything[known], targets, unlabelled)
+
+
+def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
+    pad_id = tokenizer.pad_token_id
+    return RowsFeed(
+        part.packed,
+        seq_len=job.experiment.data.seq_len,
+        seed=job.experiment.seed,
+        # Without a pad token any id fills up: the attention mask and the labels tell it apart.
+        pad_id=end_of_document(tokenizer) if pad_id is None else pad_id,
+        targets=part.targets,
+        chosen=part.chosen,
+        token_types=job.shape(part.source).pair and frames_texts(tokenizer),
+    )
+
+
+def _class_counts(parts: list[Part], names: list[str]) -> list[int]:
+    counts = np.zeros(len(names), np.int64)
+    for part in parts:
+        assert part.targets is not None
+        counts += count_classes(part.targets[part.chosen], len(names))
+    return counts.tolist()
+
+
+def _class_warnings(names: list[str], train: list[Part], held_out: list[Part]) -> list[str]:
+    """Classes missing on one side, as happens to sorted data that is split at the end."""
+    warnings = []
+    for where, parts in (("to learn from", train), ("held out", held_out)):
+        missing = [n for n, c in zip(names, _class_counts(parts, names), strict=True) if not c]
+        if missing and parts:
+            warnings.append(
+                f"{len(missing)} of {len(names)} classes have no row {where} (such as "
+                f"{missing[0]}): is the data sorted by label? then `validation_from: random`"
+            )
+    return warnings
+
+
+def _report(parts: list[Part]) -> list[dict[str, Any]]:
+    return [
+        {
+            "source": part.source.path or part.source.hub,
+            "rows": len(part.chosen),
+            "tokens": int(np.diff(part.packed.offsets)[part.chosen].sum()),
+            "cut": part.packed.cut,
+            "fingerprint": part.packed.fingerprint,
+            "skipped": part.packed.skipped + part.unlabelled.skipped,
+            "first_skipped": [*part.packed.first_skipped, *part.unlabelled.first_skipped],
+        }
+        for part in parts
+    ]

@@ -1,0 +1,92 @@
+"""Feeds of rows: classification of texts and pairs, and prompts with answers.
+
+A batch is as wide as the longest row of the whole global batch of its step, rounded up to a
+multiple of 8, so that every slice of the batch agrees and padding stays small.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emergectl.data.feeds import IGNORED, Batch, Feed, shuffled_rows
+from emergectl.data.rows import PackedRows
+
+_WIDTH_STEP = 8
+
+
+class RowsFeed(Feed):
+    """Rows with a target for each: int64 classes [rows], float32 [rows, classes], or None.
+
+    With targets: input_ids, attention_mask [batch, width], labels [batch] or [batch, classes], and
+    token_type_ids where `token_types`. Without (prompts and answers): labels [batch, width] hold
+    the next token where it belongs to the answer or ends it.
+    """
+
+    ragged = True
+
+    def __init__(
+        self,
+        packed: PackedRows,
+        *,
+        seq_len: int,
+        seed: int,
+        pad_id: int,
+        targets: NDArray[Any] | None = None,
+        chosen: NDArray[np.int64] | None = None,
+        token_types: bool = False,
+    ) -> None:
+        self._packed = packed
+        self._chosen = np.arange(len(packed)) if chosen is None else chosen
+        self._targets = targets
+        self._pad_id = pad_id
+        self._seed = seed
+        self._token_types = token_types
+        self._lengths = np.diff(packed.offsets) - (targets is None)
+        self.rows = self.held_out_rows = len(self._chosen)
+        self.seq_len = seq_len
+        self.fingerprint = packed.fingerprint
+
+    def take(self, draws: NDArray[np.int64], width: int) -> Batch:
+        """The rows drawn, padded to `width`."""
+        return self._collate(self._drawn(draws), width)
+
+    def width(self, draws: NDArray[np.int64]) -> int:
+        """The longest row drawn, rounded up to a multiple of 8, at most seq_len."""
+        return self._width(self._drawn(draws))
+
+    def held_out_batch(self, start: int, stop: int) -> Batch:
+        """Rows [start, stop) in the order of the data."""
+        rows = self._chosen[start:stop]
+        return self._collate(rows, self._width(rows))
+
+    def _drawn(self, draws: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._chosen[shuffled_rows(draws, self.rows, self._seed)]
+
+    def _width(self, rows: NDArray[np.int64]) -> int:
+        longest = int(self._lengths[rows].max(initial=1))
+        return min(-(-longest // _WIDTH_STEP) * _WIDTH_STEP, self.seq_len)
+
+    def _collate(self, rows: NDArray[np.int64], width: int) -> Batch:
+        packed = self._packed
+        columns = np.arange(width)
+        inside = columns < self._lengths[rows, None]
+        places = np.where(inside, packed.offsets[rows, None] + columns, 0)
+        inputs = np.where(inside, packed.tokens[places], self._pad_id).astype(np.int64)
+        batch = {
+            "input_ids": torch.from_numpy(inputs),
+            "attention_mask": torch.from_numpy(inside.astype(np.int64)),
+        }
+        borders = packed.borders[rows, None]
+        if self._token_types:
+            batch["token_type_ids"] = torch.from_numpy((inside & (columns >= borders)) * 1)
+        if self._targets is not None:
+            batch["labels"] = torch.from_numpy(self._targets[rows])
+        else:
+            predicts = inside & (columns + 1 >= borders)
+            following = packed.tokens[np.where(predicts, places + 1, 0)].astype(np.int64)
+            batch["labels"] = torch.from_numpy(np.where(predicts, following, IGNORED))
+        return batch

@@ -1,0 +1,292 @@
+"""Rows packed on disk: a text or a pair with its label, or a prompt with its answer.
+
+Each row becomes a stretch of tokens in one memory-mapped file, already framed and cut to the
+sequence length. Beside it stand where it begins, where its second part begins (the second text, or
+the answer), and the code of its label. Labels are kept by name, with the place of the first row
+that bears each, so that one packing serves whatever list of classes an experiment uses, and a
+label that is not in the list can still be pointed at.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from emergectl.config.schema import FileSource
+from emergectl.data.cache import cached, entry_key
+from emergectl.data.packing import FORMAT_VERSION, Progress, source_bytes, source_content
+from emergectl.data.readers import Tally
+from emergectl.data.sources import Check, Row, as_field, as_label, as_labels, as_text, iter_rows
+from emergectl.data.templates import render, template_fields
+from emergectl.data.tokenizers import (
+    Tokens,
+    end_of_document,
+    text_backend,
+    text_encoder,
+    tokenizer_hash_source,
+)
+
+_CHUNK_ROWS = 1024
+_TRUNCATE = "longest_first"
+
+Encoded = tuple[list[int], int]
+"""The ids of a row, and the index in them at which its second part begins (their number: none)."""
+
+
+@dataclass(frozen=True)
+class RowShape:
+    """What a row is made of; `prompt` and `answer` are templates, empty for classification."""
+
+    kind: Literal["classify", "answer"]
+    pair: bool = False
+    multilabel: bool = False
+    prompt: str = ""
+    answer: str = ""
+
+    def roles(self) -> dict[str, Check]:
+        """The roles that a row has to fill, and how each is checked."""
+        if self.kind == "answer":
+            fields = template_fields(self.prompt, key="objective.prompt")
+            fields += template_fields(self.answer, key="objective.answer")
+            return dict.fromkeys(fields, as_field)
+        roles: dict[str, Check] = {"text": as_text}
+        if self.pair:
+            roles["text_pair"] = as_text
+        roles["label"] = as_labels if self.multilabel else as_label
+        return roles
+
+    def texts(self, row: Row) -> tuple[str, str | None]:
+        """The first and the second text of a row."""
+        if self.kind == "answer":
+            return render(self.prompt, row.values), render(self.answer, row.values)
+        return row.values["text"], row.values.get("text_pair")
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Rows as tokens (memory maps, or any arrays).
+
+    `offsets` [rows + 1] says where rows begin, `borders` [rows] where in a row its second part
+    does, `codes` [rows] which entry of `labels` it bears: (the names, file:line of the first).
+    `cut` counts the rows that were longer than the sequence length.
+    """
+
+    tokens: Tokens
+    offsets: np.ndarray[Any, np.dtype[np.int64]]
+    borders: np.ndarray[Any, np.dtype[np.int64]]
+    codes: np.ndarray[Any, np.dtype[np.int64]]
+    labels: list[tuple[list[str], str]]
+    fingerprint: str
+    cut: int = 0
+    skipped: int = 0
+    first_skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+def pack_rows(
+    source: FileSource,
+    tokenizer: PreTrainedTokenizerFast,
+    shape: RowShape,
+    *,
+    seq_len: int,
+    key: str,
+    cache: Path,
+    progress: Progress | None = None,
+) -> PackedRows:
+    """The packed rows of a source, from the cache if they were packed before.
+
+    Raises DataError (`file:line: reason`) and ExperimentError as `sources` does.
+    """
+    name = entry_key(
+        "rows",
+        FORMAT_VERSION,
+        source_content(source, key=key, cache=cache),
+        source.columns,
+        tokenizer_hash_source(tokenizer),
+        [shape.kind, shape.pair, shape.multilabel, shape.prompt, shape.answer, seq_len],
+    )
+
+    def make(folder: Path) -> dict[str, Any]:
+        tally = Tally()
+        rows = iter_rows(source, roles=shape.roles(), key=key, cache=cache, tally=tally)
+        total = source_bytes(source, key=key, cache=cache)
+
+        def report() -> None:
+            if progress is not None:
+                progress(source.path or source.hub or "", tally.bytes_read, total)
+
+        facts = _pack(rows, shape, row_encoder(tokenizer, shape, seq_len), folder, report)
+        return facts | {"skipped": tally.skipped, "first_skipped": tally.first_skipped}
+
+    folder, facts = cached(cache, name, make)
+    return PackedRows(
+        tokens=np.asarray(np.memmap(folder / "tokens.bin", np.uint32, "r")),
+        offsets=np.asarray(np.load(folder / "offsets.npy", mmap_mode="r")),
+        borders=np.asarray(np.load(folder / "borders.npy", mmap_mode="r")),
+        codes=np.asarray(np.load(folder / "codes.npy", mmap_mode="r")),
+        labels=[(names, where) for names, where in facts["labels"]],
+        fingerprint=name,
+        cut=facts["cut"],
+        skipped=facts["skipped"],
+        first_skipped=tuple(facts["first_skipped"]),
+    )
+
+
+def rows_in_memory(encoded: list[Encoded], *, fingerprint: str) -> PackedRows:
+    """Packed rows out of ids and borders that stand already, such as a task's items."""
+    lengths = [len(ids) for ids, _ in encoded]
+    flat = itertools.chain.from_iterable(ids for ids, _ in encoded)
+    return PackedRows(
+        tokens=np.fromiter(flat, np.uint32, count=sum(lengths)),
+        offsets=np.cumsum([0, *lengths]),
+        borders=np.array([border for _, border in encoded], np.int64),
+        codes=np.zeros(len(encoded), np.int64),
+        labels=[],
+        fingerprint=fingerprint,
+    )
+
+
+def row_texts(source: FileSource, shape: RowShape, *, key: str, cache: Path) -> Iterator[str]:
+    """The texts of a source's rows, for training a tokenizer."""
+    for row in iter_rows(source, roles=shape.roles(), key=key, cache=cache, tally=Tally()):
+        yield from (text for text in shape.texts(row) if text is not None)
+
+
+def row_encoder(
+    tokenizer: PreTrainedTokenizerFast, shape: RowShape, seq_len: int
+) -> Callable[[list[tuple[str, str | None]]], list[tuple[Encoded, bool]]]:
+    """A function from texts to encoded rows, each with whether it had to be cut.
+
+    Answers: prompt, answer, eos, at most seq_len + 1 ids (the last is only predicted); of a prompt
+    that is too long the beginning goes. Classification with a tokenizer that has [CLS] and [SEP]:
+    framed as its own template says; else text, eos (, text, eos), the longer text cut first.
+    """
+    if shape.kind == "classify" and frames_texts(tokenizer):
+        return _framing_encoder(text_backend(tokenizer), seq_len)
+    encode = text_encoder(tokenizer)
+    opening = _opening(tokenizer)
+    closing = [end_of_document(tokenizer)]
+
+    def plain(texts: list[tuple[str, str | None]]) -> list[tuple[Encoded, bool]]:
+        firsts = [ids.tolist() for ids in encode([first for first, _ in texts])]
+        seconds = [ids.tolist() for ids in encode([second or "" for _, second in texts])]
+        if shape.kind == "answer":
+            return [
+                _join_answer((opening or closing) if not a else opening + a, b + closing, seq_len)
+                for a, b in zip(firsts, seconds, strict=True)
+            ]
+        return [
+            _join_texts(opening, a, b if shape.pair else None, closing, seq_len)
+            for a, b in zip(firsts, seconds, strict=True)
+        ]
+
+    return plain
+
+
+def frames_texts(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether the tokenizer puts texts between [CLS] and [SEP] by itself."""
+    adds = tokenizer.backend_tokenizer.num_special_tokens_to_add(False)
+    return adds > 0 and None not in (tokenizer.cls_token_id, tokenizer.sep_token_id)
+
+
+def _opening(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """What the tokenizer puts before any text by itself: [bos] or nothing."""
+    ids = tokenizer.backend_tokenizer.encode("").ids
+    return ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
+
+
+def _framing_encoder(
+    backend: Tokenizer, seq_len: int
+) -> Callable[[list[tuple[str, str | None]]], list[tuple[Encoded, bool]]]:
+    backend.enable_truncation(seq_len, strategy=_TRUNCATE)
+
+    def framed(texts: list[tuple[str, str | None]]) -> list[tuple[Encoded, bool]]:
+        inputs = [first if second is None else (first, second) for first, second in texts]
+        rows = []
+        for encoding in backend.encode_batch(inputs):
+            kinds = encoding.type_ids
+            border = kinds.index(1) if 1 in kinds else len(kinds)
+            rows.append(((encoding.ids, border), bool(encoding.overflowing)))
+        return rows
+
+    return framed
+
+
+def _join_answer(prompt: list[int], answer: list[int], seq_len: int) -> tuple[Encoded, bool]:
+    answer_kept = answer[:seq_len]
+    prompt_kept = prompt[-(seq_len + 1 - len(answer_kept)) :]
+    cut = len(prompt_kept) < len(prompt) or len(answer_kept) < len(answer)
+    return (prompt_kept + answer_kept, len(prompt_kept)), cut
+
+
+def _join_texts(
+    opening: list[int], first: list[int], second: list[int] | None, closing: list[int], seq_len: int
+) -> tuple[Encoded, bool]:
+    ends = len(closing) * (1 if second is None else 2)
+    room = max(seq_len - len(opening) - ends, 0)
+    if second is None:
+        ids = opening + first[:room] + closing
+        return (ids, len(ids)), len(first) > room
+    # Longest first: a text gets half the room, and what the other leaves.
+    second_room = max(room // 2, room - len(first))
+    second_kept = second[:second_room]
+    first_kept = first[: room - len(second_kept)]
+    head = opening + first_kept + closing
+    cut = len(first_kept) + len(second_kept) < len(first) + len(second)
+    return (head + second_kept + closing, len(head)), cut
+
+
+@dataclass
+class _Codes:
+    """Labels by their names, numbered as they come up."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    table: list[tuple[list[str], str]] = field(default_factory=list)
+
+    def of(self, label: str | list[str], where: str) -> int:
+        names = [label] if isinstance(label, str) else label
+        number = self.numbers.setdefault(json.dumps(names), len(self.table))
+        if number == len(self.table):
+            self.table.append((names, where))
+        return number
+
+
+def _pack(
+    rows: Iterator[Row],
+    shape: RowShape,
+    encode: Callable[[list[tuple[str, str | None]]], list[tuple[Encoded, bool]]],
+    folder: Path,
+    report: Callable[[], None],
+) -> dict[str, Any]:
+    offsets, borders, codes = array("q", [0]), array("q"), array("q")
+    labels = _Codes()
+    cut = 0
+    with (folder / "tokens.bin").open("wb", buffering=1 << 20) as out:
+        while chunk := list(itertools.islice(rows, _CHUNK_ROWS)):
+            for row, ((ids, border), was_cut) in zip(
+                chunk, encode([shape.texts(row) for row in chunk]), strict=True
+            ):
+                out.write(np.array(ids, np.uint32).tobytes())
+                offsets.append(offsets[-1] + len(ids))
+                borders.append(border)
+                codes.append(_label_code(row.values, labels, row.where))
+                cut += was_cut
+            report()
+    for name, numbers in (("offsets", offsets), ("borders", borders), ("codes", codes)):
+        np.save(folder / f"{name}.npy", np.frombuffer(numbers, np.int64))
+    return {"labels": labels.table, "cut": cut}
+
+
+def _label_code(values: Mapping[str, Any], labels: _Codes, where: str) -> int:
+    return labels.of(values["label"], where) if "label" in values else 0

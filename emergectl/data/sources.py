@@ -1,0 +1,292 @@
+"""Rows and documents out of a source of the experiment, checked and with their place named.
+
+`iter_rows` gives what an objective asks for under its role (`text`, `text_pair`, `label`, a field
+of a template), `iter_pieces` gives running text for language modelling. A text file is one
+document; everywhere else a row is one. A list of texts in a text column is joined by line ends.
+Nothing is held in memory but the row at hand (and, of a text file, a piece of a megabyte or so).
+
+A bad row stops everything with `file:line: reason`, or is counted with `bad_rows: skip`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from emergectl.config.schema import FileSource
+from emergectl.data.files import open_binary, source_files
+from emergectl.data.readers import RawRow, Tally, json_type, read_rows, refuse_utf16
+from emergectl.errors import DataError, ExperimentError, RequestError
+
+Check = Callable[[Any], Any]
+"""Turns a raw value into the value of a role; raises ValueError saying what is wrong."""
+
+PIECE_CHARS = 64 * 1024
+_READ_BYTES = 1 << 20
+_SKIPPED_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Values by role, and the file:line they came from."""
+
+    values: dict[str, Any]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a document's text; `ends` on the last one."""
+
+    text: str
+    ends: bool
+
+
+def iter_rows(
+    source: FileSource, *, roles: Mapping[str, Check], key: str, cache: Path, tally: Tally
+) -> Iterator[Row]:
+    """The usable rows of a source, in order.
+
+    `roles` says which roles are wanted and how each value is checked. The column of a role is
+    `source.columns[role]`, else the role's own name. Raises DataError (`file:line: reason`) at the
+    first bad row unless the source skips them, and where no row is left at all.
+    """
+    if "id" in source.columns:
+        roles = {**roles, "id": _doubled_ids()}
+    first_place: str | None = None
+    for raw in _raw_rows(source, key=key, cache=cache, tally=tally):
+        first_place = first_place or raw.where
+        row = _checked(raw, roles, source.columns)
+        if isinstance(row, Row):
+            tally.rows += 1
+            yield row
+        else:
+            note_bad_row(source, row, tally)
+    if not tally.rows:
+        seen = f"; the first: {tally.first_skipped[0]}" if tally.skipped else ""
+        raise DataError(f"{source.path or source.hub}: no usable row ({tally.skipped} bad{seen})")
+
+
+def note_bad_row(source: FileSource, message: str, tally: Tally) -> None:
+    """Count a bad row, or raise it as DataError, as the source wishes."""
+    if source.bad_rows == "error":
+        raise DataError(f"{message} (`bad_rows: skip` leaves such rows out)")
+    tally.skipped += 1
+    if len(tally.first_skipped) < _SKIPPED_LISTED:
+        tally.first_skipped.append(message)
+
+
+def iter_pieces(
+    source: FileSource,
+    *,
+    key: str,
+    cache: Path,
+    tally: Tally,
+    next_border: Callable[[str, int], int] | None,
+) -> Iterator[Piece]:
+    """The running text of a source in pieces, document by document.
+
+    `next_border(text, start)` says where text may be cut at or after `start` (-1: nowhere); with
+    None every document comes whole.
+    """
+    files = [] if source.path is None else source_files(source, key=key, cache=cache)
+    if files and all(format_ == "text" for _, format_ in files):
+        for path, _ in files:
+            problem = _text_problem(path)
+            if problem:
+                note_bad_row(source, problem, tally)
+                continue
+            tally.rows += 1
+            yield from _pieces_of_file(path, tally, next_border)
+        if not tally.rows:
+            raise DataError(f"{source.path}: no usable text; the first: {tally.first_skipped[0]}")
+        return
+    for row in iter_rows(source, roles={"text": as_text}, key=key, cache=cache, tally=tally):
+        yield from cut_text(row.values["text"], next_border)
+
+
+def cut_text(text: str, next_border: Callable[[str, int], int] | None) -> Iterator[Piece]:
+    """One document cut into pieces of PIECE_CHARS and a little more."""
+    start = 0
+    while next_border is not None and len(text) - start > PIECE_CHARS:
+        stop = next_border(text, start + PIECE_CHARS)
+        if stop < 0 or stop >= len(text):
+            break
+        yield Piece(text[start:stop], ends=False)
+        start = stop
+    yield Piece(text[start:], ends=True)
+
+
+def as_text(value: Any) -> str:
+    """A text, or a list of texts joined by line ends."""
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        value = "\n".join(value)
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, got {json_type(value)}")
+    if not value.strip():
+        raise ValueError("is empty")
+    if "\0" in value:
+        raise ValueError("holds a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        code = ord(value[error.start])
+        if 0xDC80 <= code <= 0xDCFF:
+            raise ValueError(f"holds a byte that is not UTF-8 (0x{code - 0xDC00:02X})") from error
+        raise ValueError(f"holds half a surrogate pair (\\u{code:04x})") from error
+    return value
+
+
+def as_field(value: Any) -> str:
+    """A field of a template: text, a number, or true/false."""
+    if isinstance(value, float) and value != value:
+        raise ValueError("is not a number (NaN)")
+    if isinstance(value, (int, float)):
+        return json.dumps(value)
+    return as_text(value)
+
+
+def as_label(value: Any) -> str:
+    """The name of a class: text or a whole number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # parquet turns whole numbers into floats where one is missing
+    if isinstance(value, (bool, int)):
+        return json.dumps(value)
+    if not isinstance(value, str):
+        raise ValueError(f"expected a label, got {json_type(value)}")
+    return as_text(value).strip()
+
+
+def as_labels(value: Any) -> list[str]:
+    """The names of any number of classes: a list, or a text with commas, semicolons or bars."""
+    if isinstance(value, str):
+        separator = next((s for s in "|;," if s in value), ",")
+        value = [part for part in value.split(separator) if part.strip()]
+    elif not isinstance(value, list):
+        value = [value]
+    return sorted({as_label(part) for part in value})
+
+
+def _raw_rows(source: FileSource, *, key: str, cache: Path, tally: Tally) -> Iterator[RawRow]:
+    if source.hub is not None:
+        yield from _hub_rows(source, key=key)
+        return
+    for path, format_ in source_files(source, key=key, cache=cache):
+        if format_ == "text":
+            raise ExperimentError(
+                f"{key}.path", f"{path} is plain text; here rows are needed: jsonl, csv, tsv …"
+            )
+        empty = True
+        for row in read_rows(path, format_, tally):
+            empty = False
+            yield row
+        if empty:
+            yield RawRow(f"{path}:1", {}, "the file holds no rows")
+
+
+def load_hub(source: FileSource, *, key: str) -> Any:
+    """The split of a hub data set, as `datasets` gives it (downloaded once, then cached)."""
+    assert source.hub is not None
+    try:
+        return _load_hub(source.hub, source.config, source.split or "train")
+    except Exception as error:
+        # Whatever the hub library raises here, the request cannot be met and this says why.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RequestError(
+            f"{key}.hub: the data set {source.hub!r} cannot be had: {reason}. Check the name, "
+            "`config`, `split` and the network, or give `path` to files"
+        ) from error
+
+
+@lru_cache(maxsize=16)
+def _load_hub(name: str, config: str | None, split: str) -> Any:
+    import datasets
+
+    return datasets.load_dataset(name, config, split=split)
+
+
+def _hub_rows(source: FileSource, *, key: str) -> Iterator[RawRow]:
+    for number, values in enumerate(load_hub(source, key=key), start=1):
+        yield RawRow(f"{source.hub}:{number}", values)
+
+
+def _checked(raw: RawRow, roles: Mapping[str, Check], columns: dict[str, str]) -> Row | str:
+    """The row under its roles, or what is wrong with it as `file:line: reason`."""
+    if raw.problem is not None:
+        return f"{raw.where}: {raw.problem}"
+    values = {}
+    for role, check in roles.items():
+        column = columns.get(role, role)
+        if column not in raw.values:
+            there = ", ".join(raw.values) or "none"
+            wanted = f"no column {column!r}" if column == role else f"no column {column!r} ({role})"
+            return f"{raw.where}: {wanted}; there are: {there}"
+        try:
+            values[role] = check(raw.values[column])
+        except ValueError as error:
+            return f"{raw.where}: {column}: {error}"
+    return Row(values, raw.where)
+
+
+def _doubled_ids() -> Check:
+    """A check that remembers the ids it has seen, by their hashes."""
+    seen: set[int] = set()
+
+    def check(value: Any) -> Any:
+        mark = hash(json.dumps(value, sort_keys=True, default=str))
+        if mark in seen:
+            raise ValueError(f"the id {value!r} came before")
+        seen.add(mark)
+        return value
+
+    return check
+
+
+def _text_problem(path: Path) -> str | None:
+    """Why a text file cannot be used, as `file:line: reason`; None where it can."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line, empty = 1, True
+    try:
+        with open_binary(path) as file:
+            while chunk := file.read(_READ_BYTES):
+                if empty:
+                    refuse_utf16(path, chunk)
+                if b"\0" in chunk:
+                    line += chunk[: chunk.index(b"\0")].count(b"\n")
+                    return f"{path}:{line}: holds a NUL byte: this is not text"
+                empty = empty and not chunk.strip()
+                decoder.decode(chunk)
+                line += chunk.count(b"\n")
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        line += error.object[: error.start].count(b"\n")
+        byte = error.object[error.start]
+        return f"{path}:{line}: holds a byte that is not UTF-8 (0x{byte:02X})"
+    except (OSError, EOFError, zlib.error) as error:
+        return f"{path}:{line}: cannot be read: {error}"
+    return f"{path}:1: the file is empty" if empty else None
+
+
+def _pieces_of_file(
+    path: Path, tally: Tally, next_border: Callable[[str, int], int] | None
+) -> Iterator[Piece]:
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    rest = ""
+    with open_binary(path) as file:
+        if next_border is None:
+            whole = file.read()
+            tally.bytes_read += len(whole)
+            yield Piece(whole.decode("utf-8-sig"), ends=True)
+            return
+        while chunk := file.read(_READ_BYTES):
+            tally.bytes_read += len(chunk)
+            pieces = list(cut_text(rest + decoder.decode(chunk), next_border))
+            rest = pieces.pop().text  # the last border may lie in what is still to come
+            yield from pieces
+    yield from cut_text(rest + decoder.decode(b"", final=True), next_border)

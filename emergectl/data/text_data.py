@@ -1,0 +1,112 @@
+"""Running text for language modelling: each source packed, split and fed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from emergectl.config.schema import DataSpec, FileSource
+from emergectl.data.feeds import Feed, LanguageFeed
+from emergectl.data.job import ExperimentData, Job, NamedSource
+from emergectl.data.masked import MaskedFeed
+from emergectl.data.packing import HeldOut, PackedTokens, Progress, pack_text
+from emergectl.data.tokenizers import token_bytes
+from emergectl.errors import DataError
+
+
+def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
+    """The feeds of a causal or masked language model."""
+    train: list[PackedTokens] = []
+    held_out: list[PackedTokens] = []
+    options: dict[str, Any] = {"cache": job.cache, "progress": job.progress}
+    for source, key in job.train:
+        if job.splits:
+            inner, outer = split_text(source, job.experiment.data, tokenizer, key=key, **options)
+            train.append(inner)
+            held_out.append(outer)
+        else:
+            train.append(pack_text(source, tokenizer, key=key, **options))
+    for source, key in job.validation:
+        held_out.append(pack_text(source, tokenizer, key=key, **options))
+
+    train_feed = job.mixed([_feed(job, packed, tokenizer) for packed in train], job.train)
+    assert train_feed is not None
+    targets = sum(len(packed.tokens) - 1 for packed in held_out)
+    text_bytes = sum(packed.text_bytes for packed in held_out)
+    return ExperimentData(
+        train=train_feed,
+        validation=job.mixed(
+            [_feed(job, packed, tokenizer) for packed in held_out], job.held_out_sources
+        ),
+        tokenizer=tokenizer,
+        validation_bytes_per_token=(
+            text_bytes / targets if held_out and job.objective == "clm" else None
+        ),
+        report={
+            "train": _report(job.train, train),
+            "validation": _report(job.held_out_sources, held_out),
+            "warnings": [],
+        },
+    )
+
+
+def split_text(
+    source: FileSource,
+    spec: DataSpec,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    key: str,
+    cache: Path,
+    progress: Progress | None,
+) -> tuple[PackedTokens, PackedTokens]:
+    """A training source as packed tokens: (to learn from, held out).
+
+    The end is held out by position in tokens, so one long document can be split too; at random
+    whole documents are.
+    """
+    share = spec.validation_fraction
+    options: dict[str, Any] = {"key": key, "cache": cache, "progress": progress}
+    if spec.validation_from == "random":
+        inner = pack_text(source, tokenizer, held_out=HeldOut(share, inside=False), **options)
+        outer = pack_text(source, tokenizer, held_out=HeldOut(share, inside=True), **options)
+        return inner, outer
+    whole = pack_text(source, tokenizer, **options)
+    count = len(whole.tokens)
+    border = int(count * (1 - share))
+    if count - border < 2:
+        raise DataError(
+            f"{source.path or source.hub}: {share:g} of {count} tokens leaves nothing to hold out"
+        )
+    sizes = token_bytes(tokenizer)
+    return whole.part(0, border, sizes), whole.part(border, count, sizes)
+
+
+def _feed(job: Job, packed: PackedTokens, tokenizer: PreTrainedTokenizerFast) -> Feed:
+    seq_len, seed = job.experiment.data.seq_len, job.experiment.seed
+    if job.objective == "clm":
+        return LanguageFeed(packed, seq_len=seq_len, seed=seed)
+    return MaskedFeed(
+        packed,
+        tokenizer,
+        seq_len=seq_len,
+        seed=seed,
+        mask_probability=job.experiment.objective.mask_probability,
+        whole_word=job.experiment.objective.whole_word,
+    )
+
+
+def _report(sources: list[NamedSource], parts: list[PackedTokens]) -> list[dict[str, Any]]:
+    return [
+        {
+            "source": source.path or source.hub,
+            "documents": len(packed.ends),
+            "tokens": len(packed.tokens),
+            "text_bytes": packed.text_bytes,
+            "fingerprint": packed.fingerprint,
+            "skipped": packed.skipped,
+            "first_skipped": list(packed.first_skipped),
+        }
+        for (source, _), packed in zip(sources, parts, strict=True)
+    ]

@@ -1,0 +1,312 @@
+"""Tokenizers: built from text, or loaded; always the `tokenizers` library underneath.
+
+What is built here saves as a tokenizer.json that `AutoTokenizer.from_pretrained` reads anywhere.
+Vocabularies: `byte` has ids equal to the bytes, then the special tokens; `char` and `bpe` have the
+special tokens first. Special tokens are <pad>, <eos> (the end of a document) and, for char, <unk>;
+for masked language modelling [CLS], [SEP] and [MASK] as well, and then the tokenizer frames texts
+as BERT does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import PreTrainedTokenizerFast
+
+from emergectl.config.schema import TokenizerSpec
+from emergectl.errors import ExperimentError, RequestError
+
+DEFAULT_BPE_VOCAB = 8192
+# A BPE vocabulary settles long before this much text, and training holds the counts of its words.
+BPE_TRAINING_CHARS = 256 * 2**20
+
+_PAD, _EOS, _UNK, _CLS, _SEP, _MASK = "<pad>", "<eos>", "<unk>", "[CLS]", "[SEP]", "[MASK]"
+_CODE_POINTS = 0x110000
+# Where text may be cut so that the tokens on both sides stay as they are: after a single line end
+# between two lines, or behind a letter or digit that white space follows. `border_finder` proves
+# it for each tokenizer on a probe.
+_BORDER = re.compile(r"\S\n(?=\S)|[^\W_](?=\s)")
+_PROBE = (
+    "First Citizen:\nBefore we proceed, hear me.\n\nAll: speak!  \n x_1 = 12345;\n\tdef f(a):\n"
+    "其一。\n水调歌头\n明月几时有，把酒问青天。\n\n不知天上 宫阙 7 年\r\nIt's naïve — e.g. 3.14\n…"
+)
+
+Tokens = np.ndarray[tuple[int], np.dtype[Any]]
+
+
+def build_tokenizer(
+    spec: TokenizerSpec, texts: Iterable[str], *, for_mlm: bool
+) -> PreTrainedTokenizerFast:
+    """Make the tokenizer that `spec.kind` names (None: byte); char and bpe learn it from `texts`.
+
+    `texts` may be pieces of documents; it is read once, and for byte not at all.
+    """
+    kind = spec.kind or "byte"
+    specials = [_PAD, _EOS] + ([_UNK] if kind == "char" else [])
+    if for_mlm:
+        specials += [_CLS, _SEP, _MASK]
+    if kind == "byte":
+        backend = _byte_backend(specials)
+    elif kind == "char":
+        backend = _char_backend(specials, texts)
+    else:
+        backend = _bpe_backend(specials, texts, spec.vocab_size or DEFAULT_BPE_VOCAB)
+    if for_mlm:
+        ids = backend.get_vocab()
+        backend.post_processor = processors.BertProcessing((_SEP, ids[_SEP]), (_CLS, ids[_CLS]))
+    named = {"pad_token": _PAD, "eos_token": _EOS}
+    named |= {"unk_token": _UNK} if kind == "char" else {}
+    named |= {"cls_token": _CLS, "sep_token": _SEP, "mask_token": _MASK} if for_mlm else {}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, clean_up_tokenization_spaces=False, **named
+    )
+
+
+def load_tokenizer(name: str | Path, *, key: str = "tokenizer.from") -> PreTrainedTokenizerFast:
+    """The tokenizer of a directory or of a model on the hub; never runs code that came with it.
+
+    A directory may hold tokenizer.json, or the bare vocabulary files of GPT-2 (vocab.json and
+    merges.txt) or BERT (vocab.txt). Raises ExperimentError under `key` where there is none.
+    """
+    from transformers import AutoTokenizer, BertTokenizer, GPT2Tokenizer
+
+    folder = Path(name).expanduser()
+    described = (folder / "tokenizer.json", folder / "tokenizer_config.json")
+    try:
+        if folder.is_dir() and not any(path.is_file() for path in described):
+            if (folder / "vocab.txt").is_file():
+                return BertTokenizer(vocab=str(folder / "vocab.txt"))
+            if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+                return GPT2Tokenizer(
+                    vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt")
+                )
+            raise ExperimentError(key, f"{name} holds no tokenizer (tokenizer.json, vocab.txt …)")
+        loaded = AutoTokenizer.from_pretrained(
+            str(folder) if folder.is_dir() else str(name), trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExperimentError(key, f"no tokenizer can be had from {name}: {reason}") from error
+    if not isinstance(loaded, PreTrainedTokenizerFast):
+        raise ExperimentError(
+            key, f"{name} has no tokenizer of the `tokenizers` library ({type(loaded).__name__})"
+        )
+    return loaded
+
+
+def ensure_pad(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Give the tokenizer a pad token of its own where it has none or shares it with eos.
+
+    True if one was added: the vocabulary has then grown by one.
+    """
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return False
+    tokenizer.add_special_tokens({"pad_token": _PAD})
+    return True
+
+
+def end_of_document(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The id that ends a document: eos, else the separator."""
+    for found in (tokenizer.eos_token_id, tokenizer.sep_token_id):
+        if found is not None:
+            return int(found)
+    raise RequestError("the tokenizer has neither an eos nor a sep token to end documents with")
+
+
+def tokenizer_hash_source(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Everything that decides which ids a text gets, as one string."""
+    return f"{tokenizer.backend_tokenizer.to_str()} {tokenizer.special_tokens_map}"
+
+
+def text_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """A copy of the backend for which a text that spells a special token is only text."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.encode_special_tokens = True
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def text_encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[list[str]], list[Tokens]]:
+    """A function from texts to their token ids, without special tokens.
+
+    Char and byte tokenizers of ours are a table, some fifty times as fast as the library.
+    """
+    backend = text_backend(tokenizer)
+    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
+    layout = json.loads(backend.to_str())
+    if _is_byte_layout(layout):
+        return lambda texts: [np.frombuffer(t.encode(), np.uint8).astype(dtype) for t in texts]
+    if _is_char_layout(layout):
+        table = _char_table(layout["model"], dtype)
+        return lambda texts: [table[_code_points(text)] for text in texts]
+
+    def encode(texts: list[str]) -> list[Tokens]:
+        encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, dtype) for encoding in encodings]
+
+    return encode
+
+
+def border_finder(tokenizer: PreTrainedTokenizerFast) -> Callable[[str, int], int] | None:
+    """Where a document may be cut without changing its tokens: f(text, start) ≥ start, or -1.
+
+    None where cutting at white space would change them (tokenizers that mark the beginning of a
+    text, such as SentencePiece's): then a document has to be tokenised whole.
+    """
+    layout = json.loads(tokenizer.backend_tokenizer.to_str())
+    if _is_byte_layout(layout) or _is_char_layout(layout):
+        return lambda _, start: start
+    cuts = [0, *(match.end() for match in _BORDER.finditer(_PROBE)), len(_PROBE)]
+    parts = [_PROBE[a:b] for a, b in itertools.pairwise(cuts)]
+    encode = text_encoder(tokenizer)
+    whole = encode([_PROBE])[0]
+    if not np.array_equal(whole, np.concatenate(encode(parts))):
+        return None
+
+    def next_border(text: str, start: int) -> int:
+        match = _BORDER.search(text, start)
+        return match.end() if match else -1
+
+    return next_border
+
+
+def token_bytes(tokenizer: PreTrainedTokenizerFast) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """How many bytes of text each id stands for, where the tokenizer loses nothing.
+
+    Special tokens stand for none. For a tokenizer that does lose something (lower-casing,
+    WordPiece) the numbers do not add up to the text, which whoever uses them has to check.
+    """
+    byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+    special = set(tokenizer.all_special_ids)
+    sizes = np.zeros(len(tokenizer), np.int64)
+    for token, number in tokenizer.get_vocab().items():
+        if number not in special:
+            # Byte-level vocabularies spell one byte as one character.
+            sizes[number] = len(token) if byte_level else len(token.encode())
+    return sizes
+
+
+def token_texts(tokenizer: PreTrainedTokenizerFast) -> dict[int, str | bytes]:
+    """What each ordinary id stands for: text, or bytes where they are no whole characters."""
+    byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+    byte_of = {_byte_character(byte): byte for byte in range(256)} if byte_level else {}
+    special = set(tokenizer.all_special_ids)
+    texts: dict[int, str | bytes] = {}
+    for token, number in tokenizer.get_vocab().items():
+        if number in special:
+            continue
+        texts[number] = token
+        if byte_level and all(character in byte_of for character in token):
+            spelled = bytes(byte_of[character] for character in token)
+            try:
+                texts[number] = spelled.decode()
+            except UnicodeDecodeError:
+                texts[number] = spelled
+    return texts
+
+
+def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    return np.frombuffer(text.encode("utf-32-le"), np.dtype("<u4"))
+
+
+_CHAR_SPLIT = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+_BYTE_SPLIT = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+
+
+def _specials(names: list[str]) -> list[AddedToken]:
+    return [AddedToken(name, special=True, normalized=False) for name in names]
+
+
+def _byte_backend(specials: list[str]) -> Tokenizer:
+    vocab = {_byte_character(byte): byte for byte in range(256)}
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    backend.pre_tokenizer = _BYTE_SPLIT
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(_specials(specials))
+    return backend
+
+
+def _byte_character(byte: int) -> str:
+    """The visible character that byte-level vocabularies write for a byte (GPT-2's table)."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    if byte in visible:
+        return chr(byte)
+    return chr(0x100 + byte - sum(1 for other in visible if other < byte))
+
+
+def _char_backend(specials: list[str], texts: Iterable[str]) -> Tokenizer:
+    seen = np.zeros(_CODE_POINTS, bool)
+    for text in texts:
+        seen[_code_points(text)] = True
+    characters = [chr(point) for point in np.flatnonzero(seen)]
+    vocab = {token: number for number, token in enumerate([*specials, *characters])}
+    backend = Tokenizer(models.WordLevel(vocab=vocab, unk_token=_UNK))
+    backend.pre_tokenizer = _CHAR_SPLIT
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens(_specials(specials))
+    return backend
+
+
+def _bpe_backend(specials: list[str], texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=max(vocab_size, 256 + len(specials)),
+        special_tokens=_specials(specials),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(_first_chars(texts, BPE_TRAINING_CHARS), trainer)
+    return backend
+
+
+def _first_chars(texts: Iterable[str], budget: int) -> Iterator[str]:
+    for text in texts:
+        yield text[:budget]
+        budget -= len(text)
+        if budget <= 0:
+            return
+
+
+def _is_byte_layout(layout: dict[str, Any]) -> bool:
+    return (
+        layout["model"]["type"] == "BPE"
+        and not layout["model"]["merges"]
+        and layout["normalizer"] is None
+        and layout["pre_tokenizer"] == json.loads(_BYTE_SPLIT.__getstate__())
+        and all(layout["model"]["vocab"].get(_byte_character(b)) == b for b in range(256))
+    )
+
+
+def _is_char_layout(layout: dict[str, Any]) -> bool:
+    return (
+        layout["model"]["type"] == "WordLevel"
+        and layout["normalizer"] is None
+        and layout["pre_tokenizer"] == json.loads(_CHAR_SPLIT.__getstate__())
+    )
+
+
+def _char_table(model: dict[str, Any], dtype: type[np.unsignedinteger[Any]]) -> Tokens:
+    table: Tokens = np.full(_CODE_POINTS, model["vocab"][model["unk_token"]], dtype)
+    for token, number in model["vocab"].items():
+        if len(token) == 1:
+            table[ord(token)] = number
+    return table

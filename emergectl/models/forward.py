@@ -1,0 +1,84 @@
+"""Running a transformers model over a batch, as directly as it allows.
+
+Three things make transformers slower in training than the same model written by hand, and none of
+them changes a result: a key-value cache that nobody reads, logits at positions that carry no
+target, and attention masks that say what causality says already. A causal model whose rows are
+padded on the right needs no mask at all: padding stands behind every real token, so no real token
+sees it. Without a mask PyTorch's flash kernels apply; transformers itself would build one under
+torch.compile, where it cannot look whether there is padding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from emergectl.models.families import FAMILIES
+
+Batch = dict[str, torch.Tensor]
+
+_MASKLESS = "sdpa_without_mask"
+# An attention function with no mask function beside it: transformers then passes no mask, and
+# scaled_dot_product_attention is told `is_causal`.
+AttentionInterface.register(_MASKLESS, sdpa_attention_forward)
+
+
+def token_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Scores of the vocabulary at every position: [batch, seq, vocab].
+
+    Rows of a causal model are padded on the right, if at all.
+    """
+    with maskless(model):
+        return model(**_inputs(model, batch)).logits
+
+
+def classification_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Scores of the classes: [batch, labels]. Padding on the right for causal families."""
+    with maskless(model):
+        return model(**_inputs(model, batch)).logits
+
+
+def last_hidden_states(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """What the output head of the model sees: [batch, seq, width]. Padding on the right."""
+    with maskless(model):
+        return model.base_model(**_inputs(model, batch)).last_hidden_state
+
+
+@contextlib.contextmanager
+def maskless(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, a plainly causal model attends without masks, whatever mask it is given."""
+    config = model.base_model.config
+    if not _is_plainly_causal(config):
+        yield
+        return
+    before = config._attn_implementation_internal
+    config._attn_implementation_internal = _MASKLESS
+    try:
+        yield
+    finally:
+        config._attn_implementation_internal = before
+
+
+def _is_plainly_causal(config: PretrainedConfig) -> bool:
+    """A family known to attend to all that came before, in every layer, through sdpa."""
+    family = FAMILIES.get(config.model_type)
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return (
+        family is not None
+        and family.kind == "causal"
+        and config._attn_implementation == "sdpa"
+        and kinds == {"full_attention"}
+    )
+
+
+def _inputs(model: PreTrainedModel, batch: Batch) -> dict[str, Any]:
+    """What of a batch goes into the model: all but the labels, and no cache."""
+    inputs: dict[str, Any] = {name: t for name, t in batch.items() if name != "labels"}
+    if hasattr(model.config, "use_cache"):
+        inputs["use_cache"] = False
+    return inputs

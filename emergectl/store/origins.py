@@ -1,0 +1,109 @@
+"""What `model.from` and `tokenizer.from` name: a run, a directory, or a name on the hub.
+
+They are settled once, before the run directory is made, so that the experiment kept there names
+exact directories and is runnable again as it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from emergectl.config.schema import Experiment
+from emergectl.errors import ExperimentError, RequestError
+from emergectl.store import checkpoints
+from emergectl.store.locate import find_run
+
+# name or owner/name, as the hub spells it
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights or a tokenizer come from: a directory (or a hub name), and the run, if any."""
+
+    source: str
+    run_id: str | None
+
+
+def find_origin(ref: str, root: Path, *, key: str) -> Origin:
+    """Resolve `RUN`, `RUN@best`, `RUN@STEP`, a directory, or a hub name.
+
+    Of a run without `@` the last checkpoint is taken, verified. Raises ExperimentError for `key`
+    where nothing of the sort is there.
+    """
+    directory = Path(ref).expanduser()
+    if (directory / "run.json").exists():
+        return _of_run(directory, "last", key)
+    if directory.exists():
+        return Origin(str(directory.absolute()), None)
+    name, _, which = ref.rpartition("@") if "@" in ref else (ref, "", "last")
+    try:
+        return _of_run(find_run(name, root), which, key)
+    except RequestError as error:
+        if isinstance(error, ExperimentError):
+            raise
+        if _HUB_NAME.fullmatch(ref) and "candidates" not in str(error):
+            return Origin(ref, None)
+        raise ExperimentError(key, str(error)) from None
+
+
+def _of_run(run: Path, which: str, key: str) -> Origin:
+    try:
+        path = pick_checkpoint(run, which)
+    except (checkpoints.CheckpointError, RequestError) as error:
+        raise ExperimentError(key, str(error)) from None
+    return Origin(str(path.absolute()), run.name)
+
+
+def pick_checkpoint(run: Path, which: str) -> Path:
+    """The verified checkpoint `last`, `best` or of a step (also among the snapshots) of a run.
+
+    Raises RequestError where there is none, CheckpointError where it does not verify.
+    """
+    folder = run / "checkpoints"
+    steps = checkpoints.list_steps(folder)
+    if which == "last":
+        manifest, rejected = checkpoints.newest(folder)
+        if manifest is None:
+            reasons = "; ".join(rejected) or "none has been written yet"
+            raise RequestError(f"{run.name} has no good checkpoint: {reasons}")
+        return manifest.path
+    if which == "best":
+        step = best_step(run)
+    elif which.isdecimal():
+        step = int(which)
+    else:
+        raise RequestError(f"no checkpoint `{which}`; say last, best or a step")
+    for place in (folder, run / "snapshots"):
+        if step in checkpoints.list_steps(place):
+            return checkpoints.verify(place / checkpoints.step_name(step)).path
+    kept = sorted({*steps, *checkpoints.list_steps(run / "snapshots")})
+    raise RequestError(f"{run.name} keeps no step {step}; it keeps {', '.join(map(str, kept))}")
+
+
+def best_step(run: Path) -> int:
+    """The step of the best checkpoint, as the last one remembers it. RequestError without any."""
+    manifest, _ = checkpoints.newest(run / "checkpoints")
+    if manifest is not None:
+        state = json.loads((manifest.path / "training_state.json").read_text("utf-8"))
+        best = state["progress"]["best_step"]
+        if best is not None:
+            return int(best)
+    raise RequestError(f"{run.name} has no best checkpoint: nothing was evaluated yet")
+
+
+def settle_origins(experiment: Experiment, root: Path) -> tuple[Experiment, str | None]:
+    """The experiment with exact sources, and the id of the run it starts from, if any."""
+    changes: dict[str, object] = {}
+    parent = None
+    if experiment.model.from_ is not None:
+        origin = find_origin(experiment.model.from_, root, key="model.from")
+        parent = origin.run_id
+        changes["model"] = experiment.model.model_copy(update={"from_": origin.source})
+    if experiment.tokenizer.from_ is not None:
+        origin = find_origin(experiment.tokenizer.from_, root, key="tokenizer.from")
+        changes["tokenizer"] = experiment.tokenizer.model_copy(update={"from_": origin.source})
+    return experiment.model_copy(update=changes), parent

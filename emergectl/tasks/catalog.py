@@ -1,0 +1,58 @@
+"""Finds tasks: every class of this folder that has a `name` and makes sequences.
+
+A new task is one new module; nothing here changes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from functools import cache
+
+from pydantic import BaseModel, ValidationError
+
+import emergectl.tasks
+from emergectl.config.schema import TaskSource
+from emergectl.errors import ExperimentError
+from emergectl.tasks.task import SequenceTask
+
+
+@cache
+def task_classes() -> dict[str, type[SequenceTask]]:
+    """Task name → class, over all modules of `emergectl.tasks`."""
+    found: dict[str, type[SequenceTask]] = {}
+    for module_info in pkgutil.iter_modules(emergectl.tasks.__path__):
+        if module_info.ispkg:
+            continue
+        module = importlib.import_module(f"emergectl.tasks.{module_info.name}")
+        for value in vars(module).values():
+            is_task = isinstance(value, type) and issubclass(value, BaseModel)
+            if is_task and hasattr(value, "sequences"):
+                found[value.name] = value
+    return found
+
+
+def make_task(source: TaskSource, *, key: str) -> SequenceTask:
+    """The task that a source names, with its parameters checked.
+
+    `key` is where the source stands in the experiment (`data.train.0`). Raises ExperimentError
+    for an unknown task or a parameter that does not fit, naming the nearest known one.
+    """
+    classes = task_classes()
+    if source.task not in classes:
+        known = ", ".join(sorted(classes))
+        raise ExperimentError(f"{key}.task", f"no task `{source.task}`; there are: {known}")
+    task_class = classes[source.task]
+    try:
+        return task_class(**source.params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else "task"
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            fields = list(task_class.model_fields)  # type: ignore[attr-defined]
+            near = difflib.get_close_matches(field, fields, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"it has: {', '.join(fields)}"
+            message = f"task `{source.task}` has no such parameter; {hint}"
+        raise ExperimentError(f"{key}.{field}", message) from None

@@ -1,0 +1,114 @@
+"""What a checkpoint holds, and how training goes on from one.
+
+A checkpoint is a model directory that transformers loads (weights, config, tokenizer) with the
+optimizer's tensors and `training_state.json` beside it. How it is committed and verified is
+`emergectl.store.checkpoints`' affair. There is no random state to keep: dropout, masking and data
+order are functions of (seed, step).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from emergectl.models.build import load_weights, save_model
+from emergectl.store import checkpoints
+from emergectl.store.atomic import write_json
+from emergectl.store.run import Run
+from emergectl.training.optimizers import Optimizers
+
+STATE_FILE = "training_state.json"
+OPTIMIZER_FILE = "optimizer.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far training has come: all that changes from step to step besides tensors."""
+
+    step: int = 0
+    """optimizer steps done (skipped updates included)"""
+    tokens: int = 0
+    """input tokens seen, padding left out"""
+    seconds: float = 0.0
+    """wall time of training, over all its interruptions"""
+    skipped: int = 0
+    """updates left out because a number was not finite"""
+    micro_batch_size: int = 0
+    """sequences in a forward pass"""
+    best_value: float | None = None
+    """of the metric `evaluation.best`, lower is better (negated where higher is)"""
+    best_step: int | None = None
+    evaluations_without_improvement: int = 0
+    looked_at: int = -1
+    """the last step after which evaluation and snapshots, where due, were finished"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The tensors and numbers that a checkpoint keeps and restores."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    optimizers: Optimizers
+    scaler: torch.amp.GradScaler
+    progress: Progress
+
+    def save(self, run: Run, *, fingerprint: str) -> Path:
+        """Commit a checkpoint of this moment and drop all but the last and the best."""
+
+        def write(directory: Path) -> None:
+            self.write_weights(directory)
+            save_file(self.optimizers.tensors(), directory / OPTIMIZER_FILE)
+            state = {"progress": asdict(self.progress), "scaler": self.scaler.state_dict()}
+            write_json(directory / STATE_FILE, state)
+
+        facts = {"data_fingerprint": fingerprint, "metrics_offset": run.metrics.offset}
+        path = checkpoints.commit(run.checkpoints, self.progress.step, write, facts=facts)
+        keep = {self.progress.step, self.progress.best_step or self.progress.step}
+        checkpoints.prune(run.checkpoints, keep)
+        return path
+
+    def snapshot(self, run: Run, *, fingerprint: str) -> Path:
+        """Commit the weights of this moment for looking at later."""
+        facts = {"data_fingerprint": fingerprint, "tokens": self.progress.tokens}
+        return checkpoints.commit(
+            run.snapshots, self.progress.step, self.write_weights, facts=facts
+        )
+
+    def write_weights(self, directory: Path) -> None:
+        """Write a model directory: weights, config and tokenizer."""
+        save_model(self.model, directory)
+        self.tokenizer.save_pretrained(directory)
+
+    def restore(self, directory: Path) -> None:
+        """Take weights, optimizer and progress from a verified checkpoint, in place."""
+        load_weights(self.model, directory)
+        self.optimizers.load_tensors(load_file(directory / OPTIMIZER_FILE))
+        state: dict[str, Any] = json.loads((directory / STATE_FILE).read_text("utf-8"))
+        for name, value in state["progress"].items():
+            setattr(self.progress, name, value)
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def newest_checkpoint(run: Run, *, fingerprint: str) -> tuple[Path | None, list[str]]:
+    """The checkpoint to go on from, and what is wrong with each later one.
+
+    Raises CheckpointError where the data is not what the checkpoint was trained on.
+    """
+    manifest, rejected = checkpoints.newest(run.checkpoints)
+    if manifest is None:
+        run.metrics.truncate(0)
+        return None, rejected
+    if manifest.facts["data_fingerprint"] != fingerprint:
+        raise checkpoints.CheckpointError(
+            f"{manifest.path}: was trained on other data than the experiment names now; "
+            "put the data back as it was, or start a new run with `model.from`"
+        )
+    run.metrics.truncate(manifest.facts["metrics_offset"])
+    return manifest.path, rejected

@@ -1,0 +1,276 @@
+"""The training loop, for every stage: what differs (loss, batches) comes in with the `Job`.
+
+One step: batch of (seed, step) → micro-batches → gradients of the mean over the global batch's
+targets → clip → update. Loss and gradient norm are read back at every step, before the update,
+because nothing may be updated with numbers that are not finite. Whatever the number of ranks and
+micro-batches, the numbers agree up to rounding, and each rank takes every decision (stop, spent,
+skip) from the same all-reduced numbers, so that no rank waits for one that has left.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from emergectl.config.schema import Experiment
+from emergectl.data.feeds import Feed
+from emergectl.errors import EmergectlError
+from emergectl.tasks.learning.objectives import Objective
+from emergectl.training.budget import Budget
+from emergectl.training.checkpointing import Trained
+from emergectl.training.precision import autocast
+from emergectl.training.ranks import Ranks, seed_step, without_sync
+from emergectl.training.recorder import Recorder, StepResult
+from emergectl.training.schedule import is_due, learning_rate_factor
+from emergectl.training.stop import StopRequest
+
+Ending = Literal["done", "early", "stopped"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a training run needs, assembled."""
+
+    experiment: Experiment
+    objective: Objective
+    feed: Feed
+    budget: Budget
+    trained: Trained
+    loss_module: nn.Module
+    """maps a batch to the sum of its losses; compiled and wrapped for ranks where asked"""
+    precision: str
+    ranks: Ranks
+    evaluate: Callable[[], dict[str, float] | None]
+    """held-out metrics of the model as it is; None where a stop was asked for meanwhile"""
+    recorder: Recorder
+    stop: StopRequest
+
+
+class TrainingError(EmergectlError):
+    """Training cannot go on; the message says at which step and why."""
+
+
+def train(job: Job) -> Ending:
+    """Train until the budget is spent or someone asks to stop; returns why it ended.
+
+    `done`: the budget is spent. `early`: the watched metric no longer improves. `stopped`: a
+    signal came. A checkpoint of the last step is on disk each time. Raises TrainingError where a
+    number is not finite (`train.nan`) or memory does not suffice.
+    """
+    progress, recorder = job.trained.progress, job.recorder
+    seconds_before, began = progress.seconds, time.monotonic()
+    # True at the start, and where a stop came in the middle of an evaluation.
+    look = progress.looked_at != progress.step
+    spent, stopped = _control(job)
+    while True:
+        if look and not stopped:
+            stopped = not _look(job, final=spent)
+        if stopped:
+            recorder.checkpoint()
+            return "stopped"
+        if _is_stale(job):
+            recorder.checkpoint()
+            return "early"
+        if spent:
+            recorder.checkpoint()
+            return "done"
+        recorder.checkpoint_if_due()
+        result = take_step(job)
+        progress.seconds = seconds_before + time.monotonic() - began
+        recorder.step(result)
+        spent, stopped = _control(job)
+        look = True
+
+
+def take_step(job: Job) -> StepResult:
+    """One optimizer step on the batch of `progress.step`, which it then counts up."""
+    began = time.perf_counter()
+    progress, trained = job.trained.progress, job.trained
+    factor = learning_rate_factor(
+        job.experiment.schedule,
+        progress.step,
+        total_steps=job.budget.steps,
+        elapsed=job.budget.elapsed(progress.step, progress.seconds),
+    )
+    learning_rate = trained.optimizers.set_learning_rate(factor)
+    loss, tokens = _gradients(job)
+    for optimizer in trained.optimizers.all:
+        trained.scaler.unscale_(optimizer)
+    grad_norm = _clip(trained.optimizers.parameters, job.experiment.optimizer.grad_clip)
+    # The scaler meets infinite gradients in its search for a scale, and skips them by itself.
+    if math.isfinite(loss) and (math.isfinite(grad_norm) or trained.scaler.is_enabled()):
+        for optimizer in trained.optimizers.all:
+            trained.scaler.step(optimizer)
+        trained.scaler.update()
+    else:
+        _refuse_update(job, loss, grad_norm)
+    progress.step += 1
+    progress.tokens += tokens
+    return StepResult(loss, grad_norm, learning_rate, tokens, time.perf_counter() - began)
+
+
+def _gradients(job: Job) -> tuple[float, int]:
+    """Gradients of the global batch; its mean loss and its input tokens, over all ranks."""
+    progress = job.trained.progress
+    size = job.experiment.train.batch_size
+    first, last = job.ranks.share(size)
+    batch = job.feed.batch(progress.step, size, first, last)
+    targets, tokens = job.ranks.sum([job.objective.target_weight(batch), _count_tokens(batch)])
+    while True:
+        seed_step(job.experiment.seed, progress.step, job.ranks.rank)
+        job.trained.optimizers.zero_grad()
+        try:
+            loss = _backward(job, batch, rows=last - first, targets=targets)
+            return job.ranks.sum([float(loss)])[0], int(tokens)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _halve_micro_batch(job, error)
+
+
+def _backward(
+    job: Job, batch: dict[str, torch.Tensor], *, rows: int, targets: float
+) -> torch.Tensor:
+    """Backward passes over the micro-batches; returns this rank's share of the mean loss."""
+    micro = job.trained.progress.micro_batch_size
+    total = torch.zeros((), device=job.ranks.device)
+    for begin in range(0, rows, micro):
+        part = {
+            name: tensor[begin : begin + micro].to(job.ranks.device, non_blocking=True)
+            for name, tensor in batch.items()
+        }
+        with without_sync(job.loss_module, last=begin + micro >= rows):
+            with autocast(job.precision, job.ranks.device):
+                loss_sum = job.loss_module(part)
+            loss = loss_sum / targets
+            # DDP divides by the number of ranks; the mean over targets is taken here already.
+            job.trained.scaler.scale(loss * job.ranks.world).backward()
+        total += loss.detach()
+    return total
+
+
+def _count_tokens(batch: dict[str, torch.Tensor]) -> float:
+    mask = batch.get("attention_mask")
+    return float(batch["input_ids"].numel() if mask is None else mask.sum())
+
+
+def _clip(parameters: list[nn.Parameter], limit: float | None) -> float:
+    """Norm of the gradient over all parameters, which is then clipped to `limit`."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if limit is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return float(norm)
+
+
+def _refuse_update(job: Job, loss: float, grad_norm: float) -> None:
+    """Leave out an update that is not finite, or end the run, as `train.nan` says."""
+    progress, policy = job.trained.progress, job.experiment.train.nan
+    what = f"loss {loss}" if not math.isfinite(loss) else f"gradient norm {grad_norm}"
+    size = job.experiment.train.batch_size
+    where = f"step {progress.step + 1} (rows {progress.step * size}–{(progress.step + 1) * size})"
+    allowed = 0 if policy == "stop" else int(policy.split()[1])
+    progress.skipped += 1
+    if progress.skipped > allowed:
+        raise TrainingError(
+            f"{what} at {where}: stopped before the update, the last checkpoint is good; "
+            "lower optimizer.lr, set train.precision=fp32, or allow some with train.nan='skip 10'"
+        )
+    job.recorder.message(f"{what} at {where}: update left out ({progress.skipped} of {allowed})")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or numpy means that memory did not suffice."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return "can't allocate memory" in str(error) or "out of memory" in str(error).lower()
+
+
+def _halve_micro_batch(job: Job, error: BaseException) -> None:
+    """Try again with half the sequences in a forward pass, where that is ours to choose."""
+    progress = job.trained.progress
+    automatic = job.experiment.train.micro_batch_size == "auto"
+    if not automatic or progress.micro_batch_size == 1 or job.ranks.world > 1:
+        smaller = max(1, progress.micro_batch_size // 2)
+        advice = (
+            "use a smaller model or data.seq_len"
+            if progress.micro_batch_size == 1
+            else f"set train.micro_batch_size={smaller}"
+        )
+        raise TrainingError(
+            f"out of memory at step {progress.step + 1} with {progress.micro_batch_size} sequences "
+            f"in a forward pass; {advice}; the last checkpoint is good"
+        ) from error
+    progress.micro_batch_size = math.ceil(progress.micro_batch_size / 2)
+    if job.ranks.device.type == "cuda":
+        torch.cuda.empty_cache()
+    job.recorder.message(f"out of memory: micro_batch_size is now {progress.micro_batch_size}")
+
+
+def _control(job: Job) -> tuple[bool, bool]:
+    """(budget spent, stop asked for), the same on every rank."""
+    progress = job.trained.progress
+    spent = job.ranks.is_main and job.budget.is_spent(progress.step, progress.seconds)
+    flags = job.ranks.sum([float(spent), float(job.stop.signum is not None)])
+    return flags[0] > 0, flags[1] > 0
+
+
+def _look(job: Job, *, final: bool) -> bool:
+    """Evaluate and keep a snapshot where due; False where a stop came in the middle."""
+    step, experiment = job.trained.progress.step, job.experiment
+    if is_due(experiment.snapshots.every, step):
+        job.recorder.snapshot()
+    metrics: dict[str, float] | None = {}
+    if final or step == 0 or is_due(experiment.evaluation.every, step):
+        metrics = job.evaluate()
+        if metrics is None:
+            return False
+    job.trained.progress.looked_at = step
+    if metrics:
+        _judge(job, metrics)
+    return True
+
+
+def _judge(job: Job, metrics: dict[str, float]) -> None:
+    """Record an evaluation, and whether it is the best so far."""
+    progress, spec = job.trained.progress, job.experiment
+    broken = [name for name, value in metrics.items() if name.endswith("loss") and value != value]
+    job.recorder.evaluation(metrics)
+    if broken and spec.train.nan == "stop":
+        raise TrainingError(
+            f"{broken[0]} is not a number at step {progress.step}: stopped, the last checkpoint "
+            "is good; lower optimizer.lr or set train.precision=fp32"
+        )
+    value = _watched(metrics, spec.evaluation.best)
+    stopping = spec.train.early_stopping
+    margin = stopping.min_delta if stopping else 0.0
+    if progress.best_value is None or value < progress.best_value - margin:
+        progress.best_value, progress.best_step = value, progress.step
+        progress.evaluations_without_improvement = 0
+        if spec.checkpoints.keep_best and progress.step > 0:
+            job.recorder.checkpoint()
+    else:
+        progress.evaluations_without_improvement += 1
+
+
+def _watched(metrics: dict[str, float], best: str) -> float:
+    """The metric that `evaluation.best` names, negated where higher is better."""
+    name = best.removeprefix("-")
+    found = [metric for metric in metrics if name in (metric, metric.partition("/")[2])]
+    if not found:
+        raise TrainingError(
+            f"evaluation.best: no metric `{name}`; measured are {', '.join(sorted(metrics))}"
+        )
+    return -metrics[found[0]] if best.startswith("-") else metrics[found[0]]
+
+
+def _is_stale(job: Job) -> bool:
+    stopping = job.experiment.train.early_stopping
+    misses = job.trained.progress.evaluations_without_improvement
+    return stopping is not None and misses >= stopping.patience

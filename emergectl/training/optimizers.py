@@ -1,0 +1,106 @@
+"""Optimizers: AdamW, SGD, and Muon with AdamW for what is not a hidden matrix.
+
+Which parameter gets which treatment is decided here once, by shape and place: matrices and
+embeddings decay, norms and biases do not; Muon takes the matrices between the embeddings and the
+head. State is kept under parameter names, so that it can be written as safetensors and read back
+into a model built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from emergectl.config.schema import OptimizerSpec
+
+DEFAULT_MUON_LR = 0.02
+
+
+class Optimizers:
+    """One or two torch optimizers that step together.
+
+    `tensors()` and `load_tensors()` give and take the whole state, each tensor under
+    `parameter name/state name`.
+    """
+
+    def __init__(self, spec: OptimizerSpec, model: nn.Module, *, device: torch.device) -> None:
+        self._names: dict[torch.Tensor, str] = {p: name for name, p in model.named_parameters()}
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.all = list(_build(spec, model, self.parameters, fused=device.type in ("cpu", "cuda")))
+        for optimizer in self.all:
+            for group in optimizer.param_groups:
+                group["peak_lr"] = group["lr"]
+
+    def set_learning_rate(self, factor: float) -> float:
+        """Set every group to `factor` × its peak; returns the first group's rate, for display."""
+        for optimizer in self.all:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor
+        return float(self.all[-1].param_groups[0]["lr"])
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for optimizer in self.all:
+            optimizer.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The whole state as named tensors on the CPU."""
+        return {
+            f"{self._names[parameter]}/{key}": value.detach().cpu().contiguous()
+            for optimizer in self.all
+            for parameter, state in optimizer.state.items()
+            for key, value in state.items()
+            if isinstance(value, torch.Tensor)
+        }
+
+    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take back what `tensors` gave, for a model with the same parameter names."""
+        states: dict[str, dict[str, torch.Tensor]] = {}
+        for key, value in tensors.items():
+            name, _, state_name = key.rpartition("/")
+            states.setdefault(name, {})[state_name] = value
+        for optimizer in self.all:
+            in_order = [p for group in optimizer.param_groups for p in group["params"]]
+            names = [self._names[parameter] for parameter in in_order]
+            state = {index: states[name] for index, name in enumerate(names) if name in states}
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _build(
+    spec: OptimizerSpec, model: nn.Module, parameters: list[nn.Parameter], *, fused: bool
+) -> Iterator[torch.optim.Optimizer]:
+    rest = parameters
+    if spec.name == "muon":
+        hidden = hidden_matrices(model)
+        rest = [p for p in parameters if not any(p is h for h in hidden)]
+        yield torch.optim.Muon(
+            hidden,
+            lr=spec.muon_lr or DEFAULT_MUON_LR,
+            weight_decay=spec.weight_decay,
+            momentum=spec.momentum,
+        )
+    groups = [
+        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": spec.weight_decay},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if spec.name == "sgd":
+        yield torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, fused=fused)
+    elif groups:
+        yield torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=fused)
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """The trainable matrices that are neither embeddings nor the output head."""
+    outer: set[int] = {
+        id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
+    }
+    heads = [getattr(model, name, None) for name in ("lm_head", "score", "classifier", "decoder")]
+    for head in heads:
+        if isinstance(head, nn.Module):
+            outer.update(id(p) for p in head.parameters())
+    inner = (p for p in model.parameters() if id(p) not in outer)
+    return [p for p in inner if p.requires_grad and p.dim() == 2]

@@ -1,0 +1,115 @@
+"""What training leaves behind: metric lines, checkpoints, snapshots, signs of life.
+
+Only rank 0 has a run directory and listeners; on the other ranks every call returns at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from emergectl.config.schema import Experiment
+from emergectl.store.run import Run
+from emergectl.training.checkpointing import Trained
+from emergectl.training.listeners import Listener
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step gave, over all ranks."""
+
+    loss: float
+    """mean over the global batch's targets"""
+    grad_norm: float
+    """before clipping"""
+    learning_rate: float
+    tokens: int
+    """input tokens of the global batch"""
+    seconds: float
+
+
+@dataclass
+class Recorder:
+    """Writes one run; `run` is None on all ranks but the first."""
+
+    run: Run | None
+    listener: Listener
+    experiment: Experiment
+    trained: Trained
+    fingerprint: str
+    flops_per_token: float
+    peak_flops: float | None
+    """FLOP/s of all devices together at their best, where known"""
+    saved_step: int | None = None
+    """the last step with a checkpoint; the one gone on from, at the start"""
+    _saved_at: float = field(default_factory=time.monotonic)
+    _window_tokens: int = 0
+    _window_seconds: float = 0.0
+
+    def step(self, result: StepResult) -> None:
+        """Count a step; write its line where one is due."""
+        if self.run is None:
+            return
+        step = self.trained.progress.step
+        self._window_tokens += result.tokens
+        self._window_seconds += result.seconds
+        self.run.heartbeat(step)
+        if step % self.experiment.train.log_every and step != 1:
+            return
+        speed = self._window_tokens / self._window_seconds
+        self._window_tokens, self._window_seconds = 0, 0.0
+        record = {
+            "loss": result.loss,
+            "lr": result.learning_rate,
+            "grad_norm": result.grad_norm,
+            "tokens_per_second": round(speed, 1),
+        }
+        if self.peak_flops is not None:
+            record["mfu"] = round(speed * self.flops_per_token / self.peak_flops, 4)
+        self._write(record)
+
+    def evaluation(self, metrics: Mapping[str, float]) -> None:
+        """Write the line of an evaluation."""
+        if self.run is not None and metrics:
+            self._write(metrics)
+
+    def _write(self, values: Mapping[str, float]) -> None:
+        assert self.run is not None
+        progress = self.trained.progress
+        record = {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "flops": progress.tokens * self.flops_per_token,
+            "seconds": round(progress.seconds, 3),
+            **values,
+        }
+        self.run.metrics.append(record)
+        self.listener.metrics(record)
+
+    def checkpoint_if_due(self) -> None:
+        """Commit a checkpoint where the experiment's schedule asks for one."""
+        spec, step = self.experiment.checkpoints, self.trained.progress.step
+        by_step = spec.every is not None and step > 0 and step % spec.every == 0
+        waited = time.monotonic() - self._saved_at
+        if by_step or (spec.minutes is not None and waited >= spec.minutes * 60):
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Commit a checkpoint of this step, unless there is one: weights of a step never differ."""
+        if self.run is None or self.saved_step == self.trained.progress.step:
+            return
+        self.trained.save(self.run, fingerprint=self.fingerprint)
+        self.saved_step = self.trained.progress.step
+        self._saved_at = time.monotonic()
+
+    def snapshot(self) -> None:
+        """Commit a snapshot of this step."""
+        if self.run is not None:
+            self.trained.snapshot(self.run, fingerprint=self.fingerprint)
+
+    def message(self, text: str) -> None:
+        """Tell the person, and the log."""
+        if self.run is not None:
+            self.run.log(text)
+            self.listener.message(text)

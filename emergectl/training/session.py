@@ -1,0 +1,269 @@
+"""One training session: from an experiment to a run directory that is done, or can go on.
+
+Assembles the `Job` (data, model, arithmetic, ranks), goes on from the newest good checkpoint where
+there is one, trains, and writes down how it ended. The loop itself is `emergectl.training.loop`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from emergectl.config.schema import Experiment
+from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError
+from emergectl.evaluation.held_out import Place, evaluate_all
+from emergectl.models.counting import (
+    ParameterCount,
+    count_parameters,
+    peak_flops,
+    training_flops_per_token,
+)
+from emergectl.store.run import Run
+from emergectl.tasks.learning.materials import Materials, gather_materials, make_model
+from emergectl.tasks.learning.objectives import Objective
+from emergectl.training.autotune import Arithmetic, choose_arithmetic
+from emergectl.training.budget import Budget, plan_budget
+from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
+from emergectl.training.listeners import Listener, RunFacts
+from emergectl.training.loop import Ending, Job, train
+from emergectl.training.optimizers import Optimizers
+from emergectl.training.precision import DTYPES, autocast, make_deterministic, make_scaler
+from emergectl.training.ranks import Ranks
+from emergectl.training.recorder import Recorder
+from emergectl.training.stop import StopRequest
+
+
+class LossModule(nn.Module):
+    """The model with its loss: what is compiled, and what DDP wraps."""
+
+    def __init__(self, model: PreTrainedModel, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sum of the losses of a batch: scalar."""
+        return self.objective.loss_sum(self.model, batch)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a session works with besides its experiment; `run` is None on ranks other than 0."""
+
+    run: Run | None
+    ranks: Ranks
+    listener: Listener
+    stop: StopRequest
+    decided: Mapping[str, Any] | None = None
+    """the arithmetic that an earlier session of this run settled on; resuming keeps to it"""
+    data_progress: Callable[[str, int, int], None] | None = None
+
+    def say(self, text: str) -> None:
+        """Tell the person, and the log."""
+        if self.run is not None:
+            self.run.log(text)
+            self.listener.message(text)
+
+
+def run_session(experiment: Experiment, session: Session) -> Ending:
+    """Train `experiment` in `session` to its end; the run's status says how it ended.
+
+    Raises PreemptedError or InterruptedRunError where a signal stopped it with a checkpoint, and
+    the error itself, after writing it into the status, where it failed.
+    """
+    run = session.run
+    try:
+        if run is not None:
+            run.set_status("running")
+        job = prepare(experiment, session)
+        ending = train(job)
+    except EmergectlError as error:
+        _finish(session, "failed", error.exit_code, str(error))
+        raise
+    except BaseException as error:
+        _finish(session, "failed", 1, f"{type(error).__name__}: {error}")
+        raise
+    if ending == "stopped":
+        step = job.trained.progress.step
+        interrupted = session.stop.was_keyboard
+        _finish(session, "preempted", 130 if interrupted else 75, f"stopped at step {step}")
+        kind = InterruptedRunError if interrupted else PreemptedError
+        raise kind(f"stopped at step {step} with a checkpoint; start again to go on")
+    _finish(session, "done", 0, "no improvement any more" if ending == "early" else None)
+    return ending
+
+
+def _finish(session: Session, state: str, exit_code: int, reason: str | None) -> None:
+    if session.run is not None:
+        session.run.set_status(state, exit_code=exit_code, reason=reason)  # type: ignore[arg-type]
+    session.listener.close(state)
+
+
+def prepare(experiment: Experiment, session: Session) -> Job:
+    """Assemble the job, restored from the newest good checkpoint where the run has one."""
+    ranks = session.ranks
+    if experiment.train.deterministic:
+        make_deterministic()
+    materials = gather_materials(experiment, progress=session.data_progress)
+    model = make_model(experiment, materials, say=session.say)
+    parameters = count_parameters(model)
+    flops_per_token = training_flops_per_token(model, materials.train.seq_len)
+    budget = plan_budget(
+        experiment.train,
+        rows_per_epoch=materials.train.rows,
+        tokens_per_step=experiment.train.batch_size * materials.train.seq_len,
+        flops_per_token=flops_per_token,
+    )
+    model.to(ranks.device)
+    loss_module = LossModule(model, materials.objective)
+    arithmetic = choose_arithmetic(
+        experiment, loss_module, materials.train, budget, ranks, decided=session.decided
+    )
+    trained = Trained(
+        model=model,
+        tokenizer=materials.tokenizer,
+        optimizers=Optimizers(experiment.optimizer, model, device=ranks.device),
+        scaler=make_scaler(arithmetic.precision, ranks.device),
+        progress=Progress(micro_batch_size=arithmetic.micro_batch_size),
+    )
+    restored = _restore(trained, materials, session)
+    recorder = Recorder(
+        run=session.run,
+        listener=session.listener,
+        experiment=experiment,
+        trained=trained,
+        fingerprint=materials.train.fingerprint,
+        flops_per_token=flops_per_token,
+        peak_flops=_peak(arithmetic, ranks),
+        saved_step=restored,
+    )
+    _announce(experiment, session, materials, parameters, arithmetic, budget, recorder, restored)
+    return Job(
+        experiment=experiment,
+        objective=materials.objective,
+        feed=materials.train,
+        budget=budget,
+        trained=trained,
+        loss_module=ranks.wrap(arithmetic.compiled(loss_module)),
+        precision=arithmetic.precision,
+        ranks=ranks,
+        evaluate=_evaluator(experiment, session, materials, model, arithmetic),
+        recorder=recorder,
+        stop=session.stop,
+    )
+
+
+def _restore(trained: Trained, materials: Materials, session: Session) -> int | None:
+    """Go on from the newest good checkpoint; its step, or None where there is none."""
+    path: Path | None = None
+    if session.run is not None:
+        fingerprint = materials.train.fingerprint
+        path, rejected = newest_checkpoint(session.run, fingerprint=fingerprint)
+        for reason in rejected:
+            session.say(f"passed over a damaged checkpoint: {reason}")
+    path = session.ranks.from_main(path)
+    if path is None:
+        return None
+    trained.restore(path)
+    return trained.progress.step
+
+
+def _peak(arithmetic: Arithmetic, ranks: Ranks) -> float | None:
+    if ranks.device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(ranks.device)
+    peak = peak_flops(name, DTYPES[arithmetic.precision])
+    return None if peak is None else peak * ranks.world
+
+
+def _evaluator(
+    experiment: Experiment,
+    session: Session,
+    materials: Materials,
+    model: PreTrainedModel,
+    arithmetic: Arithmetic,
+) -> Callable[[], dict[str, float] | None]:
+    ranks = session.ranks
+    place = Place(
+        device=ranks.device,
+        autocast=lambda: autocast(arithmetic.precision, ranks.device),
+        rank=ranks.rank,
+        world=ranks.world,
+        gather=ranks.gather,
+    )
+
+    def goes_on() -> bool:
+        return ranks.sum([float(session.stop.signum is not None)])[0] == 0
+
+    def evaluate() -> dict[str, float] | None:
+        return evaluate_all(
+            model,
+            materials.objective,
+            materials.held_out,
+            place=place,
+            batch_size=experiment.evaluation.batch_size or experiment.train.batch_size,
+            goes_on=goes_on,
+        )
+
+    return evaluate
+
+
+def _announce(
+    experiment: Experiment,
+    session: Session,
+    materials: Materials,
+    parameters: ParameterCount,
+    arithmetic: Arithmetic,
+    budget: Budget,
+    recorder: Recorder,
+    restored: int | None,
+) -> None:
+    """Describe the run in run.json and to the listeners, before the first step."""
+    run, ranks, model = session.run, session.ranks, recorder.trained.model
+    if run is None:
+        return
+    flops_per_step = (
+        recorder.flops_per_token * experiment.train.batch_size * materials.train.seq_len
+    )
+    total_flops = None if budget.steps is None else budget.steps * flops_per_step
+    device = "cpu" if ranks.device.type == "cpu" else torch.cuda.get_device_name(ranks.device)
+    run.describe(
+        device=device,
+        ranks=ranks.world,
+        parameters=parameters.total,
+        non_embedding_parameters=parameters.non_embedding,
+        flops_per_token=recorder.flops_per_token,
+        training_flops=total_flops,
+        total_steps=budget.steps,
+        arithmetic=arithmetic.to_dict(),
+        labels=list(materials.objective.labels),
+        chance=materials.chance,
+        data=materials.report,
+    )
+    kind = model.config.model_type
+    session.listener.start(
+        RunFacts(
+            run_id=run.id,
+            run_path=run.path,
+            name=experiment.name,
+            model=f"{kind} {experiment.model.size}" if experiment.model.size else kind,
+            parameters=parameters.total,
+            non_embedding_parameters=parameters.non_embedding,
+            total_steps=budget.steps,
+            resumed_from=restored,
+            budget_seconds=budget.seconds,
+            training_flops=total_flops,
+            device=device,
+            ranks=ranks.world,
+            precision=arithmetic.precision,
+            compiled=arithmetic.compile,
+        )
+    )
+    if restored is not None:
+        session.say(f"going on from the checkpoint of step {restored}")
