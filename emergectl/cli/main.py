@@ -124,3 +124,7 @@ def _emergectl(
     ] = False,
 ) -> None:
     """The bench for emergent abilities of language models: from one YAML file to a verdict."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
