@@ -2,7 +2,8 @@
 
 A run is named by its id, a unique prefix or the end `name-xxxx` of it, its experiment's name,
 `latest`, or a path. Where a command takes several runs, a filter such as `status=done` or
-`name=add*` stands for all that pass. Tables go to stdout, plain, `--json` or `--csv`; talk goes to stderr.
+`name=add*` stands for all that pass. Tables go to stdout, plain,
+`--json` or `--csv`; talk goes to stderr.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from emergectl.data.feeds import Feed
 from emergectl.evaluation.metrics import Records, metrics_of
@@ -34,7 +34,7 @@ class Place:
 
 
 def score_rows(
-    model: nn.Module,
+    model: PreTrainedModel,
     objective: Objective,
     held_out: HeldOut,
     *,
@@ -68,7 +68,7 @@ def score_rows(
 
 
 def _score(
-    model: nn.Module, objective: Objective, feed: Feed, start: int, stop: int, place: Place
+    model: PreTrainedModel, objective: Objective, feed: Feed, start: int, stop: int, place: Place
 ) -> dict[str, np.ndarray]:
     batch = feed.held_out_batch(start, stop)
     on_device = {name: tensor.to(place.device) for name, tensor in batch.items()}
@@ -78,7 +78,7 @@ def _score(
 
 
 def evaluate_all(
-    model: nn.Module,
+    model: PreTrainedModel,
     objective: Objective,
     sets: Sequence[HeldOut],
     *,

@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from transformers import PreTrainedModel
 
 from emergectl.config.schema import CLASSIFICATION, Experiment
 from emergectl.errors import ExperimentError
 from emergectl.models.build import Head
 from emergectl.models.families import family_kind
-from emergectl.models.losses import classification_loss, model_inputs, token_loss
+from emergectl.models.forward import classification_logits, token_logits
+from emergectl.models.losses import classification_loss, token_loss
 
 Batch = dict[str, torch.Tensor]
 Name = Literal["clm", "mlm", "binary", "multiclass", "multilabel", "answer"]
@@ -37,15 +38,18 @@ class Objective:
     counts_correct: bool = False
     """token objectives: also count the targets that greedy prediction gets right"""
 
-    def loss_sum(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+    def loss_sum(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
         """Sum of the losses of a batch: scalar, to be divided by `target_weight`."""
         if self.head != "classify":
-            return token_loss(model, batch, label_smoothing=self.label_smoothing)[0]
+            # Few positions of these carry loss: the head need not run on the others.
+            sparse = self.name in ("mlm", "answer")
+            smoothing = self.label_smoothing
+            return token_loss(model, batch, label_smoothing=smoothing, sparse=sparse)[0]
         weights = None
         if self.class_weights is not None:
             weights = torch.tensor(self.class_weights, device=batch["labels"].device)
         return classification_loss(
-            model(**model_inputs(batch)).logits,
+            classification_logits(model, batch),
             batch["labels"],
             kind=self.name,  # type: ignore[arg-type]
             class_weights=weights,
@@ -62,7 +66,7 @@ class Objective:
         return float(torch.tensor(self.class_weights)[labels.long()].sum())
 
     @torch.no_grad()
-    def score(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+    def score(self, model: PreTrainedModel, batch: Batch) -> dict[str, torch.Tensor]:
         """What is kept of each item, float64 or int64 tensors on the CPU.
 
         Token objectives: `nll` [rows] (nats, summed over targets), `targets` [rows], and
@@ -71,7 +75,7 @@ class Objective:
         """
         if self.head == "classify":
             return self._score_classes(model, batch)
-        logits = model(**model_inputs(batch), use_cache=False).logits  # [rows, seq, vocab]
+        logits = token_logits(model, batch)  # [rows, seq, vocab]
         labels = batch["labels"]
         nll = torch.stack([_row_nll(*pair) for pair in zip(logits, labels, strict=True)])
         kept = {"nll": nll, "targets": (labels != -100).sum(-1)}
@@ -80,8 +84,8 @@ class Objective:
             kept["correct"] = hits.sum(-1)
         return {name: tensor.cpu() for name, tensor in kept.items()}
 
-    def _score_classes(self, model: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        logits = model(**model_inputs(batch)).logits.double()
+    def _score_classes(self, model: PreTrainedModel, batch: Batch) -> dict[str, torch.Tensor]:
+        logits = classification_logits(model, batch).double()
         labels = batch["labels"]
         if self.name == "multiclass":
             nll = F.cross_entropy(logits, labels, reduction="none")
