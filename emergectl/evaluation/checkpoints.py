@@ -1,8 +1,8 @@
 """`eval`: a run's checkpoints and snapshots on its held-out data, item by item, onto disk.
 
 The model is built once and the weights of each step put into it. What is found of a step goes to
-`evals/step-NNNNNNNN/SET/`: `items.jsonl`, one line an item, and `results.json`, the metrics computed
-from those items.
+`evals/step-NNNNNNNN/SET/`: `items.jsonl`, one line an item, and `results.json`, the metrics
+computed from those items.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,13 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[Evaluated]:
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Weights come from the checkpoint; those that `model.from` names may be gone by now.
-    model = make_model(_from_scratch(experiment, paths[0]), materials, say=say).to(device)
+    model = make_model(_starting_at(experiment, paths[0]), materials, say=say).to(device)
     for path in paths:
         load_weights(model, path)
         step = checkpoints.read_manifest(path).step
-        for held_out in materials.held_out:
+        for some in materials.held_out:
+            # All of what is held out, also where training looked at a part of it.
+            held_out = replace(some, rows=some.feed.held_out_rows)
             records = score_rows(
                 model,
                 materials.objective,
@@ -74,7 +76,7 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[Evaluated]:
             yield _write(folder, step, held_out, records, materials)
 
 
-def _from_scratch(experiment: Experiment, checkpoint: Path) -> Experiment:
+def _starting_at(experiment: Experiment, checkpoint: Path) -> Experiment:
     """The experiment with the checkpoint itself as the origin of its model."""
     model = experiment.model.model_copy(
         update={"from_": str(checkpoint), "size": None, "config": {}}

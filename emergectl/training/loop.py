@@ -24,6 +24,7 @@ from emergectl.errors import EmergectlError
 from emergectl.tasks.learning.objectives import Objective
 from emergectl.training.budget import Budget
 from emergectl.training.checkpointing import Trained
+from emergectl.training.memory import is_out_of_memory
 from emergectl.training.precision import autocast
 from emergectl.training.ranks import Ranks, seed_step, without_sync
 from emergectl.training.recorder import Recorder, StepResult
@@ -183,13 +184,6 @@ def _refuse_update(job: Job, loss: float, grad_norm: float) -> None:
             "lower optimizer.lr, set train.precision=fp32, or allow some with train.nan='skip 10'"
         )
     job.recorder.message(f"{what} at {where}: update left out ({progress.skipped} of {allowed})")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch or numpy means that memory did not suffice."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return "can't allocate memory" in str(error) or "out of memory" in str(error).lower()
 
 
 def _halve_micro_batch(job: Job, error: BaseException) -> None:
