@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from emergectl.cli.output import one_line
 from emergectl.cli.progress import (
     History,
     Pace,
-    clean_line,
     format_count,
     format_duration,
     format_value,
@@ -108,14 +108,14 @@ def describe(facts: RunFacts) -> str:
     parts.append(facts.precision)
     if facts.compiled:
         parts.append("compiled")
-    return clean_line(", ".join(parts))
+    return one_line(", ".join(parts))
 
 
 def split_record(record: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """A record's training part and its evaluation part (names with a slash), without `step`."""
+    """What a record says of training (empty if it has no loss) and of an evaluation."""
     evaluation = {k: v for k, v in record.items() if "/" in k}
-    training = {k: v for k, v in record.items() if "/" not in k and k != "step"}
-    return training, evaluation
+    training = {k: v for k, v in record.items() if "/" not in k}
+    return (training if "loss" in training else {}), evaluation
 
 
 def training_figures(training: Mapping[str, float]) -> list[str]:
@@ -193,7 +193,7 @@ class PlainDisplay:
 
     def start(self, facts: RunFacts) -> None:
         self._progress = Progress(facts, self._clock)
-        self._print(f"{facts.run_id}: {describe(facts)}")
+        self._print(f"{one_line(facts.run_id)}: {describe(facts)}")
         if facts.resumed_from is not None:
             self._print(f"resumed from step {facts.resumed_from:,}")
 
@@ -212,7 +212,7 @@ class PlainDisplay:
             self._tell_evaluation()
 
     def message(self, text: str) -> None:
-        self._print(text)
+        self._print(one_line(text))
 
     def close(self, state: str) -> None:
         if self._untold_training:
@@ -221,13 +221,12 @@ class PlainDisplay:
             self._tell_evaluation()
         if self._progress is not None:
             seconds = format_duration(self._progress.elapsed_seconds)
-            self._print(f"{state} at step {self._progress.step_text()} after {seconds}")
+            self._print(f"{one_line(state)} at step {self._progress.step_text()} after {seconds}")
 
     def _tell_training(self) -> None:
         assert self._progress is not None
         parts = [f"step {self._progress.step_text()}"]
-        if "loss" in self._training:
-            parts.append(f"loss {format_value(self._training['loss'])}")
+        parts.append(f"loss {format_value(self._training['loss'])}")
         parts += training_figures(self._training)
         parts.append(f"{format_duration(self._progress.elapsed_seconds)} elapsed")
         remaining = self._progress.remaining_seconds
@@ -239,13 +238,13 @@ class PlainDisplay:
 
     def _tell_evaluation(self) -> None:
         step, values = self._evaluation
-        told = "  ".join(f"{name} {format_value(value)}" for name, value in values.items())
+        told = "  ".join(f"{one_line(k)} {format_value(v)}" for k, v in values.items())
         self._print(f"step {step:,} evaluated  {told}")
         self._untold_evaluation = False
         self._next_evaluation = self._clock() + SECONDS_BETWEEN_EVALUATIONS
 
     def _print(self, text: str) -> None:
-        self._stream.write(clean_line(text) + "\n")
+        self._stream.write(text + "\n")
         self._stream.flush()
 
 
@@ -282,7 +281,7 @@ class LiveDisplay:
         from rich.text import Text
 
         self._progress = Progress(facts, self._clock)
-        title = Text(clean_line(facts.run_id), style="bold")
+        title = Text(one_line(facts.run_id), style="bold")
         self._console.print(title.append(f"  {describe(facts)}", style="not bold dim"))
         if facts.resumed_from is not None:
             self._console.print(f"resumed from step {facts.resumed_from:,}")
@@ -302,7 +301,7 @@ class LiveDisplay:
     def message(self, text: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text(clean_line(text)))
+        self._console.print(Text(one_line(text)))
 
     def close(self, state: str) -> None:
         with self._lock:
@@ -329,7 +328,7 @@ class LiveDisplay:
         if self._state is not None:
             style = "green" if self._state == "done" else "yellow"
             seconds = format_duration(self._final_seconds or 0.0)
-            times = Text.assemble((clean_line(self._state), style), f" after {seconds}")
+            times = Text.assemble((one_line(self._state), style), f" after {seconds}")
         else:
             times = Text(f"{format_duration(self._progress.elapsed_seconds)} elapsed")
             if remaining is not None:
@@ -362,7 +361,7 @@ class LiveDisplay:
         width = self._console.width
         steps = (self._progress.facts.resumed_from or 0, self._progress.step)
         shown = list(self._histories)[:METRIC_ROWS]
-        names = [clean_line(name) for name in shown]
+        names = [one_line(name) for name in shown]
         name_width = min(max((cell_len(n) for n in names), default=0), max(8, width // 3))
         rows: list[RenderableType] = []
         for metric, name in zip(shown, names, strict=True):

@@ -7,7 +7,6 @@ warms caches, and a neighbour on the machine may come or go.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import deque
 from collections.abc import Sequence
 
@@ -15,21 +14,12 @@ WINDOW_SECONDS = 60.0
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def clean_line(text: str) -> str:
-    """`text` as one line without control bytes, so that no name or message can steer a terminal."""
-    return "".join(
-        " " if char in "\t\n\r" else char
-        for char in text
-        if char in "\t\n\r" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    )
-
-
 def format_duration(seconds: float) -> str:
-    """`0:07`, `12:30`, `3:05:00`, `2d 03:05`."""
+    """`0:07`, `12:30`, `3:05:00`, `2d 3:05`."""
     minutes, second = divmod(max(0, round(seconds)), 60)
     hours, minute = divmod(minutes, 60)
     if hours >= 24:
-        return f"{hours // 24}d {hours % 24:02}:{minute:02}"
+        return f"{hours // 24}d {hours % 24}:{minute:02}"
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
@@ -85,21 +75,31 @@ class Pace:
 
 
 class History:
-    """The course of one metric over the steps, in bounded memory: when full, it is halved."""
+    """The course of one metric over the steps, in bounded memory.
+
+    Each point is the mean of `_each` measurements. When there are too many points, neighbours are
+    merged and `_each` doubles, so that old and new stay equally fine.
+    """
 
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
-        self._steps: list[float] = []
-        self._values: list[float] = []
+        self._points: list[tuple[float, float]] = []
+        self._each = 1
+        self._pending: list[tuple[float, float]] = []
 
     def add(self, step: float, value: float) -> None:
         """`value` was measured at `step`; what is not finite cannot be drawn and is left out."""
         if not math.isfinite(value):
             return
-        self._steps.append(step)
-        self._values.append(value)
-        if len(self._values) >= self._capacity:
-            self._steps, self._values = halve(self._steps), halve(self._values)
+        self._pending.append((step, value))
+        if len(self._pending) < self._each:
+            return
+        self._points.append(_mean_point(self._pending))
+        self._pending = []
+        if len(self._points) >= self._capacity:
+            pairs = zip(self._points[::2], self._points[1::2], strict=True)
+            self._points = [_mean_point(pair) for pair in pairs]
+            self._each *= 2
 
     def sparkline(self, width: int, *, first_step: float, last_step: float, as_rate: bool) -> str:
         """`width` blocks, each an equal share of the steps from `first_step` to `last_step`.
@@ -121,12 +121,12 @@ class History:
 
     def is_rate(self) -> bool:
         """Whether every value lies between 0 and 1, so that 0 to 1 is the scale to draw on."""
-        return all(0 <= v <= 1 for v in self._values)
+        return all(0 <= value <= 1 for _, value in self._points)
 
     def _columns(self, width: int, first_step: float, last_step: float) -> list[float | None]:
         shares: list[list[float]] = [[] for _ in range(width)]
         steps_per_column = max(last_step - first_step, 1) / width
-        for step, value in zip(self._steps, self._values, strict=True):
+        for step, value in [*self._points, *self._pending]:
             column = math.ceil((step - first_step) / steps_per_column) - 1
             shares[min(width - 1, max(0, column))].append(value)
         columns: list[float | None] = []
@@ -136,6 +136,6 @@ class History:
         return columns
 
 
-def halve(values: Sequence[float]) -> list[float]:
-    """Each two neighbours averaged; `values` has an even length."""
-    return [(a + b) / 2 for a, b in zip(values[::2], values[1::2], strict=True)]
+def _mean_point(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    steps, values = zip(*points, strict=True)
+    return sum(steps) / len(points), sum(values) / len(points)

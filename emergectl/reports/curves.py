@@ -250,6 +250,7 @@ def _chart(group: Sequence[Curve], panels: Panels, *, width: int, height: int, c
 
     figure = plotext.figure  # one for the whole process, so it is emptied before use
     figure.clear()
+    plotext.terminal.limit(False, False)  # the caller knows the width, and may write to a file
     figure.theme("colorless")
     figure.plot_size(width, height - 1)
     first, last = panels.step_range
