@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emergectl.cli.output import print_json, say
+from emergectl.cli.outcome import print_outcome, show_outcome
+from emergectl.cli.output import say
 from emergectl.config.experiment import load_experiment
 from emergectl.errors import EmergectlError, ExperimentError, RequestError
 from emergectl.store.locate import runs_root
+from emergectl.store.status import read_status
 from emergectl.training.choose import Choice, Request, choose_run, take_run
 from emergectl.training.stop import StopRequest
 
 if TYPE_CHECKING:
     from emergectl.store.run import Run
+    from emergectl.training.listeners import Listener
 
 File = Annotated[
     Path | None, typer.Argument(help="The experiment (YAML); may be left out with --resume RUN.")
@@ -99,7 +102,7 @@ def _train(
         if choice.is_done:
             assert choice.existing is not None
             say(f"{choice.existing.name} is done already")
-            _print_outcome(choice.existing, json_)
+            _tell(choice.existing, json_)
             return
         if gpus is not None and gpus > 1 and "RANK" not in os.environ:
             _train_on_ranks(request, choice, gpus, json_)
@@ -122,10 +125,10 @@ def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool
     ranks = join_ranks(choice.experiment.train)
     run: Run | None = None
     try:
-        listeners = []
+        listeners: list[Listener] = []
         if ranks.is_main:
             run = take_run(request, choice)
-            listeners = [open_display("silent" if json_ else "auto")]
+            listeners = [open_display("silent" if json_ else "auto"), *_trackers(run, choice)]
         decided = read_facts(choice.existing).get("arithmetic") if choice.existing else None
         session = Session(
             run=run,
@@ -140,7 +143,19 @@ def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool
             run.close()
         leave_ranks()
     if run is not None:
-        _print_outcome(run.path, json_)
+        _tell(run.path, json_)
+
+
+def _trackers(run: Run, choice: Choice) -> list[Listener]:
+    from emergectl.training.tracking import open_trackers
+
+    return open_trackers(
+        choice.experiment.tracking,
+        run_path=run.path,
+        run_id=run.id,
+        experiment=choice.experiment.model_dump(mode="json", by_alias=True),
+        warn=run.log,
+    )
 
 
 def _train_on_ranks(request: Request, choice: Choice, ranks: int, json_: bool) -> None:
@@ -151,8 +166,6 @@ def _train_on_ranks(request: Request, choice: Choice, ranks: int, json_: bool) -
     run.close()
     arguments = ["train", "--resume", str(run.path), *(["--json"] if json_ else [])]
     launch_ranks(arguments, ranks=ranks)
-    from emergectl.store.status import read_status
-
     status = read_status(run.path)
     if status.state != "done":
         error = EmergectlError(status.reason or f"{run.id} did not finish")
@@ -160,15 +173,8 @@ def _train_on_ranks(request: Request, choice: Choice, ranks: int, json_: bool) -
         raise error
 
 
-def _print_outcome(path: Path, json_: bool) -> None:
-    from emergectl.store.metrics_log import read_metrics
-    from emergectl.store.status import read_status
-
-    if not json_:
-        print(path)
-        return
-    last: dict[str, object] = {}
-    for record in read_metrics(path / "metrics.jsonl"):
-        last |= record
-    status = read_status(path)
-    print_json({"run": path.name, "path": path, "state": status.state, "metrics": last})
+def _tell(run: Path, json_: bool) -> None:
+    if json_:
+        print_outcome(run)
+    else:
+        show_outcome(run)

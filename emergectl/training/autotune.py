@@ -181,7 +181,9 @@ def _compiled_seconds(
         return trial.seconds(torch.compile(trial.module), arithmetic, MEASURED_PASSES)
     except Exception as error:  # Compilers fail in their own ways; `auto` then means without one.
         reason = str(error).strip().split("\n")[0]
-        say(f"the model cannot be compiled here and runs eagerly ({type(error).__name__}: {reason})")
+        say(
+            f"the model cannot be compiled here and runs eagerly ({type(error).__name__}: {reason})"
+        )
         torch.compiler.reset()
         return None
 

@@ -123,7 +123,13 @@ def prepare(experiment: Experiment, session: Session) -> Job:
     model.to(ranks.device)
     loss_module = LossModule(model, materials.objective)
     arithmetic = choose_arithmetic(
-        experiment, loss_module, materials.train, budget, ranks, decided=session.decided, say=session.say
+        experiment,
+        loss_module,
+        materials.train,
+        budget,
+        ranks,
+        decided=session.decided,
+        say=session.say,
     )
     trained = Trained(
         model=model,
