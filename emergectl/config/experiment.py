@@ -26,6 +26,7 @@ from emergectl.config.reader import Document, Key, printable, read_yaml, resolve
 from emergectl.config.schema import DataSpec, Experiment, FileSource, Source
 from emergectl.errors import ExperimentError, RequestError
 
+_LINE_BREAKS = re.compile("[\x85\u2028\u2029]")  # breaks to YAML 1.1 only: written as escapes
 _URL = re.compile(r"https?://")
 
 
@@ -163,7 +164,8 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
         quoted = not isinstance(resolve_plain(text), str)
     except ValueError:  # looks like a number that is not finite
         quoted = True
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if quoted else None)
+    style = '"' if _LINE_BREAKS.search(text) else "'" if quoted else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _represent_text)

@@ -51,11 +51,13 @@ def explain(error: ValidationError, document: Document) -> RequestError:
     for detail in error.errors(include_url=False):
         found.setdefault(key_path(detail["loc"]), []).append(detail)
     # A member of a union that fits further in tells more than the members that do not fit at all.
-    deepest = [p for p in found if not any(q[: len(p)] == p and q != p for q in found)]
+    shallower = {path[:end] for path in found for end in range(len(path))}
+    deepest = [path for path in found if path not in shallower]
     deepest.sort(key=lambda path: document.line_of(path) or 0)
-    lines = [message_at(document, path, _message(path, found[path])) for path in deepest]
-    if len(lines) > MAX_LINES:
-        lines = [*lines[:MAX_LINES], f"and {len(lines) - MAX_LINES} more errors"]
+    shown = deepest[:MAX_LINES]
+    lines = [message_at(document, path, _message(path, found[path])) for path in shown]
+    if len(deepest) > MAX_LINES:
+        lines.append(f"and {len(deepest) - MAX_LINES} more errors")
     return RequestError("\n".join(lines))
 
 

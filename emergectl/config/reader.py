@@ -163,8 +163,7 @@ def parse_yaml(raw: bytes | str, *, name: str) -> Document:
     try:
         return Document(name, _Builder(name, yaml.parse(text, Loader=_LOADER)).document())
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = 1 if mark is None else min(mark.line, text.count("\n")) + 1
+        line = _line_of_error(error, text)
         raise RequestError(f"{name}:{line}: {_syntax_reason(error, text, line)}") from None
     except yaml.YAMLError as error:
         raise RequestError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
@@ -197,6 +196,15 @@ def _decoded(raw: bytes, name: str) -> str:
         raise RequestError(
             f"{name}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x}): save the file as UTF-8"
         ) from None
+
+
+def _line_of_error(error: yaml.MarkedYAMLError, text: str) -> int:
+    """Where the trouble is; for what is never closed, where it was opened."""
+    last = text.rstrip().count("\n")
+    mark = error.problem_mark
+    if mark is None or (mark.line > last and error.context_mark is not None):
+        mark = error.context_mark
+    return 1 if mark is None else min(mark.line, last) + 1
 
 
 def _syntax_reason(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
@@ -234,7 +242,7 @@ class _Builder:
     def node(self, event: Any, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event)
-        if depth > MAX_DEPTH:
+        if depth >= MAX_DEPTH:
             raise self.error(event, f"nested deeper than {MAX_DEPTH} levels")
         if event.tag is not None:
             raise self.error(

@@ -1,10 +1,10 @@
 """Prepared data on disk: made once, named by what it was made from, shared between processes.
 
-An entry is a folder of arrays and a meta.json with their sizes and sums. It is made under a
-temporary name behind a file lock and renamed, so that two processes that want the same thing make
-it once, and nobody sees half of it. An entry whose files do not match its sums is made again. The
-sum of a file is taken over up to 64 evenly spaced blocks of a megabyte: all of any file below 64
-MB, and a quick look at larger ones.
+An entry is a folder of arrays and a meta.json with their sizes and sums, itself summed in its last
+line. It is made under a temporary name behind a file lock and renamed, so that two processes that
+want the same thing make it once, and nobody sees half of it. An entry whose files do not match its
+sums is made again. The sum of a file is taken over up to 64 evenly spaced blocks of a megabyte: all
+of any file below 64 MB, and a quick look at larger ones.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def _make(root: Path, folder: Path, make: Callable[[Path], dict[str, Any]]) -> d
         facts = make(temporary)
         sums = {path.name: _sum_of(path) for path in sorted(temporary.iterdir())}
         meta = json.dumps({"facts": facts, "files": sums}, ensure_ascii=False)
-        (temporary / "meta.json").write_text(meta, encoding="utf-8")
+        stamped = f"{meta}\n{zlib.crc32(meta.encode())}\n"
+        (temporary / "meta.json").write_text(stamped, encoding="utf-8")
         temporary.rename(folder)
     except OSError as error:
         raise EmergectlError(
@@ -78,8 +79,11 @@ def _make(root: Path, folder: Path, make: Callable[[Path], dict[str, Any]]) -> d
 def _verified(folder: Path) -> dict[str, Any] | None:
     """The facts of an entry whose files are what its sums say; None where it has to be made."""
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if all(_sum_of(folder / name) == known for name, known in meta["files"].items()):
+        text, crc = (folder / "meta.json").read_text(encoding="utf-8").splitlines()
+        meta = json.loads(text)
+        if zlib.crc32(text.encode()) == int(crc) and all(
+            _sum_of(folder / name) == known for name, known in meta["files"].items()
+        ):
             return dict(meta["facts"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # missing or damaged: either way it is made anew

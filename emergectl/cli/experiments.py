@@ -1,0 +1,92 @@
+"""What can be done with experiments short of running them: validate, schema, configs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emergectl.cli.output import clean, print_json, print_table, say
+from emergectl.errors import RequestError
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+configs = typer.Typer(
+    help="List and copy the experiments that come with emergectl.", no_args_is_help=True
+)
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Experiments to check.")],
+    json_: JsonOption = False,
+) -> None:
+    """Check experiments without running them.
+
+    Each file is `ok`, or each of its errors stands on a line with file, line and key; then the
+    exit code is 2.
+    """
+    errors = {file: _errors_of(file) for file in files}
+    if json_:
+        print_json([{"file": str(f), "ok": not e, "errors": e} for f, e in errors.items()])
+    else:
+        for file, lines in errors.items():
+            if not lines:
+                print(clean(f"{file}: ok"))
+            for line in lines:
+                say(f"error: {line}")
+    if any(errors.values()):
+        raise typer.Exit(RequestError.exit_code)
+
+
+def schema() -> None:
+    """Print the JSON Schema of an experiment, for editors.
+
+    Save it to a file, and name that in the first line of an experiment:
+    `# yaml-language-server: $schema=experiment.schema.json`
+    """
+    from emergectl.config.json_schema import experiment_schema
+
+    print_json(experiment_schema())
+
+
+@configs.command("list")
+def list_configs(
+    json_: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """List the shipped experiments."""
+    from emergectl.config.shipped import first_comment, shipped_configs
+
+    rows = [[name, first_comment(path)] for name, path in shipped_configs().items()]
+    print_table(["name", "description"], rows, json_=json_, csv=csv)
+
+
+@configs.command("copy")
+def copy_config(
+    name: Annotated[str, typer.Argument(help="A name from `emergectl configs list`.")],
+    to: Annotated[Path, typer.Argument(help="The folder or file to copy to.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Copy a shipped experiment, to change it; prints where it is."""
+    from emergectl.config.shipped import find_shipped
+
+    source = find_shipped(name)
+    target = to / source.name if to.is_dir() else to
+    if target.exists() and not force:
+        raise RequestError(f"{target} is there already; give another name, or --force")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    print(clean(str(target)))
+
+
+def _errors_of(file: Path) -> list[str]:
+    """The lines that say what is wrong with a file; none if it is right."""
+    from emergectl.config.experiment import load_experiment
+
+    try:
+        load_experiment(file)
+    except RequestError as error:
+        return str(error).splitlines()
+    return []

@@ -1,0 +1,36 @@
+"""The JSON Schema of an experiment, for editors: completion and red lines while one types.
+
+pydantic writes it from the typed schema; what validators there accept beyond the types (one source
+without a list, a tracker by its name alone) is added here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emergectl.config.schema import Experiment
+
+
+def experiment_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of an experiment file, with every field's description."""
+    schema = Experiment.model_json_schema(by_alias=True)
+    for name in ("train", "validation"):
+        _also(schema["$defs"]["DataSpec"]["properties"][name], as_one=True)
+    _also(schema["properties"]["tracking"], as_one=False)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "emergectl experiment",
+    }
+
+
+def _also(field: dict[str, Any], *, as_one: bool) -> None:
+    """Let a list field also be one item, or its items also be a name alone."""
+    items = field["items"]
+    if as_one:
+        limits = {key: field.pop(key) for key in ("minItems",) if key in field}
+        field["anyOf"] = [items, {"type": "array", "items": items, **limits}]
+        del field["items"], field["type"]
+    else:
+        names = {"enum": ["tensorboard", "wandb", "mlflow", "trackio"]}
+        field["items"] = {"anyOf": [items, names]}

@@ -1,0 +1,176 @@
+"""Tokenizers: what is built loads elsewhere, and text may be cut where it is said it may."""
+
+import itertools
+import json
+import random
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from emergectl.config.schema import TokenizerSpec
+from emergectl.data.tokenizers import (
+    border_finder,
+    build_tokenizer,
+    end_of_document,
+    ensure_pad,
+    load_tokenizer,
+    text_encoder,
+    token_bytes,
+)
+from emergectl.errors import ExperimentError
+
+TEXT = (
+    "First Citizen:\nBefore we proceed any further, hear me speak. 12345 <eos> <pad>\n\n"
+    "水调歌头\n明月几时有？把酒问青天。\n不知天上宫阙，今夕是何年。\n\n\tif x_1 == 3:  # naïve\r\n"
+) * 20
+KINDS = ["char", "byte", "bpe"]
+
+
+def built(kind, *, for_mlm=False, text=TEXT):
+    vocab_size = 600 if kind == "bpe" else None
+    return build_tokenizer(TokenizerSpec(kind=kind, vocab_size=vocab_size), [text], for_mlm=for_mlm)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("for_mlm", [False, True])
+def test_a_built_tokenizer_gives_the_same_ids_when_loaded_elsewhere(kind, for_mlm, tmp_path):
+    tokenizer = built(kind, for_mlm=for_mlm)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded(TEXT)["input_ids"] == tokenizer(TEXT)["input_ids"]
+    assert loaded.special_tokens_map == tokenizer.special_tokens_map
+    assert len(loaded) == len(tokenizer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_lost_there_and_back(kind):
+    tokenizer = built(kind)
+    text = TEXT.replace("<eos>", "").replace("<pad>", "")
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_building_twice_gives_the_same_tokenizer(kind):
+    first, second = built(kind), built(kind)
+    assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
+
+
+def test_ids_of_the_byte_tokenizer_are_the_bytes():
+    tokenizer = built("byte")
+    assert tokenizer.encode("é\n") == [0xC3, 0xA9, 0x0A]
+    assert (len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id) == (258, 256, 257)
+
+
+def test_a_character_never_seen_becomes_unk():
+    tokenizer = built("char", text="ab")
+    assert tokenizer.convert_ids_to_tokens(tokenizer.encode("aé😀b")) == [
+        "a",
+        "<unk>",
+        "<unk>",
+        "b",
+    ]
+
+
+def test_bpe_keeps_to_the_size_that_was_asked_for():
+    words = " ".join(f"{number:x}" for number in range(0, 60_000, 7))
+    assert len(built("bpe", text=words * 3)) == 600
+
+
+def test_masked_modelling_gets_its_tokens_and_frames_pairs():
+    tokenizer = built("bpe", for_mlm=True)
+    encoded = tokenizer("first", "second")
+    tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
+    assert tokens[0] == "[CLS]"
+    assert tokens.count("[SEP]") == 2
+    assert encoded.encodings[0].type_ids == [0] * 6 + [1] * (len(tokens) - 6)
+    assert tokenizer.mask_token == "[MASK]"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("for_mlm", [False, True])
+def test_the_encoder_agrees_with_the_tokenizer_on_text(kind, for_mlm):
+    tokenizer = built(kind, for_mlm=for_mlm)
+    texts = [TEXT, "", "x", "😀 [MASK] new"]
+    for text, ids in zip(texts, text_encoder(tokenizer)(texts), strict=True):
+        expected = tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        assert ids.tolist() == expected["input_ids"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_that_spells_a_special_token_stays_text(kind):
+    tokenizer = built(kind)
+    ids = text_encoder(tokenizer)(["<eos>"])[0]
+    assert tokenizer.eos_token_id not in ids
+    assert tokenizer.decode(ids) == "<eos>"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cutting_at_every_border_leaves_the_tokens_as_they_are(kind):
+    tokenizer = built(kind)
+    chance = random.Random(7)
+    for _ in range(20):
+        text = "".join(
+            chance.choices(["\n", " ", "\t", "a", "B", "7", "_", ".", "'s", "月", "。"], k=400)
+        )
+        next_border, cuts = border_finder(tokenizer), [0]
+        while 0 < (cut := next_border(text, cuts[-1] + 1)) < len(text):
+            cuts.append(cut)
+        assert len(cuts) > 20
+        encode = text_encoder(tokenizer)
+        parts = encode([text[a:b] for a, b in itertools.pairwise([*cuts, len(text)])])
+        assert np.array_equal(np.concatenate(parts), encode([text])[0])
+
+
+def test_a_tokenizer_that_marks_the_beginning_of_texts_is_never_cut():
+    backend = Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.Prepend("▁")
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    backend.train_from_iterator(
+        [TEXT], trainers.UnigramTrainer(vocab_size=300, unk_token="<unk>", show_progress=False)
+    )
+    assert border_finder(PreTrainedTokenizerFast(tokenizer_object=backend)) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_of_the_tokens_add_up_to_the_bytes_of_the_text(kind):
+    tokenizer = built(kind)
+    ids = text_encoder(tokenizer)([TEXT])[0]
+    assert token_bytes(tokenizer)[ids].sum() == len(TEXT.encode())
+
+
+def test_a_pad_token_of_its_own_is_added_only_where_there_is_none():
+    tokenizer = built("bpe")
+    assert not ensure_pad(tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token
+    assert ensure_pad(tokenizer)
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+
+
+def test_bare_vocabulary_files_load(tmp_path):
+    vocabulary = {"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.encode("aba") == [2, 0]
+    assert end_of_document(tokenizer) == 3
+
+
+def test_a_bare_wordpiece_vocabulary_loads(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "好", "play", "##ing"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.tokenize("Playing 好") == ["play", "##ing", "好"]
+
+
+@pytest.mark.parametrize("content", [{}, {"tokenizer.json": "{"}, {"vocab.json": "{}"}])
+def test_a_folder_without_a_tokenizer_is_an_error_of_its_key(content, tmp_path):
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ExperimentError) as error:
+        load_tokenizer(tmp_path)
+    assert error.value.key == "tokenizer.from"
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
