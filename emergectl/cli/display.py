@@ -102,8 +102,14 @@ class HangupProofStream(io.TextIOBase):
 
 
 def describe(facts: RunFacts) -> str:
-    """What is trained, where: `llama 1m, 1.31M parameters, cuda ×2, bf16, compiled`."""
-    parts = [facts.model, f"{format_count(facts.parameters)} parameters"]
+    """What is trained, where, and at what cost: `llama 1m, 1.31M parameters (1.05M without
+    embeddings), 2,000 steps, 3.1e+15 FLOPs, cuda x2, bf16, compiled`."""
+    inner = format_count(facts.non_embedding_parameters)
+    parts = [facts.model, f"{format_count(facts.parameters)} parameters ({inner} w/o embeddings)"]
+    if facts.total_steps is not None:
+        parts.append(f"{facts.total_steps:,} steps")
+    if facts.training_flops is not None:
+        parts.append(f"{facts.training_flops:.2e} FLOPs")
     parts.append(facts.device + (f" x{facts.ranks}" if facts.ranks > 1 else ""))
     parts.append(facts.precision)
     if facts.compiled:

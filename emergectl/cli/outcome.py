@@ -15,7 +15,8 @@ from emergectl.store.status import read_status
 def show_outcome(run: Path) -> None:
     """Print the run's path; draw `report/curves.png` and say where each ability appears."""
     print(run, flush=True)
-    chance: dict[str, float] = read_facts(run).get("chance") or {}
+    facts = read_facts(run)
+    chance: dict[str, float] = facts.get("chance") or {}
     records = list(read_metrics(run / "metrics.jsonl"))
     if not any("/" in name for record in records for name in record):
         return
@@ -25,7 +26,7 @@ def show_outcome(run: Path) -> None:
     levels = {f"{task}/accuracy": level for task, level in chance.items()}
     picture = run / "report" / "curves.png"
     picture.parent.mkdir(exist_ok=True)
-    draw_curves(records, picture, title=run.name, chance=levels)
+    draw_curves(records, picture, title=str(facts["name"]), chance=levels)
     if chance or sys.stderr.isatty():
         width = min(100, shutil.get_terminal_size().columns)
         color = use_color(sys.stderr)

@@ -178,12 +178,11 @@ def _compiled_seconds(
 ) -> float | None:
     """Seconds of a compiled pass; None, and said so, where it cannot be compiled here."""
     try:
-        return trial.seconds(torch.compile(trial.module), arithmetic, MEASURED_PASSES)
+        compiled = cast(nn.Module, torch.compile(trial.module))
+        return trial.seconds(compiled, arithmetic, MEASURED_PASSES)
     except Exception as error:  # Compilers fail in their own ways; `auto` then means without one.
         reason = str(error).strip().split("\n")[0]
-        say(
-            f"the model cannot be compiled here and runs eagerly ({type(error).__name__}: {reason})"
-        )
+        say(f"no compiling here, running eagerly ({type(error).__name__}: {reason})")
         torch.compiler.reset()
         return None
 

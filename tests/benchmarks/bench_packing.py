@@ -87,7 +87,7 @@ def time_map(path: Path, tokenizer, folder: Path) -> float:
 
     def tokenise(batch):
         ids = tokenizer(batch["text"], add_special_tokens=False, return_attention_mask=False)
-        return {"input_ids": [row + [closing] for row in ids["input_ids"]]}
+        return {"input_ids": [[*row, closing] for row in ids["input_ids"]]}
 
     loaded.map(tokenise, batched=True, remove_columns=["text"])
     return time.perf_counter() - begun
