@@ -111,6 +111,8 @@ def prepare(experiment: Experiment, session: Session) -> Job:
     if experiment.train.deterministic:
         make_deterministic()
     materials = gather_materials(experiment, progress=session.data_progress)
+    for warning in materials.report.get("warnings", ()):
+        session.say(warning)
     model = make_model(experiment, materials, say=session.say)
     parameters = count_parameters(model)
     flops_per_token = training_flops_per_token(model, materials.train.seq_len)
