@@ -163,6 +163,7 @@ def test_a_reader_that_goes_away_is_no_cause_for_noise(arguments: list[str]) -> 
         stdout=writing,
         stderr=subprocess.PIPE,
         timeout=60,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
     )
     os.close(writing)
     assert done.stderr == b""
