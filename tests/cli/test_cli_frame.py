@@ -63,7 +63,7 @@ def test_help_imports_no_command() -> None:
     script = (
         "import sys; from emergectl.cli.main import main; main(['--help']);"
         "sys.exit([m for m in sys.modules if m.startswith('emergectl.') and m not in "
-        "('emergectl.cli', 'emergectl.cli.main', 'emergectl.cli.output', 'emergectl.errors')] or 0)"
+        "('emergectl.cli', 'emergectl.cli.main', 'emergectl.errors')] or 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
