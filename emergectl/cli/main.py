@@ -58,13 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    from emergectl.cli.output import say, say_error
-
     try:
         typer.main.get_command(app).main(args=arguments, prog_name="emergectl")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except EmergectlError as error:
+        from emergectl.cli.output import say_error
+
         say_error(error)
         return error.exit_code
     except KeyboardInterrupt:
@@ -72,7 +72,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        say(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}")
+        from emergectl.cli.output import say_error
+
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        say_error(EmergectlError(reason))
         return 1
     return 0
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 import csv as csv_module
 import io
 import json
-import math
 import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 from rich.cells import cell_len, set_cell_size
 
 from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError, RequestError
+from emergectl.store.atomic import json_safe
 
 # A whole escape sequence goes (CSI with its parameters, OSC with its text), then what is left over.
 _ESCAPES = re.compile(
@@ -72,7 +72,7 @@ def print_table(
 
 def print_json(value: object) -> None:
     """Print one JSON value to stdout, readable, safe on a terminal, never NaN."""
-    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(json_safe(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
     print(_JSON_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
@@ -90,19 +90,6 @@ def say_error(error: EmergectlError) -> None:
 def use_color(stream: TextIO) -> bool:
     """Whether colour may be written there: a terminal, no NO_COLOR, not TERM=dumb."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _plain(value: object) -> Any:
-    """The value as JSON knows it: paths and the like become text, non-finite numbers strings."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    return str(value)
 
 
 def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

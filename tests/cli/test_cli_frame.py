@@ -63,7 +63,7 @@ def test_help_imports_no_command() -> None:
     script = (
         "import sys; from emergectl.cli.main import main; main(['--help']);"
         "sys.exit([m for m in sys.modules if m.startswith('emergectl.') and m not in "
-        "('emergectl.cli', 'emergectl.cli.main', 'emergectl.cli.output', 'emergectl.errors')] or 0)"
+        "('emergectl.cli', 'emergectl.cli.main', 'emergectl.errors')] or 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
@@ -163,6 +163,7 @@ def test_a_reader_that_goes_away_is_no_cause_for_noise(arguments: list[str]) -> 
         stdout=writing,
         stderr=subprocess.PIPE,
         timeout=60,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
     )
     os.close(writing)
     assert done.stderr == b""
