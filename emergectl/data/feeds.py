@@ -80,11 +80,12 @@ class Windows:
         self._seed = seed
         self._view = np.lib.stride_tricks.sliding_window_view(tokens, length)
 
-    def at(self, draws: NDArray[np.int64]) -> NDArray[np.int64]:
+    def at(self, draws: NDArray[np.int64]) -> NDArray[Any]:
         """The windows at places `draws` of the endless stream: [len(draws), length]."""
-        rows = shuffled_rows(draws, self.rows, self._seed)
-        offsets = np.array([self._offset(int(e)) for e in draws // self.rows], np.int64)
-        return self._view[rows * self._stride + offsets].astype(np.int64)
+        starts = shuffled_rows(draws, self.rows, self._seed) * self._stride
+        epochs, which = np.unique(draws // self.rows, return_inverse=True)
+        starts += np.array([self._offset(int(epoch)) for epoch in epochs], np.int64)[which]
+        return self._view[starts]
 
     def _offset(self, epoch: int) -> int:
         return derive(self._seed, epoch, 1) % min(self._stride, self._slack + 1)
@@ -135,10 +136,10 @@ class LanguageFeed(Feed):
 
     def take(self, draws: NDArray[np.int64], width: int) -> Batch:  # noqa: ARG002
         """Windows of seq_len + 1 tokens, as inputs and the tokens after them."""
-        windows = torch.from_numpy(self._windows.at(draws))
+        windows = self._windows.at(draws)
         return {
-            "input_ids": windows[:, :-1].contiguous(),
-            "labels": windows[:, 1:].contiguous(),
+            "input_ids": torch.from_numpy(windows[:, :-1].astype(np.int64)),
+            "labels": torch.from_numpy(windows[:, 1:].astype(np.int64)),
         }
 
     def held_out_batch(self, start: int, stop: int) -> Batch:

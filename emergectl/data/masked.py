@@ -70,7 +70,9 @@ class MaskedFeed(Feed):
 
     def take(self, draws: NDArray[np.int64], width: int) -> Batch:  # noqa: ARG002
         """Windows at the draws, masked by chance that depends on the draw."""
-        return self._masked(self._windows.at(draws), draws, derive(self._seed, 0x3A5C))
+        return self._masked(
+            self._windows.at(draws).astype(np.int64), draws, derive(self._seed, 0x3A5C)
+        )
 
     def held_out_batch(self, start: int, stop: int) -> Batch:
         """Windows end to end, masked the same way every time.

@@ -168,23 +168,26 @@ def _pack(
     total_bytes = source_bytes(source, key=key, cache=cache)
     tally = Tally()
     ends = array("q")
-    closing = np.array([end_of_document(tokenizer)])
+    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
+    closing: Tokens = np.array([end_of_document(tokenizer)], dtype)
     count, text_bytes, token_text_bytes = 0, 0, 0
     pieces = iter_pieces(
         source, key=key, cache=cache, tally=tally, next_border=border_finder(tokenizer)
     )
-    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
-    with (folder / "tokens.bin").open("wb", buffering=1 << 20) as out:
+    with (folder / "tokens.bin").open("wb") as out:
         for batch in _batches(_taken(pieces, held_out)):
+            row: list[Tokens] = []
             for piece, tokens in zip(batch, encode([p.text for p in batch]), strict=True):
-                out.write(tokens.tobytes())
+                row.append(tokens)
                 count += len(tokens)
                 text_bytes += len(piece.text.encode())
-                token_text_bytes += _count_bytes(tokens, sizes)
                 if piece.ends:
-                    out.write(closing.astype(dtype).tobytes())
+                    row.append(closing)
                     count += 1
                     ends.append(count)
+            joined = np.concatenate(row)
+            out.write(joined.tobytes())
+            token_text_bytes += _count_bytes(joined, sizes)
             if progress is not None:
                 progress(source.path or source.hub or "", tally.bytes_read, total_bytes)
     if not ends:

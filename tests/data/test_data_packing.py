@@ -206,7 +206,7 @@ def test_two_hundred_megabytes_are_packed_in_a_fraction_of_that_memory(tmp_path)
     path = tmp_path / "large.txt"
     with path.open("w") as file:
         for number in range(200):
-            file.write(f"{number} to be or not to be, that is the question\n" * 22_000)
+            file.write(f"{number} to be or not to be, that is the question\n" * 23_000)
     child = """
 import resource, sys
 from pathlib import Path
