@@ -2,8 +2,8 @@
 
 A run is named by its id, a unique prefix or the end `name-xxxx` of it, its experiment's name,
 `latest`, or a path. Where a command takes several runs, a filter such as `status=done` or
-`name=add*` stands for all that pass. Tables go to stdout, plain,
-`--json` or `--csv`; talk goes to stderr.
+`name=add*` stands for all that pass. Tables go to stdout, plain, `--json` or `--csv`; talk goes to
+stderr.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def show(
     run: RunName = "latest", runs_dir: Root = None, json_: Json = False, csv_: Csv = False
 ) -> None:
     """Show one run: how it stands, where it came from, what it has reached."""
+    _check_formats(json_, csv_)
     path = find_run(run, runs_root(runs_dir))
     facts = _facts(path)
     if json_:
@@ -111,8 +112,7 @@ def tail(
     csv_: Csv = False,
 ) -> None:
     """Print the last metrics of a run (a JSON line each with --json)."""
-    if json_ and csv_:
-        raise RequestError("--json and --csv exclude each other")
+    _check_formats(json_, csv_)
     from emergectl.cli.following import MetricPrinter, last_lines, print_log
 
     path = find_run(run, runs_root(runs_dir))
@@ -221,8 +221,7 @@ def export(
     from emergectl.store.compare import metric_table, run_table
     from emergectl.store.table import read_row
 
-    if json_ and csv_:
-        raise RequestError("--json and --csv exclude each other")
+    _check_formats(json_, csv_)
     rows = [read_row(path) for path in _pick(filters or [], runs_root(runs_dir))]
     columns, table = metric_table(rows) if metrics else run_table(rows)
     as_json = json_ or (not csv_ and output is not None and output.suffix == ".json")
@@ -237,6 +236,11 @@ def export(
         print_table(columns, table, json_=as_json, csv=not as_json)
     write_text(output, text.getvalue())
     say(f"{len(table):,} rows to {output}")
+
+
+def _check_formats(json_: bool, csv_: bool) -> None:
+    if json_ and csv_:
+        raise RequestError("--json and --csv exclude each other")
 
 
 def _pick(refs: Sequence[str], root: Path) -> list[Path]:

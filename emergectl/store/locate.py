@@ -24,8 +24,11 @@ def runs_root(explicit: Path | None = None) -> Path:
     return (explicit or Path(os.environ.get("EMERGECTL_RUNS") or "runs")).absolute()
 
 
-def list_runs(root: Path) -> list[Path]:
-    """The run directories of `root`, newest id first; links and other folders are left out."""
+def list_runs(root: Path, *, half_made: bool = False) -> list[Path]:
+    """The run directories of `root`, newest id first; links and other folders are left out.
+
+    With `half_made`, also what a start left that was killed before its run.json was written.
+    """
     try:
         with os.scandir(root) as entries:
             names = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
@@ -33,7 +36,12 @@ def list_runs(root: Path) -> list[Path]:
         return []
     except OSError as error:
         raise RequestError(f"{root}: cannot be listed ({error.strerror})") from None
-    runs = [n for n in names if _ID.fullmatch(n) or os.path.exists(f"{root}/{n}/run.json")]  # noqa: PTH110 - a thousand times
+    runs = [
+        name
+        for name in names
+        if os.path.exists(f"{root}/{name}/run.json")  # noqa: PTH110 - a thousand times
+        or (half_made and _ID.fullmatch(name))
+    ]
     return [root / name for name in sorted(runs, reverse=True) if not name.startswith(".")]
 
 
@@ -92,11 +100,10 @@ def find_run_by_full_id(ref: str, root: Path) -> Path:
         raise RequestError(f"{ref}: not in the runs directory {root}")
     if path.is_symlink():
         raise RequestError(f"{path}: is a link, not a run")
-    if path.name in {run.name for run in list_runs(root)}:
+    runs = list_runs(root, half_made=True)
+    if path.name in {run.name for run in runs}:
         return root / path.name
-    candidates = [run for run in list_runs(root) if run.name.startswith(ref)] or [
-        run for run in list_runs(root) if name_in_id(run.name) == ref
-    ]
+    candidates = [run for run in runs if run.name.startswith(ref) or name_in_id(run.name) == ref]
     if candidates:
         raise RequestError(_listing(f"{ref!r} is not a full id; did you mean:", candidates))
     raise RequestError(f"no run {ref!r} in {root}")

@@ -116,5 +116,6 @@ def parse_line(line: bytes, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: not JSON ({error})") from None
     if not isinstance(record, dict):
         raise DataError(f"{where}: a {type(record).__name__} where an object was expected")
-    floats: dict[str, Any] = json_floats(record)
-    return floats
+    if b'"nan"' in line or b'inf"' in line:
+        record = json_floats(record)
+    return record

@@ -169,7 +169,12 @@ def ours(family: str, size: Mapping[str, int], **train: Any) -> float:
                     "validation_fraction": 0.0,
                     "seq_len": size["block"],
                 },
-                "train": {"steps": budget, "batch_size": size["batch"], "log_every": every, **train},
+                "train": {
+                    "steps": budget,
+                    "batch_size": size["batch"],
+                    "log_every": every,
+                    **train,
+                },
                 "evaluation": {"every": None},
             }
         )
@@ -188,8 +193,11 @@ def ours(family: str, size: Mapping[str, int], **train: Any) -> float:
             except Exception as error:  # noqa: BLE001 — the stop that we asked for
                 if stop.signum is None:
                     raise error
-        return size["steps"] * size["batch"] * size["block"] / (
-            times[warm + size["steps"]] - times[warm]
+        return (
+            size["steps"]
+            * size["batch"]
+            * size["block"]
+            / (times[warm + size["steps"]] - times[warm])
         )
 
 

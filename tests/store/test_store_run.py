@@ -42,6 +42,7 @@ def test_fifty_starts_at_once_with_one_frozen_clock_make_fifty_complete_director
     root: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: 1_795_362_153.0)
+    monkeypatch.setattr("emergectl.store.provenance.code_version", dict)  # Git, fifty times.
     token_hex = secrets.token_hex
     gate_out, gate_in = os.pipe()
 
