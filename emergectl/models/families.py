@@ -135,9 +135,10 @@ def family_kind(model_type: str) -> Literal["causal", "masked"] | None:
     """How a family learns by default: the next token, or masked ones; None where unknown."""
     if model_type in FAMILIES:
         return FAMILIES[model_type].kind
-    if model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return "causal"
-    return "masked" if model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES else None
+    # Encoders stand under both: as decoders too, where their config says so.
+    if model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return "masked"
+    return "causal" if model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else None
 
 
 def family_config(

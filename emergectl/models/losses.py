@@ -8,11 +8,9 @@ transformers model itself, which would shift and average them in its own ways.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
@@ -27,23 +25,6 @@ LARGE_VOCABULARY = 8192
 """from this many tokens on, output layer and loss are taken together in chunks"""
 
 SumAndCount = tuple[torch.Tensor, torch.Tensor]
-
-
-class WithLoss(nn.Module):
-    """A model and its loss in one module: what torch.compile, DDP and FSDP are to wrap.
-
-    Its forward takes a batch and returns (sum, count), so every parameter is reached through it.
-    """
-
-    def __init__(
-        self, model: PreTrainedModel, loss: Callable[[PreTrainedModel, Batch], SumAndCount]
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.loss = loss
-
-    def forward(self, batch: Batch) -> SumAndCount:
-        return self.loss(self.model, batch)
 
 
 def token_loss(

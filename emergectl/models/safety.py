@@ -34,6 +34,9 @@ CODE_KEYS = {
     "use_hub_kernels": "would fetch compiled code from a hub",
     "kernel_config": "would fetch compiled code from a hub",
     "kernel_mapping": "would fetch compiled code from a hub",
+    "fusion_config": "would fetch compiled code from a hub",
+    "transformers_weights": "names other weights than the directory's own",
+    "configuration_files": "names another config than the directory's own",
     "quantization_config": "belongs to weights that need a quantizer's own code",
     "use_timm_backbone": "would fetch a model from another repository",
     "use_pretrained_backbone": "would fetch a model from another repository",
@@ -50,6 +53,8 @@ def check_model_directory(directory: Path) -> None:
         raise _refusal(directory, "is not a directory")
     for path in sorted(directory.iterdir()):
         _refuse_link_out(path, directory)
+        if not path.is_file() and not path.is_dir():
+            raise _refusal(path, "is neither a file nor a folder")
     for path in sorted(directory.glob("*.json")):
         if path.name == "config.json" or path.name.endswith("_config.json"):
             _check_settings(path, read_json_object(path))
@@ -92,7 +97,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise _refusal(path, f"is larger than {MAX_JSON_BYTES} bytes: it is no settings file")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refusal(path, f"is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise _refusal(path, f"holds a {type(value).__name__}, not an object")
@@ -103,22 +108,23 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     for key, value in _walk(settings):
         if key in CODE_KEYS and value not in (None, False, {}, []):
             raise _refusal(path, f"`{key}` {CODE_KEYS[key]}: refused")
-        if key.endswith("_implementation") or key.endswith("_implementation_internal"):
+        if key.endswith(("_implementation", "_implementation_internal")):
             names = value.values() if isinstance(value, dict) else [value]
             for name in names:
                 if name is not None and name not in ATTENTIONS:
                     raise _refusal(path, f"`{key}: {name}` would fetch compiled code: refused")
 
 
-def _walk(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, in all objects and lists inside."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield key, inner
-            yield from _walk(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _walk(inner)
+def _walk(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, in all objects and lists inside, however deep."""
+    left: list[Any] = [settings]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            yield from value.items()
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
 
 
 def _shard(directory: Path, index: Path, name: str) -> Path:
