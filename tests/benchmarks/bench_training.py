@@ -1,4 +1,4 @@
-"""Training speed against a bare loop and against Hugging Face's Trainer, on the same model and data.
+"""Training speed against a bare loop and Hugging Face's Trainer, on the same model and data.
 
     python tests/benchmarks/bench_training.py [--size small|large] [--family gpt2] [--rounds 3]
 
@@ -99,7 +99,7 @@ def trainer(family: str, size: Mapping[str, int], *, bf16: bool, compiles: bool)
     times: list[float] = []
 
     class Clock(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
             if state.global_step in (warm, warm + size["steps"]):
                 times.append(time.perf_counter())
 
@@ -190,7 +190,7 @@ def ours(family: str, size: Mapping[str, int], **train: Any) -> float:
             ranks = join_ranks(experiment.train)
             try:
                 run_session(experiment, Session(run, ranks, clock, stop))
-            except Exception as error:  # noqa: BLE001 — the stop that we asked for
+            except Exception as error:  # The stop that we asked for.
                 if stop.signum is None:
                     raise error
         return (

@@ -63,7 +63,8 @@ def test_without_a_terminal_lines_are_plain_and_the_first_comes_at_once() -> Non
     display.start(facts())
     display.metrics(training(1))
     assert stream.getvalue().splitlines() == [
-        "20260102-030405-quickstart-3f9a: attention_only, 27.6k parameters (18.4k w/o embeddings), 1,000 steps, "
+        "20260102-030405-quickstart-3f9a: attention_only, 27.6k parameters "
+        "(18.4k w/o embeddings), 1,000 steps, "
         "cpu, fp32",
         "step 1/1,000  loss 3.215  lr 1.00e-03  21.3k tokens/s  0:00 elapsed",
     ]

@@ -97,5 +97,7 @@ def test_transformers_own_loss_is_that_of_the_shifted_tokens(
     model: AttentionOnlyForCausalLM,
 ) -> None:
     out = model(TOKENS, labels=TOKENS)
-    wanted = torch.nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten())
+    wanted = torch.nn.functional.cross_entropy(
+        out.logits[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten()
+    )
     torch.testing.assert_close(out.loss, wanted)
