@@ -30,6 +30,7 @@ from emergectl.store.owner import boot_id, process_start
 from emergectl.store.status import timestamp, utc_now
 
 MANIFEST = "manifest.json"
+_SUPERSEDED = ".superseded-"
 _STEP = re.compile(r"step-(\d{8,})")
 _TEMPORARY = re.compile(r"\.partial-([0-9a-f]*)-(\d+)-(\w*)-[0-9a-f]+")
 
@@ -76,14 +77,16 @@ def commit(
 ) -> Path:
     """Let `write` fill a fresh directory, and make it `directory/step-NNNNNNNN` as a whole.
 
-    A step that stands already, verifies and has the same facts is kept and nothing is written; one
-    that does not is moved aside (`aside-…`), never deleted. Raises DiskFullError naming the path
-    and the bytes wanted where there is no room; whatever fails, the temporary directory is removed
-    and everything committed before is untouched.
+    A step that stands already, verifies and has the same facts is kept and nothing is written.
+    One with other facts gives way when the new one is ready; one that does not verify is moved
+    aside (`aside-…`), never deleted. Raises DiskFullError naming the path and the bytes wanted
+    where there is no room; whatever fails, the temporary directory is removed and everything
+    committed before is untouched.
     """
     target = directory / step_name(step)
     facts = json_safe(facts)
-    if _stands(target, facts):
+    standing = _verified_or_none(target)
+    if standing is not None and standing.facts == facts:
         return target
     directory.mkdir(parents=True, exist_ok=True)
     wanted = _bytes_of_latest(directory)
@@ -94,10 +97,15 @@ def commit(
             temporary.mkdir()
             write(temporary)
             _seal(temporary, step, facts)
-            if target.exists():
+            superseded = None
+            if standing is not None:
+                superseded = target.rename(target.with_name(_SUPERSEDED + target.name))
+            elif target.exists():
                 _move_aside(target)
             temporary.rename(target)
             fsync_folder(directory)
+            if superseded is not None:
+                shutil.rmtree(superseded)
     except BaseException:
         if temporary.exists():
             shutil.rmtree(temporary)
@@ -181,10 +189,19 @@ def prune(directory: Path, keep: Container[int]) -> list[int]:
 
 
 def sweep_temporary(directory: Path) -> list[Path]:
-    """Remove what killed processes left half-written or half-removed; returns it."""
+    """Remove what killed processes left half-written or half-removed; returns it.
+
+    A checkpoint that was about to be superseded when its process was killed stands again.
+    """
     if not directory.is_dir():
         return []
     abandoned = [entry for entry in directory.iterdir() if _is_abandoned(entry.name)]
+    for superseded in directory.glob(f"{_SUPERSEDED}*"):
+        target = superseded.with_name(superseded.name.removeprefix(_SUPERSEDED))
+        if target.exists():
+            abandoned.append(superseded)
+        else:
+            superseded.rename(target)
     for path in abandoned:
         shutil.rmtree(path)
     return abandoned
@@ -205,11 +222,11 @@ def _is_abandoned(name: str) -> bool:
     return boot != boot_id().replace("-", "")[:12] or process_start(int(pid)) != start
 
 
-def _stands(target: Path, facts: dict[str, Any]) -> bool:
+def _verified_or_none(target: Path) -> Manifest | None:
     try:
-        return target.exists() and verify(target).facts == facts
+        return verify(target) if target.exists() else None
     except CheckpointError:
-        return False
+        return None
 
 
 def _bytes_of_latest(directory: Path) -> int | None:

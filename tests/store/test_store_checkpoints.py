@@ -198,11 +198,11 @@ def test_a_damaged_step_is_moved_aside_and_not_deleted(
     assert tree(tmp_path / "aside-step-00000001-1") == damaged
 
 
-def test_a_step_of_another_course_of_the_run_is_moved_aside(tmp_path: Path) -> None:
+def test_a_step_with_other_facts_gives_way_to_the_new_one(tmp_path: Path) -> None:
     commit_step(tmp_path, 1)
     commit_step(tmp_path, 1, metrics_offset=999)
     assert verify(tmp_path / step_name(1)).facts == {"metrics_offset": 999}
-    assert verify(tmp_path / "aside-step-00000001-1").facts == {"metrics_offset": 10}
+    assert names(tmp_path) == [step_name(1)]
 
 
 # Kills ------------------------------------------------------------------------------------------
@@ -287,6 +287,22 @@ def test_a_commit_over_a_damaged_step_killed_at_any_point_loses_nothing(tmp_path
             aside.rename(tmp_path / step_name(2))
 
     assert kill_everywhere(lambda: commit_step(tmp_path, 2), check) > 20
+
+
+def test_a_commit_over_the_only_checkpoint_killed_at_any_point_leaves_the_old_or_the_new(
+    tmp_path: Path,
+) -> None:
+    outcomes = set()
+
+    def check() -> None:
+        sweep_temporary(tmp_path)
+        assert names(tmp_path) == [step_name(1)]
+        outcomes.add(verify(tmp_path / step_name(1)).facts["metrics_offset"])
+        commit_step(tmp_path, 1)
+
+    commit_step(tmp_path, 1)
+    assert kill_everywhere(lambda: commit_step(tmp_path, 1, metrics_offset=999), check) > 20
+    assert outcomes == {10, 999}
 
 
 def test_a_prune_killed_at_any_point_leaves_no_half_checkpoint(tmp_path: Path) -> None:
