@@ -99,9 +99,14 @@ class Trained:
 def newest_checkpoint(run: Run, *, fingerprint: str) -> tuple[Path | None, list[str]]:
     """The checkpoint to go on from, and what is wrong with each later one.
 
-    Raises CheckpointError where the data is not what the checkpoint was trained on.
+    Raises CheckpointError where none of several verifies, or where the data is not what the
+    checkpoint was trained on.
     """
     manifest, rejected = checkpoints.newest(run.checkpoints)
+    if manifest is None and rejected:
+        raise checkpoints.CheckpointError(
+            f"{run.id} has no good checkpoint left: {'; '.join(rejected)}; start a new run"
+        )
     if manifest is None:
         run.metrics.truncate(0)
         return None, rejected

@@ -59,7 +59,7 @@ def choose_run(request: Request) -> Choice:
         existing = _newest_with(digest, request.root)
     else:
         existing = find_run(request.resume, request.root)
-        if read_facts(existing)["experiment_hash"] != digest:
+        if _digest(existing) != digest:
             raise RequestError(
                 f"{existing.name} is a run of another experiment; `emergectl runs diff` shows how, "
                 "--resume without FILE goes on with its own"
@@ -84,5 +84,14 @@ def take_run(request: Request, choice: Choice) -> Run:
 
 def _newest_with(digest: str, root: Path) -> Path | None:
     """The newest run of this very experiment, whatever its state."""
-    same = [path for path in list_runs(root) if read_facts(path).get("experiment_hash") == digest]
+    same = [path for path in list_runs(root) if _digest(path) == digest]
     return max(same, key=lambda path: path.name, default=None)
+
+
+def _digest(run: Path) -> str | None:
+    """The hash of a run's experiment; None where its run.json cannot be read, which is no reason
+    to stop: that run is simply not the one that is looked for."""
+    try:
+        return read_facts(run).get("experiment_hash")
+    except RequestError:
+        return None
