@@ -11,6 +11,7 @@ import typer
 
 from emergectl.cli.outcome import print_outcome, show_outcome
 from emergectl.cli.output import say
+from emergectl.cli.reading import reading_progress
 from emergectl.config.experiment import load_experiment
 from emergectl.errors import EmergectlError, ExperimentError, RequestError
 from emergectl.store.locate import runs_root
@@ -136,6 +137,7 @@ def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool
             listener=ListenerGroup(listeners),
             stop=stop,
             decided=decided,
+            data_progress=reading_progress() if ranks.is_main and not json_ else None,
         )
         run_session(choice.experiment, session)
     finally:
