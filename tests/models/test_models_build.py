@@ -27,6 +27,7 @@ from emergectl.models.build import (
     source_model_type,
 )
 from emergectl.models.families import FAMILIES
+from emergectl.models.forward import classification_logits
 
 DATA = Path(os.environ.get("EMERGECTL_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no real data beside the checkout")
@@ -78,6 +79,13 @@ def test_what_is_saved_loads_bit_for_bit(family: str, head: Head, tmp_path: Path
     assert same_weights(model, other)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_output_shares_the_embeddings_matrix_but_in_attention_only(family: str) -> None:
+    model = make(family)
+    shared = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert shared == (family != "attention_only")
+
+
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "attention_only"])
 def test_transformers_alone_loads_what_is_saved(family: str, tmp_path: Path) -> None:
     model = make(family).eval()
@@ -118,8 +126,6 @@ def test_a_head_that_the_weights_lack_comes_from_the_seed_and_is_said(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_classifiers_ignore_the_padding_of_a_row(family: str) -> None:
-    from emergectl.models.forward import classification_logits
-
     model = make(family, "classify", seq_len=12).eval()
     padded = torch.nn.functional.pad(TOKENS, (0, 4))
     batch = {"input_ids": padded, "attention_mask": (padded != 0).long()}
@@ -176,8 +182,9 @@ def test_sequences_beyond_the_weights_positions_are_refused(family: str, tmp_pat
 @pytest.mark.parametrize("family", ["llama", "qwen3", "modernbert", "bert", "gpt2"])
 def test_the_end_of_text_learns_also_where_it_is_the_padding(family: str) -> None:
     model = make(family, pad_token_id=4, eos_token_id=4)
-    model(input_ids=TOKENS).logits.sum().backward()
-    assert model.get_input_embeddings().weight.grad[4].abs().sum() > 0
+    table = model.get_input_embeddings()
+    table(torch.tensor([4])).sum().backward()
+    assert table.weight.grad[4].abs().sum() > 0
 
 
 @pytest.mark.parametrize(
@@ -237,7 +244,7 @@ def test_a_directory_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> 
 
 def test_a_hub_name_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ExperimentError, match="nobody/nothing: .*hf download") as e:
+    with pytest.raises(ExperimentError, match=r"nobody/nothing: .*hf download") as e:
         load_model("nobody/nothing", head="causal", seed=0)
     assert e.value.key == "model.from"
     with pytest.raises(ExperimentError, match="no run, directory or hub name"):

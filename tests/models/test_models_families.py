@@ -78,7 +78,7 @@ def test_learned_positions_reach_no_further_than_the_sequences(family: str) -> N
 
 
 def test_positions_given_too_short_are_refused() -> None:
-    with pytest.raises(ExperimentError, match="at least 64 .* got 32") as e:
+    with pytest.raises(ExperimentError, match=r"at least 64 .* got 32") as e:
         config_of("gpt2", config={"n_positions": 32})
     assert e.value.key == "model.config.n_positions"
 

@@ -1,5 +1,7 @@
 """The size ladder: each rung means what it says, in every family."""
 
+import itertools
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
@@ -26,7 +28,7 @@ def test_a_rung_has_its_non_embedding_parameters_within_15_per_cent(family: str,
 @pytest.mark.parametrize("matrices_per_layer", [4, 12])
 def test_the_ladder_rises_in_width_and_depth_keeps_whole_heads(matrices_per_layer: int) -> None:
     shapes = [rung(size, matrices_per_layer=matrices_per_layer) for size in RUNGS]
-    for smaller, larger in zip(shapes, shapes[1:], strict=False):
+    for smaller, larger in itertools.pairwise(shapes):
         assert larger.width >= smaller.width
         assert larger.width * larger.layers > smaller.width * smaller.layers
     for shape in shapes:

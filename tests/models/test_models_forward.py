@@ -1,0 +1,90 @@
+"""Forward passes: quicker than transformers' own way, and equal to it."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from emergectl.config.schema import ModelSpec
+from emergectl.models.build import new_model
+from emergectl.models.families import FAMILIES
+from emergectl.models.forward import last_hidden_states, maskless, token_logits
+
+CAUSAL = [name for name, family in FAMILIES.items() if family.kind == "causal"]
+
+
+def make(family: str, **config: Any) -> Any:
+    return new_model(
+        ModelSpec(family=family, size="30k", config=config),
+        head=FAMILIES[family].kind,
+        vocab_size=50,
+        seq_len=16,
+        seed=0,
+        pad_token_id=0,
+    ).eval()
+
+
+def padded_batch() -> dict[str, torch.Tensor]:
+    tokens = torch.arange(1, 33).view(2, 16)
+    mask = torch.ones_like(tokens)
+    mask[0, 10:] = 0
+    return {"input_ids": tokens * mask, "attention_mask": mask, "labels": tokens}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_real_tokens_get_the_logits_that_transformers_gives_them(family: str) -> None:
+    model, batch = make(family), padded_batch()
+    own = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    real = batch["attention_mask"].bool()
+    torch.testing.assert_close(token_logits(model, batch)[real], own[real])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_head_over_the_last_hidden_states_gives_the_models_logits(family: str) -> None:
+    model, batch = make(family), padded_batch()
+    logits = FAMILIES[family].head(model, last_hidden_states(model, batch))
+    torch.testing.assert_close(logits, token_logits(model, batch))
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_a_causal_model_is_run_without_a_mask(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, bool]] = []
+    attention = F.scaled_dot_product_attention
+
+    def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append((kwargs["attn_mask"], kwargs["is_causal"]))
+        return attention(*args, **kwargs)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    token_logits(make(family), padded_batch())
+    assert set(seen) == {(None, True)}
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_outside_a_mask_counts_as_before(family: str) -> None:
+    model, batch = make(family), padded_batch()
+    token_logits(model, batch)
+    left = {
+        "input_ids": batch["input_ids"].flip(1),
+        "attention_mask": batch["attention_mask"].flip(1),
+    }
+    masked, bare = model(**left).logits, model(input_ids=left["input_ids"]).logits
+    assert not torch.allclose(masked[0, -1], bare[0, -1])
+
+
+def test_the_model_is_itself_again_after_an_error() -> None:
+    model = make("gpt2")
+    before = model.config._attn_implementation
+    with pytest.raises(IndexError), maskless(model):
+        token_logits(model, {"input_ids": torch.full((1, 4), 50)})
+    assert model.config._attn_implementation == before
+
+
+def test_a_sliding_window_keeps_its_mask() -> None:
+    window = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
+    model = make("qwen3", **window)
+    batch = padded_batch()
+    own = model(input_ids=batch["input_ids"][1:]).logits
+    torch.testing.assert_close(token_logits(model, {"input_ids": batch["input_ids"][1:]}), own)
+    assert not torch.allclose(own[:, -1], make("qwen3")(batch["input_ids"][1:]).logits[:, -1])
