@@ -77,8 +77,11 @@ def _is_plainly_causal(config: PretrainedConfig) -> bool:
 
 
 def _inputs(model: PreTrainedModel, batch: Batch) -> dict[str, Any]:
-    """What of a batch goes into the model: all but the labels, and no cache."""
+    """What of a batch goes into the model: all but the labels, no cache, and token types only
+    where the model tells two of them apart."""
     inputs: dict[str, Any] = {name: t for name, t in batch.items() if name != "labels"}
+    if getattr(model.config, "type_vocab_size", 0) < 2:
+        inputs.pop("token_type_ids", None)
     if hasattr(model.config, "use_cache"):
         inputs["use_cache"] = False
     return inputs
