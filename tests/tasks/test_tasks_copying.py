@@ -77,7 +77,7 @@ def test_a_wrong_parameter_names_its_key(params: dict, key: str, message: str) -
 
 
 def test_an_unknown_task_names_those_there_are() -> None:
-    with pytest.raises(ExperimentError, match="there are: .*copying"):
+    with pytest.raises(ExperimentError, match=r"there are: .*copying"):
         make_task(TaskSource(task="copyng"), key="data.train.0")
     assert task_classes()["copying"] is Copying
 
@@ -100,7 +100,9 @@ def test_seeds_and_steps_differ_and_held_out_rows_are_never_trained_on() -> None
     held_out = {tuple(row.tolist()) for row in feed.held_out_batch(0, 1024)["input_ids"]}
     assert len(held_out) == 1024
     trained = {
-        tuple(row.tolist()) for step in range(40) for row in feed.batch(step, 64, 0, 64)["input_ids"]
+        tuple(row.tolist())
+        for step in range(40)
+        for row in feed.batch(step, 64, 0, 64)["input_ids"]
     }
     assert not held_out & trained
 
