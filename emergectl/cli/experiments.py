@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from emergectl.cli.output import clean, print_json, print_table, say
-from emergectl.errors import RequestError
+from emergectl.errors import ExperimentError, RequestError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -84,9 +84,14 @@ def copy_config(
 def _errors_of(file: Path) -> list[str]:
     """The lines that say what is wrong with a file; none if it is right."""
     from emergectl.config.experiment import load_experiment
+    from emergectl.tasks.asked import check_asked
 
     try:
-        load_experiment(file)
+        loaded = load_experiment(file)
     except RequestError as error:
         return str(error).splitlines()
+    try:
+        check_asked(loaded.experiment)
+    except ExperimentError as error:
+        return [str(loaded.locate(error))]
     return []
