@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -69,15 +68,18 @@ def copy_config(
     to: Annotated[Path, typer.Argument(help="The folder or file to copy to.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Copy a shipped experiment, to change it; prints where it is."""
-    from emergectl.config.shipped import find_shipped
+    """Copy a shipped experiment, to change it; prints where it is.
+
+    Shipped data that it reads stays where it is: the copy names it by its whole path.
+    """
+    from emergectl.config.shipped import find_shipped, text_to_copy
 
     source = find_shipped(name)
     target = to / source.name if to.is_dir() else to
     if target.exists() and not force:
         raise RequestError(f"{target} is there already; give another name, or --force")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    target.write_text(text_to_copy(source), encoding="utf-8")
     print(clean(str(target)))
 
 

@@ -35,6 +35,12 @@ def check_asked(experiment: Experiment) -> None:
         model_type: str | None = spec.family
     else:
         model_type = _type_of_directory(Path(spec.from_))
+        if experiment.tokenizer.kind in ("char", "bpe"):
+            raise ExperimentError(
+                "tokenizer.kind",
+                "the weights of `model.from` know another vocabulary than one learnt anew: leave "
+                "the tokenizer out to take theirs, or name it with `tokenizer.from`",
+            )
     if spec.size is not None:
         rung(spec.size)
     name = objective_name(experiment, model_type)
