@@ -24,23 +24,6 @@ SEED = 7
 
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Greta", "Hugo"]
 NAMES += ["Ida", "Jonas", "Lena", "Max", "Nora", "Oskar", "Paula", "Tom"]
-    "Anna",
-    "Ben",
-    "Clara",
-    "David",
-    "Emma",
-    "Felix",
-    "Greta",
-    "Hugo",
-    "Ida",
-    "Jonas",
-    "Lena",
-    "Max",
-    "Nora",
-    "Oskar",
-    "Paula",
-    "Tom",
-]
 PLACES = ["garden", "kitchen", "forest", "market", "school", "harbour", "library", "old mill"]
 THINGS = ["lamp", "kite", "drum", "basket", "coat", "map", "bell", "boat", "book", "ladder"]
 COLOURS = ["red", "blue", "green", "yellow", "white", "black"]

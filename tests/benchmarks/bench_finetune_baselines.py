@@ -1,4 +1,4 @@
-"""What a fine-tuned classifier has to beat: the majority class, and TF-IDF with logistic regression.
+"""What a fine-tuned classifier has to beat: the majority class, and logistic regression on TF-IDF.
 
     python tests/benchmarks/bench_finetune_baselines.py --data ../shared/data
 
