@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from emergectl.cli.output import clean, print_json, print_table, say
-from emergectl.errors import RequestError
+from emergectl.errors import ExperimentError, RequestError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -69,24 +68,32 @@ def copy_config(
     to: Annotated[Path, typer.Argument(help="The folder or file to copy to.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Copy a shipped experiment, to change it; prints where it is."""
-    from emergectl.config.shipped import find_shipped
+    """Copy a shipped experiment, to change it; prints where it is.
+
+    Shipped data that it reads stays where it is: the copy names it by its whole path.
+    """
+    from emergectl.config.shipped import find_shipped, text_to_copy
 
     source = find_shipped(name)
     target = to / source.name if to.is_dir() else to
     if target.exists() and not force:
         raise RequestError(f"{target} is there already; give another name, or --force")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    target.write_text(text_to_copy(source), encoding="utf-8")
     print(clean(str(target)))
 
 
 def _errors_of(file: Path) -> list[str]:
     """The lines that say what is wrong with a file; none if it is right."""
     from emergectl.config.experiment import load_experiment
+    from emergectl.tasks.asked import check_asked
 
     try:
-        load_experiment(file)
+        loaded = load_experiment(file)
     except RequestError as error:
         return str(error).splitlines()
+    try:
+        check_asked(loaded.experiment)
+    except ExperimentError as error:
+        return [str(loaded.locate(error))]
     return []

@@ -16,6 +16,7 @@ from emergectl.config.experiment import load_experiment
 from emergectl.errors import EmergectlError, ExperimentError, RequestError
 from emergectl.store.locate import runs_root
 from emergectl.store.status import read_status
+from emergectl.tasks.asked import check_asked
 from emergectl.training.choose import Choice, Request, choose_run, take_run
 from emergectl.training.stop import StopRequest
 
@@ -100,6 +101,7 @@ def _train(
         choice = choose_run(request)
         if stage is not None and choice.experiment.stage != stage:
             raise ExperimentError("stage", f"is `{choice.experiment.stage}`: use `emergectl train`")
+        check_asked(choice.experiment)
         if choice.is_done:
             assert choice.existing is not None
             say(f"{choice.existing.name} is done already")
@@ -116,7 +118,7 @@ def _train(
 def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool) -> None:
     """Train in this process, alone or as one rank of several."""
     from emergectl.cli.display import open_display
-    from emergectl.store.run import read_facts
+    from emergectl.store.run import forget_unbegun, read_facts
     from emergectl.tasks.learning.materials import check_experiment
     from emergectl.training.listeners import ListenerGroup
     from emergectl.training.ranks import join_ranks, leave_ranks
@@ -140,6 +142,11 @@ def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool
             data_progress=reading_progress() if ranks.is_main and not json_ else None,
         )
         run_session(choice.experiment, session)
+    except RequestError:
+        if run is not None and choice.existing is None:
+            run.close()
+            forget_unbegun(run.path)
+        raise
     finally:
         if run is not None:
             run.close()
@@ -162,6 +169,7 @@ def _trackers(run: Run, choice: Choice) -> list[Listener]:
 
 def _train_on_ranks(request: Request, choice: Choice, ranks: int, json_: bool) -> None:
     """Make the run directory, let torchrun's launcher work in it, and report its end."""
+    from emergectl.store.run import forget_unbegun
     from emergectl.training.launch import launch_ranks
 
     run = take_run(request, choice)
@@ -172,6 +180,8 @@ def _train_on_ranks(request: Request, choice: Choice, ranks: int, json_: bool) -
     if status.state != "done":
         error = EmergectlError(status.reason or f"{run.id} did not finish")
         error.exit_code = status.exit_code or 1
+        if error.exit_code == RequestError.exit_code and choice.existing is None:
+            forget_unbegun(run.path)
         raise error
 
 

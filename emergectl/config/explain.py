@@ -141,6 +141,9 @@ def _message(path: Sequence[Key], details: Sequence[ErrorDetails]) -> str:
 
 def _unknown_key(key: str, part: type[Part]) -> str:
     known = list(known_keys(part))
+    name, colon, value = key.partition(":")
+    if colon and name in known:
+        return f"YAML wants a space behind the colon: `{name}: {value}`"
     elsewhere = [path for path in _all_keys() if path.split(".")[-1] == key]
     if near := elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.6):
         return f"unknown key; did you mean `{near[0]}`?"

@@ -186,8 +186,9 @@ class ObjectiveSpec(Part):
             raise ValueError("`name: answer` needs the templates `prompt` and `answer`")
         if self.name not in ("answer", None) and (self.prompt or self.answer):
             raise ValueError("`prompt` and `answer` belong to `name: answer`")
-        if self.class_weights is not None and self.name not in CLASSIFICATION:
-            raise ValueError("`class_weights` belongs to a classification objective")
+        for field in ("labels", "class_weights"):
+            if getattr(self, field) is not None and self.name not in CLASSIFICATION:
+                raise ValueError(f"`{field}` belongs to a classification objective")
         if self.name == "multilabel" and self.label_smoothing:
             raise ValueError("`label_smoothing` does not apply to `name: multilabel`")
         return self

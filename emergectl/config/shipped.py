@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from emergectl.errors import RequestError
@@ -34,6 +35,13 @@ def find_shipped(name: str) -> Path:
     near = difflib.get_close_matches(wanted, configs, n=1)
     advice = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(configs) or 'none'}"
     raise RequestError(f"no shipped config `{name}`; {advice}")
+
+
+def text_to_copy(path: Path) -> str:
+    """A shipped experiment as it reads elsewhere: its relative data paths made absolute."""
+    text = path.read_text(encoding="utf-8")
+    data = shipped_folder() / "data"
+    return re.sub(r"(?<=path: )(\.\./)+data(?=/)", lambda _: data.as_posix(), text)
 
 
 def first_comment(path: Path) -> str:

@@ -11,6 +11,7 @@ A bad row stops everything with `file:line: reason`, or is counted with `bad_row
 from __future__ import annotations
 
 import codecs
+import difflib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -59,9 +60,8 @@ def iter_rows(
     """
     if "id" in source.columns:
         roles = {**roles, "id": _doubled_ids()}
-    first_place: str | None = None
-    for raw in _raw_rows(source, key=key, cache=cache, tally=tally):
-        first_place = first_place or raw.where
+    columns = {role: source.columns.get(role, role) for role in roles}
+    for raw in _raw_rows(source, columns, key=key, cache=cache, tally=tally):
         row = _checked(raw, roles, source.columns)
         if isinstance(row, Row):
             tally.rows += 1
@@ -173,21 +173,44 @@ def as_labels(value: Any) -> list[str]:
     return sorted({as_label(part) for part in value})
 
 
-def _raw_rows(source: FileSource, *, key: str, cache: Path, tally: Tally) -> Iterator[RawRow]:
+def _raw_rows(
+    source: FileSource, columns: Mapping[str, str], *, key: str, cache: Path, tally: Tally
+) -> Iterator[RawRow]:
+    """Every row; ExperimentError where a table, whose rows are all alike, lacks a column."""
     if source.hub is not None:
-        yield from _hub_rows(source, key=key)
+        for row in _hub_rows(source, key=key):
+            if row.where.endswith(":1"):
+                _check_columns(row, columns, key=key)
+            yield row
         return
     for path, format_ in source_files(source, key=key, cache=cache):
         if format_ == "text":
             raise ExperimentError(
                 f"{key}.path", f"{path} is plain text; here rows are needed: jsonl, csv, tsv …"
             )
-        empty = True
+        empty, checked = True, format_ == "jsonl"
         for row in read_rows(path, format_, tally):
+            if not checked and row.problem is None:
+                _check_columns(row, columns, key=key)
+                checked = True
             empty = False
             yield row
+        if empty and source.bad_rows == "error":
+            raise DataError(f"{path}:1: the file holds no rows")
         if empty:
             yield RawRow(f"{path}:1", {}, "the file holds no rows")
+
+
+def _check_columns(row: RawRow, columns: Mapping[str, str], *, key: str) -> None:
+    for role, column in columns.items():
+        if column not in row.values:
+            raise ExperimentError(f"{key}.columns.{role}", f"{row.where}: {_missing(row, column)}")
+
+
+def _missing(row: RawRow, column: str) -> str:
+    near = difflib.get_close_matches(column, list(row.values), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no column {column!r}; there are: {', '.join(row.values) or 'none'}{hint}"
 
 
 def load_hub(source: FileSource, *, key: str) -> Any:
@@ -224,9 +247,7 @@ def _checked(raw: RawRow, roles: Mapping[str, Check], columns: dict[str, str]) -
     for role, check in roles.items():
         column = columns.get(role, role)
         if column not in raw.values:
-            there = ", ".join(raw.values) or "none"
-            wanted = f"no column {column!r}" if column == role else f"no column {column!r} ({role})"
-            return f"{raw.where}: {wanted}; there are: {there}"
+            return f"{raw.where}: {_missing(raw, column)}"
         try:
             values[role] = check(raw.values[column])
         except ValueError as error:

@@ -22,7 +22,8 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError, RequestError
-from emergectl.models.families import family_config, family_kind, set_dropout
+from emergectl.models.families import family_config, set_dropout
+from emergectl.models.model_types import family_kind
 from emergectl.models.safety import check_model_directory, weight_files
 
 Head = Literal["causal", "masked", "classify"]
@@ -46,7 +47,7 @@ _PROBLEM_TYPES: dict[Problem, str] = {
 }
 
 
-def _say_nothing(_: str) -> None:
+def _say_nothing(*_: object) -> None:
     pass
 
 
@@ -328,6 +329,11 @@ def _finished(model: PreTrainedModel) -> PreTrainedModel:
     if embedding.padding_idx is not None and _is_a_real_token(model.config, embedding.padding_idx):
         # Where pad is also the end of text, PyTorch would keep its embedding from learning.
         embedding.padding_idx = None
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            # It would look at every batch, for which a GPU has to be waited for, and warn of
+            # padding that carries no loss.
+            module.warn_if_padding_and_no_attention_mask = _say_nothing
     return model.train()
 
 

@@ -17,17 +17,17 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PretrainedConfig, PreTrainedModel
-from transformers.models.auto import modeling_auto
 
 import emergectl.models.attention_only  # noqa: F401 (registers the family with transformers)
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError
 from emergectl.models.ladder import Shape, rung, shape_of_width
+from emergectl.models.model_types import Kind, check_family
 
 DEFAULT_SIZE = "1m"
 """the rung where an experiment names neither size nor shape"""
@@ -51,7 +51,7 @@ def _modernbert_head(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tens
 class Family:
     """What the ladder has to know of a family."""
 
-    kind: Literal["causal", "masked"]
+    kind: Kind
     fields: Callable[[Shape], Fields]
     """shape → fields of the family's own config"""
     matrices_per_layer: int = 12
@@ -131,16 +131,6 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def family_kind(model_type: str) -> Literal["causal", "masked"] | None:
-    """How a family learns by default: the next token, or masked ones; None where unknown."""
-    if model_type in FAMILIES:
-        return FAMILIES[model_type].kind
-    # Encoders stand under both: as decoders too, where their config says so.
-    if model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        return "masked"
-    return "causal" if model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else None
-
-
 def family_config(
     spec: ModelSpec,
     *,
@@ -202,13 +192,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _config_class(model_type: str) -> type[PretrainedConfig]:
+    check_family(model_type)
     if model_type not in CONFIG_MAPPING:
-        hint = nearest(model_type, [*FAMILIES, *CONFIG_MAPPING])
-        known = ", ".join(FAMILIES)
-        raise ExperimentError(
-            "model.family",
-            f"expected a model type of transformers ({known} …), got {model_type!r}{hint}",
-        )
+        raise ExperimentError("model.family", f"{model_type} cannot be made from a config")
     return CONFIG_MAPPING[model_type]
 
 

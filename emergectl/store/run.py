@@ -36,7 +36,7 @@ from emergectl.store.atomic import (
 from emergectl.store.checkpoints import sweep_temporary
 from emergectl.store.lock import drop_ballast, take_lock
 from emergectl.store.masking import mask, mask_values
-from emergectl.store.metrics_log import MetricsLog
+from emergectl.store.metrics_log import MetricsLog, read_metrics
 from emergectl.store.owner import is_here, this_process
 from emergectl.store.status import (
     HEARTBEAT_SECONDS,
@@ -348,6 +348,19 @@ def remove_run(path: Path) -> None:
     It is renamed first, so that a kill half-way leaves rubbish and not half a run.
     """
     check_removable(path)
+    _remove(path)
+
+
+def forget_unbegun(path: Path) -> None:
+    """Delete a run that this process made and closed, if it never measured anything.
+
+    For a request that turns out to be wrong once data or weights are read: it was no run.
+    """
+    if not any(read_metrics(path / "metrics.jsonl")):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
     lock = _locked(path)
     try:
         rubbish = path.with_name(f".removed-{path.name}-{secrets.token_hex(4)}")

@@ -8,16 +8,16 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from emergectl.config.schema import Experiment, TaskSource
+from emergectl.config.schema import Experiment
 from emergectl.data.build import build_data
 from emergectl.data.feeds import Feed
 from emergectl.data.tokenizers import load_tokenizer
-from emergectl.errors import ExperimentError
 from emergectl.models.build import load_model, new_model, source_model_type
 from emergectl.models.families import family_config
-from emergectl.tasks.catalog import make_task
+from emergectl.tasks.asked import Name, asked_task, objective_name
 from emergectl.tasks.learning.feeds import TaskFeed, task_tokenizer
-from emergectl.tasks.learning.objectives import Objective, make_objective, objective_name
+from emergectl.tasks.learning.objectives import Objective, make_objective
+from emergectl.tasks.task import SequenceTask
 
 Say = Callable[[str], None]
 
@@ -53,17 +53,14 @@ def gather_materials(
 ) -> Materials:
     """Data, tokenizer and objective of an experiment. Raises RequestError and its kin."""
     name = objective_name(experiment, model_type(experiment))
-    if any(isinstance(source, TaskSource) for source in experiment.data.train):
-        return _of_task(experiment, name)
+    task = asked_task(experiment, name)
+    if task is not None:
+        return _of_task(experiment, name, task)
     tokenizer = None
     spec = experiment.tokenizer
     if experiment.model.from_ is not None and spec.kind is None and spec.from_ is None:
         tokenizer = load_tokenizer(experiment.model.from_, key="model.from")
     data = build_data(experiment, objective=name, tokenizer=tokenizer, progress=progress)
-    if experiment.evaluation.tasks:
-        raise ExperimentError(
-            "evaluation.tasks", "a task that makes its own tokens needs it as data.train too"
-        )
     held_out: tuple[HeldOut, ...] = ()
     if data.validation is not None:
         rows = _rows(experiment, data.validation)
@@ -80,21 +77,7 @@ def gather_materials(
     )
 
 
-def _of_task(experiment: Experiment, name: Any) -> Materials:
-    sources = experiment.data.train
-    if len(sources) > 1 or experiment.data.validation:
-        raise ExperimentError(
-            "data.train", "a task that makes its own tokens and held-out items stands alone"
-        )
-    source = sources[0]
-    if name != "clm":
-        raise ExperimentError("objective.name", f"`{source.task}` is learnt with clm")  # type: ignore[union-attr]
-    task = make_task(source, key="data.train.0")  # type: ignore[arg-type]
-    unknown = [other for other in experiment.evaluation.tasks if other != task.name]
-    if unknown:
-        raise ExperimentError(
-            "evaluation.tasks", f"only `{task.name}` shares this run's tokens, not `{unknown[0]}`"
-        )
+def _of_task(experiment: Experiment, name: Name, task: SequenceTask) -> Materials:
     feed = TaskFeed(task, seed=experiment.seed)
     rows = _rows(experiment, feed)
     return Materials(
@@ -145,12 +128,11 @@ def make_model(experiment: Experiment, materials: Materials, *, say: Say) -> Pre
 
 
 def check_experiment(experiment: Experiment) -> None:
-    """Find what a schema cannot: families, sizes, tasks and objectives that do not exist or fit.
+    """Find what only transformers can tell, beyond `check_asked`: a family's own config fields.
 
     Reads no data. Raises ExperimentError with the key.
     """
-    name = objective_name(experiment, model_type(experiment))
     if experiment.model.from_ is None:
         family_config(experiment.model, vocab_size=256, seq_len=experiment.data.seq_len)
-    if any(isinstance(source, TaskSource) for source in experiment.data.train):
-        _of_task(experiment, name)
+    else:
+        objective_name(experiment, model_type(experiment))

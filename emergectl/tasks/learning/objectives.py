@@ -8,7 +8,7 @@ aligned with the logits already (shifted for causal models); -100 carries no los
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,11 @@ from transformers import PreTrainedModel
 from emergectl.config.schema import CLASSIFICATION, Experiment
 from emergectl.errors import ExperimentError
 from emergectl.models.build import Head
-from emergectl.models.families import family_kind
 from emergectl.models.forward import classification_logits, token_logits
 from emergectl.models.losses import classification_loss, token_loss
+from emergectl.tasks.asked import Name
 
 Batch = dict[str, torch.Tensor]
-Name = Literal["clm", "mlm", "binary", "multiclass", "multilabel", "answer"]
 
 
 @dataclass(frozen=True)
@@ -99,25 +98,6 @@ def _row_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood of a row's targets; fp32 a row at a time, so that memory suffices."""
     losses = F.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="none")
     return losses.double().sum()
-
-
-def objective_name(experiment: Experiment, model_type: str) -> Name:
-    """The experiment's objective, or the family's own (clm, mlm) where it names none.
-
-    Raises ExperimentError where the two do not go together.
-    """
-    kind = family_kind(model_type)
-    name = experiment.objective.name
-    if name is None:
-        if experiment.stage == "finetune":
-            raise ExperimentError("objective.name", "stage finetune needs one: answer, binary …")
-        return "mlm" if kind == "masked" else "clm"
-    wanted = {"clm": "causal", "answer": "causal", "mlm": "masked"}.get(name)
-    if wanted is not None and kind is not None and wanted != kind:
-        raise ExperimentError(
-            "objective.name", f"`{name}` needs a {wanted} model; `{model_type}` is {kind}"
-        )
-    return name
 
 
 def make_objective(

@@ -1,0 +1,73 @@
+"""Which model types there are, and what each learns by, read without importing transformers.
+
+Importing it takes seconds, `validate` has a third of one. So the tables that transformers' own
+auto classes go by are read as text: they are literals of plain names.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from emergectl.errors import ExperimentError, RequestError
+
+Kind = Literal["causal", "masked"]
+
+OWN = {"attention_only": "causal"}
+"""families of our own, which transformers does not know"""
+
+WELL_KNOWN = ("gpt2", "llama", "qwen3", "attention_only", "bert", "roberta", "modernbert")
+"""what an error message names of some five hundred"""
+
+
+def family_kind(model_type: str) -> Kind | None:
+    """What a model type learns by: the next token or masked ones; None where it does neither.
+
+    Encoders that can be turned into decoders (BERT …) count as masked.
+    """
+    if model_type in OWN:
+        return "causal"
+    if model_type in _table("MODEL_FOR_MASKED_LM_MAPPING_NAMES"):
+        return "masked"
+    return "causal" if model_type in _table("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES") else None
+
+
+def check_family(model_type: str) -> None:
+    """Raise ExperimentError for `model.family` where no model type is called that."""
+    known = _table("MODEL_MAPPING_NAMES")
+    if model_type in known or family_kind(model_type) is not None:
+        return
+    near = difflib.get_close_matches(model_type, [*WELL_KNOWN, *known], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ExperimentError(
+        "model.family",
+        f"expected a model type of transformers ({', '.join(WELL_KNOWN)} …), "
+        f"got {model_type!r}{hint}",
+    )
+
+
+def _table(name: str) -> frozenset[str]:
+    if name not in _tables():
+        raise RequestError(f"this version of transformers has no table {name}: install another")
+    return _tables()[name]
+
+
+@cache
+def _tables() -> dict[str, frozenset[str]]:
+    """Name → model types of each table in transformers' auto classes of models."""
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or spec.origin is None:
+        raise RequestError("transformers is not installed: pip install emergectl")
+    path = Path(spec.origin).parent / "models" / "auto" / "modeling_auto.py"
+    tables = {}
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        pairs = (node for node in ast.walk(statement) if isinstance(node, ast.Tuple) and node.elts)
+        firsts = [pair.elts[0] for pair in pairs] if targets else []
+        types = frozenset(str(node.value) for node in firsts if isinstance(node, ast.Constant))
+        tables.update({target.id: types for target in targets if isinstance(target, ast.Name)})
+    return tables
