@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,43 +43,27 @@ RunsDir = Annotated[
 ]
 
 
-def train(
-    file: File = None,
-    overrides: Overrides = None,
-    gpus: Gpus = None,
-    run_dir: RunDir = None,
-    resume: Resume = None,
-    json_: Json = False,
-    runs_dir: RunsDir = None,
-) -> None:
-    """Run an experiment, as its `stage` says."""
-    _train(None, file, overrides, gpus, run_dir, resume, json_, runs_dir)
+def _command(stage: str | None, summary: str) -> Callable[..., None]:
+    """The command that insists on `stage`; the three differ in nothing else."""
+
+    def command(
+        file: File = None,
+        overrides: Overrides = None,
+        gpus: Gpus = None,
+        run_dir: RunDir = None,
+        resume: Resume = None,
+        json_: Json = False,
+        runs_dir: RunsDir = None,
+    ) -> None:
+        _train(stage, file, overrides, gpus, run_dir, resume, json_, runs_dir)
+
+    command.__doc__ = summary
+    return command
 
 
-def pretrain(
-    file: File = None,
-    overrides: Overrides = None,
-    gpus: Gpus = None,
-    run_dir: RunDir = None,
-    resume: Resume = None,
-    json_: Json = False,
-    runs_dir: RunsDir = None,
-) -> None:
-    """Train a language model on text; the experiment's stage must be `pretrain`."""
-    _train("pretrain", file, overrides, gpus, run_dir, resume, json_, runs_dir)
-
-
-def finetune(
-    file: File = None,
-    overrides: Overrides = None,
-    gpus: Gpus = None,
-    run_dir: RunDir = None,
-    resume: Resume = None,
-    json_: Json = False,
-    runs_dir: RunsDir = None,
-) -> None:
-    """Train a model further, for a task; the experiment's stage must be `finetune`."""
-    _train("finetune", file, overrides, gpus, run_dir, resume, json_, runs_dir)
+train = _command(None, "Run an experiment, as its `stage` says.")
+pretrain = _command("pretrain", "Train a language model; the experiment's stage must be pretrain.")
+finetune = _command("finetune", "Train a model further, for a task; the stage must be finetune.")
 
 
 def _train(
@@ -132,13 +117,13 @@ def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool
         if ranks.is_main:
             run = take_run(request, choice)
             listeners = [open_display("silent" if json_ else "auto"), *_trackers(run, choice)]
-        decided = read_facts(choice.existing).get("arithmetic") if choice.existing else None
+        before = read_facts(run.path) if run is not None and choice.existing else {}
         session = Session(
             run=run,
             ranks=ranks,
             listener=ListenerGroup(listeners),
             stop=stop,
-            decided=decided,
+            decided=ranks.from_main(before.get("arithmetic")),
             data_progress=reading_progress() if ranks.is_main and not json_ else None,
         )
         run_session(choice.experiment, session)
