@@ -156,7 +156,10 @@ def _download(url: str, *, key: str, cache: Path) -> Path:
                 raise RequestError(f"{url}: {out.tell()} bytes came of {expected}: try again")
         Path(temporary).rename(target)
     except (OSError, urllib.error.URLError, ValueError) as error:
-        raise RequestError(f"{key}.path: {url} cannot be fetched: {error}") from error
+        reason = getattr(error, "reason", error)
+        raise ExperimentError(
+            f"{key}.path", f"{url} cannot be fetched: {reason}; give the path of a copy"
+        ) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
     return target

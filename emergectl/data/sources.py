@@ -23,7 +23,7 @@ from typing import Any
 from emergectl.config.schema import FileSource
 from emergectl.data.files import open_binary, source_files
 from emergectl.data.readers import RawRow, Tally, json_type, read_rows, refuse_utf16
-from emergectl.errors import DataError, ExperimentError, RequestError
+from emergectl.errors import DataError, ExperimentError
 
 Check = Callable[[Any], Any]
 """Turns a raw value into the value of a role; raises ValueError saying what is wrong."""
@@ -210,6 +210,8 @@ def _check_columns(row: RawRow, columns: Mapping[str, str], *, key: str) -> None
 def _missing(row: RawRow, column: str) -> str:
     near = difflib.get_close_matches(column, list(row.values), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
+    if len(row.values) == 1 and "\t" in next(iter(row.values)):
+        hint = ": is this `format: tsv`?"
     return f"no column {column!r}; there are: {', '.join(row.values) or 'none'}{hint}"
 
 
@@ -221,17 +223,24 @@ def load_hub(source: FileSource, *, key: str) -> Any:
     except Exception as error:
         # Whatever the hub library raises here, the request cannot be met and this says why.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RequestError(
-            f"{key}.hub: the data set {source.hub!r} cannot be had: {reason}. Check the name, "
-            "`config`, `split` and the network, or give `path` to files"
+        raise ExperimentError(
+            f"{key}.hub",
+            f"the data set {source.hub!r} cannot be had: {reason}. Check the name, "
+            "`config`, `split` and the network, or give `path` to files",
         ) from error
 
 
 @lru_cache(maxsize=16)
 def _load_hub(name: str, config: str | None, split: str) -> Any:
     import datasets
+    from huggingface_hub.utils import logging
 
-    return datasets.load_dataset(name, config, split=split)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # else a dozen lines of retries where there is no network
+    try:
+        return datasets.load_dataset(name, config, split=split)
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _hub_rows(source: FileSource, *, key: str) -> Iterator[RawRow]:

@@ -97,9 +97,9 @@ def load_tokenizer(name: str | Path, *, key: str = "tokenizer.from") -> PreTrain
                     vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt")
                 )
             raise ExperimentError(key, f"{name} holds no tokenizer (tokenizer.json, vocab.txt …)")
-        loaded = AutoTokenizer.from_pretrained(
-            str(folder) if folder.is_dir() else str(name), trust_remote_code=False
-        )
+        if not folder.is_dir():
+            folder = _fetched(str(name), key)
+        loaded = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExperimentError(key, f"no tokenizer can be had from {name}: {reason}") from error
@@ -108,6 +108,25 @@ def load_tokenizer(name: str | Path, *, key: str = "tokenizer.from") -> PreTrain
             key, f"{name} has no tokenizer of the `tokenizers` library ({type(loaded).__name__})"
         )
     return loaded
+
+
+def _fetched(name: str, key: str) -> Path:
+    """The tokenizer's files of a hub name, in the hub's own cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"]
+    patterns += ["vocab*", "merges.txt", "*.model"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise ExperimentError(key, f"{name}: no run, directory or hub name") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ExperimentError(
+            key,
+            f"{name}: no run or directory of that name, and the hub cannot be asked or has none; "
+            "give a directory, or fetch it beforehand with `hf download`",
+        ) from error
 
 
 def ensure_pad(tokenizer: PreTrainedTokenizerFast) -> bool:

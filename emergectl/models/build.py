@@ -248,7 +248,7 @@ def _fetched(name: str) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ExperimentError(
             "model.from",
-            f"{name}: no such directory, and the hub cannot be asked or does not have it; "
+            f"{name}: no run or directory of that name, and the hub cannot be asked or has none; "
             "give a run or a model directory, or fetch it beforehand with `hf download`",
         ) from error
 

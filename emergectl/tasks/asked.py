@@ -48,6 +48,10 @@ def check_asked(experiment: Experiment) -> None:
     if task is None:
         _check_columns(experiment, name)
     _check_watched(experiment, name, task)
+    data = experiment.data
+    holds_out = task is not None or data.validation or data.validation_fraction > 0
+    if experiment.train.early_stopping is not None and not holds_out:
+        raise ExperimentError("train.early_stopping", "nothing is held out to see it by")
 
 
 def objective_name(experiment: Experiment, model_type: str | None) -> Name:

@@ -167,7 +167,7 @@ def test_any_experiment_that_is_written_loads_back_equal(
 ) -> None:
     written = experiment(
         notes=notes,
-        objective={"labels": labels},
+        objective={"name": "multiclass", "labels": labels},
         model={"config": config},
         data={"train": [{"hub": "x", "columns": columns}]},
         optimizer={"lr": lr},

@@ -80,6 +80,11 @@ WRONG: dict[str, tuple[dict[str, object], str, str]] = {
         "evaluation.best",
         "there are: loss, perplexity, bits_per_byte",
     ),
+    "early stopping without held-out rows": (
+        {"data": {"train": ROWS, "validation_fraction": 0}, "train": {"early_stopping": {}}},
+        "train.early_stopping",
+        "nothing is held out",
+    ),
     "a vocabulary that the weights do not know": (
         {"model": {"from": "some-run"}, "tokenizer": {"kind": "bpe"}},
         "tokenizer.kind",

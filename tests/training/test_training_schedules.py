@@ -1,5 +1,6 @@
 """The learning rate over a run, and when something is due: pure functions of the step."""
 
+import itertools
 import math
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_cosine_is_what_torch_gives() -> None:
 
 def test_linear_falls_evenly_from_the_end_of_warm_up() -> None:
     rates = factors(name="linear", warmup_steps=20, min_lr_ratio=0.2)
-    falls = [before - after for before, after in zip(rates[20:], rates[21:], strict=False)]
+    falls = [before - after for before, after in itertools.pairwise(rates[20:])]
     assert falls == pytest.approx([0.8 / 80] * len(falls))
 
 
