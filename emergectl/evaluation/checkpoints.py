@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from emergectl.config.experiment import load_experiment
-from emergectl.config.schema import Experiment
+from emergectl.config.schema import Experiment, TokenizerSpec
 from emergectl.errors import RequestError
 from emergectl.evaluation.held_out import Place, score_rows
 from emergectl.evaluation.metrics import Records, metrics_of, predictions
@@ -49,15 +49,16 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[Evaluated]:
     where one does not verify.
     """
     paths = _paths(run, which)
-    experiment = load_experiment(run / "experiment.yaml").experiment
+    experiment = load_experiment(run / "experiment.yaml", check_paths=False).experiment
+    # Weights and tokenizer are the checkpoint's; those that `model.from` names may be gone by now.
+    experiment = _starting_at(experiment, paths[0])
     materials = gather_materials(experiment)
     if not materials.held_out:
         raise RequestError(
             f"{run.name} holds nothing out: it was trained with data.validation_fraction 0"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # Weights come from the checkpoint; those that `model.from` names may be gone by now.
-    model = make_model(_starting_at(experiment, paths[0]), materials, say=say).to(device)
+    model = make_model(experiment, materials, say=say).to(device)
     for path in paths:
         load_weights(model, path)
         step = checkpoints.read_manifest(path).step
@@ -77,11 +78,12 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[Evaluated]:
 
 
 def _starting_at(experiment: Experiment, checkpoint: Path) -> Experiment:
-    """The experiment with the checkpoint itself as the origin of its model."""
+    """The experiment with the checkpoint itself as the origin of model and tokenizer."""
     model = experiment.model.model_copy(
         update={"from_": str(checkpoint), "size": None, "config": {}}
     )
-    return experiment.model_copy(update={"model": model})
+    tokenizer = TokenizerSpec(from_=str(checkpoint))
+    return experiment.model_copy(update={"model": model, "tokenizer": tokenizer})
 
 
 def _paths(run: Path, which: str) -> list[Path]:

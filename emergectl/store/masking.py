@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 HIDDEN = "***"
@@ -129,6 +130,14 @@ def allowed_environment() -> dict[str, str]:
 
 
 def _secret_values() -> list[str]:
-    """Values of secret-named variables, longest first; short ones would hide innocent text."""
-    values = {v for k, v in os.environ.items() if len(v) >= 8 and _SECRET_NAME.search(k)}
-    return sorted(values, key=len, reverse=True)
+    """Values of secret-named variables, longest first; short ones would hide innocent text.
+
+    Places are no secrets: PWD is the current folder, and an experiment kept without it could not
+    be run again.
+    """
+    named = {v for k, v in os.environ.items() if len(v) >= 8 and _SECRET_NAME.search(k)}
+    return sorted((v for v in named if not _is_place(v)), key=len, reverse=True)
+
+
+def _is_place(value: str) -> bool:
+    return Path(value).is_absolute() and os.path.exists(value)  # noqa: PTH110 (never raises)

@@ -1,5 +1,7 @@
 """Secrets are hidden, and innocent text is left alone."""
 
+from pathlib import Path
+
 import pytest
 
 from emergectl.store.masking import mask, mask_arguments, mask_value
@@ -45,6 +47,15 @@ def test_the_values_of_secret_variables_are_hidden_wherever_they_turn_up(
     monkeypatch.setenv("COMPANY_SECRET", "open sesame 1001")
     monkeypatch.setenv("SHORT_TOKEN", "abc")
     assert mask_value("said open sesame 1001, abc") == "said ***, abc"
+
+
+def test_the_current_folder_is_no_secret_for_all_that_its_variable_is_called_PWD(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PWD", str(tmp_path))
+    assert mask_value(f"{tmp_path}/rows.csv") == f"{tmp_path}/rows.csv"
+    monkeypatch.setenv("DB_PWD", "/no/such/place")
+    assert mask_value("/no/such/place") == "***"
 
 
 def test_the_value_after_an_option_named_like_a_secret_is_hidden() -> None:

@@ -16,7 +16,7 @@ from emergectl.errors import AlreadyRunningError, RequestError
 from emergectl.store.atomic import DiskFullError
 from emergectl.store.checkpoints import list_steps
 from emergectl.store.metrics_log import read_metrics
-from emergectl.store.run import Run, create_run, open_run, read_facts, remove_run
+from emergectl.store.run import Run, create_run, forget_unbegun, open_run, read_facts, remove_run
 from emergectl.store.status import read_status
 
 ARGV = ["emergectl", "train", "x.yaml"]
@@ -232,6 +232,18 @@ def test_removing_refuses_a_run_at_work_and_removes_one_that_is_not(
             remove_run(run.path)  # Done, but its process still holds it.
     remove_run(run.path)
     assert list(root.iterdir()) == []
+
+
+def test_a_run_that_never_measured_anything_is_forgotten_and_no_other(
+    root: Path, experiment: Experiment
+) -> None:
+    with create_run(root, experiment, argv=ARGV) as begun:
+        begun.metrics.append({"step": 0})
+    with create_run(root, experiment, argv=ARGV) as unbegun:
+        pass
+    forget_unbegun(begun.path)
+    forget_unbegun(unbegun.path)
+    assert [path.name for path in root.iterdir()] == [begun.path.name]
 
 
 def test_facts_are_merged_and_others_stay(run: Run) -> None:
