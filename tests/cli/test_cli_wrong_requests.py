@@ -78,7 +78,7 @@ def test_eval_needs_nothing_of_the_run_that_the_weights_once_came_from(
     assert main(["finetune", "further.yaml", "--json", "--run-dir", "further"]) == 0
     capsys.readouterr()
     (home / "origin").rename(home / "gone")
-    assert main(["eval", "further", "--json"]) == 0
+    assert main(["eval", str(home / "further"), "--json"]) == 0
     (measured,) = json.loads(capsys.readouterr().out)
     lines = (home / "further" / "metrics.jsonl").read_text().splitlines()
     last = [json.loads(line) for line in lines if "validation/loss" in line][-1]
