@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from emergectl.config.schema import Experiment
+from emergectl.models.counting import ParameterCount
 from emergectl.store.run import Run
 from emergectl.training.checkpointing import Trained
 from emergectl.training.listeners import Listener
@@ -38,6 +39,7 @@ class Recorder:
     experiment: Experiment
     trained: Trained
     fingerprint: str
+    parameters: ParameterCount
     flops_per_token: float
     peak_flops: float | None
     """FLOP/s of all devices together at their best, where known"""
@@ -82,6 +84,8 @@ class Recorder:
             "tokens": progress.tokens,
             "flops": progress.tokens * self.flops_per_token,
             "seconds": round(progress.seconds, 3),
+            "parameters": self.parameters.total,
+            "non_embedding_parameters": self.parameters.non_embedding,
             **values,
         }
         self.run.metrics.append(record)

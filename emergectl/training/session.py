@@ -147,6 +147,7 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         experiment=experiment,
         trained=trained,
         fingerprint=materials.train.fingerprint,
+        parameters=parameters,
         flops_per_token=flops_per_token,
         peak_flops=_peak(arithmetic, ranks),
         saved_step=restored,
