@@ -1,0 +1,95 @@
+"""A run that nothing happened to, and others held against it, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from training_nursery import Ended, Nursery, Started
+
+from emergectl.store.checkpoints import list_steps, newest, step_name, verify
+from emergectl.store.metrics_log import read_metrics
+
+TIMES = ("seconds", "tokens_per_second")
+"""what may differ between two runs of one experiment"""
+
+
+class Bench:
+    """Starts runs of one experiment and compares how they end."""
+
+    def __init__(self, nursery: Nursery, experiment: Path, plain: Path) -> None:
+        self.nursery = nursery
+        self.experiment = experiment
+        self._plain = plain
+
+    def start(self, run: Path, *overrides: str, gpus: int | None = None, **options: Any) -> Started:
+        """Start the run, or go on with it where it stands already."""
+        ranks = [] if gpus is None else ["--gpus", gpus]
+        if (run / "run.json").exists():
+            return self.nursery.start("train", "--resume", run, *ranks, **options)
+        arguments = ["train", self.experiment, *overrides, "--run-dir", run, *ranks]
+        return self.nursery.start(*arguments, **options)
+
+    def run(self, run: Path, *overrides: str, seconds: float = 60.0, **options: Any) -> Ended:
+        """Start the run, or go on with it, and wait for its end."""
+        return self.start(run, *overrides, **options).wait(seconds)
+
+    @cached_property
+    def plain(self) -> Path:
+        """The run that nothing happened to."""
+        ended = self.run(self._plain)
+        assert ended.code == 0, ended.said
+        return self._plain
+
+    @cached_property
+    def _plain_outcome(self) -> dict[str, Any]:
+        return outcome(self.plain)
+
+    def assert_equal_to_plain(self, run: Path) -> None:
+        """The run is done, and all that it left is what the plain one left."""
+        assert status(run)["state"] == "done"
+        found = outcome(run)
+        assert found.keys() == self._plain_outcome.keys()
+        for name, expected in self._plain_outcome.items():
+            assert found[name] == expected, f"{name} differs from the uninterrupted run's"
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """All that a run's work left behind, without times: by name, bytes or plain data."""
+    kept: dict[str, Any] = {"metrics": list(without_times(read_metrics(run / "metrics.jsonl")))}
+    for kind in ("checkpoints", "snapshots"):
+        names = sorted(path.name for path in (run / kind).iterdir())
+        assert names == [step_name(step) for step in list_steps(run / kind)], "something is left"
+        for name in names:
+            for file in verify(run / kind / name).files:
+                kept[f"{kind}/{name}/{file}"] = _content(run / kind / name / file)
+    return kept
+
+
+def _content(path: Path) -> Any:
+    if path.name != "training_state.json":
+        return path.read_bytes()
+    state = json.loads(path.read_bytes())
+    assert state["progress"].pop("seconds") >= 0
+    return state
+
+
+def without_times(records: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Metric records without what depends on the machine's speed."""
+    for record in records:
+        yield {name: value for name, value in record.items() if name not in TIMES}
+
+
+def status(run: Path) -> dict[str, Any]:
+    """status.json as it stands on disk."""
+    content: dict[str, Any] = json.loads((run / "status.json").read_bytes())
+    return content
+
+
+def checkpoint_step(run: Path) -> int | None:
+    """The step of the checkpoint that a resumed run would go on from."""
+    manifest, _ = newest(run / "checkpoints")
+    return None if manifest is None else manifest.step
