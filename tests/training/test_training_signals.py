@@ -99,9 +99,9 @@ def test_a_second_signal_ends_at_once_and_the_run_goes_on_all_the_same(
 ) -> None:
     run = tmp_path / "run"
     first = {"what": "in_step", "step": 20, "signum": signal.SIGTERM}
-    second = {"what": "at_point", "point": "optimizer half written", "count": 3}
-    ended = bench.run(run, sabotage=[first, second | {"signum": signal.SIGINT}])
-    assert ended.code == 128 + signal.SIGINT, ended.said
+    second = {"what": "at_point", "point": "optimizer half written", "count": 4}
+    ended = bench.run(run, sabotage=[first, second | {"signum": signal.SIGUSR1}])
+    assert ended.code == 128 + signal.SIGUSR1, ended.said
     assert status(run)["state"] == "running", "it did not end at once"
     assert checkpoint_step(run) == 16
     assert bench.run(run).code == 0

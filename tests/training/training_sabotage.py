@@ -66,25 +66,6 @@ def at_call(*, count: int, when: str = "before", signum: int = signal.SIGKILL) -
         setattr(os, name, counted(getattr(os, name)))
 
 
-def count_calls(*, into: str) -> None:
-    """Write down at the end how many calls changed a file."""
-    import atexit
-
-    seen = itertools.count()
-
-    def counted(original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            next(seen)
-            return original(*args, **kwargs)
-
-        return call
-
-    for name in CALLS:
-        setattr(os, name, counted(getattr(os, name)))
-    atexit.register(lambda: Path(into).write_text(str(next(seen))))
-
-
 def at_point(*, point: str, count: int = 1, signum: int = signal.SIGKILL) -> None:
     """A signal when a named point of a save (POINTS) comes for the `count`-th time."""
     seen = itertools.count(1)
@@ -319,7 +300,6 @@ HARMS: dict[str, Callable[..., None]] = {
     harm.__name__: harm
     for harm in (
         at_call,
-        count_calls,
         at_point,
         in_evaluation,
         in_step,
