@@ -7,7 +7,7 @@ there is one, trains, and writes down how it ended. The loop itself is `emergect
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         fingerprint=materials.train.fingerprint,
         flops_per_token=flops_per_token,
         peak_flops=_peak(arithmetic, ranks),
-        saved_step=restored,
+        saved=None if restored is None else replace(trained.progress),
     )
     _announce(experiment, session, materials, parameters, arithmetic, budget, recorder, restored)
     return Job(
@@ -174,7 +174,9 @@ def _restore(trained: Trained, materials: Materials, session: Session) -> int | 
         fingerprint = materials.train.fingerprint
         path, rejected = newest_checkpoint(session.run, fingerprint=fingerprint)
         for reason in rejected:
-            session.say(f"passed over a damaged checkpoint: {reason}")
+            session.say(f"passed over a damaged checkpoint, and set it aside: {reason}")
+        if rejected and path is None:
+            session.say("no good checkpoint is left: beginning again")
     path = session.ranks.from_main(path)
     if path is None:
         return None

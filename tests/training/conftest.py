@@ -22,7 +22,7 @@ evaluation: {every: 15, batches: 2, batch_size: 4}
 snapshots: {every: 25}
 checkpoints: {every: 8, minutes: null}
 """
-WORDS = "the cat sat on a mat and saw big red dogs run far away from home in rain or sun".split()
+WORDS = "the cat sat on a mat and saw big red dogs run far away from home in rain or sun"
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +36,8 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty steps of a tiny model with dropout, on a small text; a second or so."""
     folder = tmp_path_factory.mktemp("experiment")
-    source = random.Random(1)
-    lines = (" ".join(source.choice(WORDS) for _ in range(12)) for _ in range(200))
+    source, words = random.Random(1), WORDS.split()
+    lines = (" ".join(source.choice(words) for _ in range(12)) for _ in range(200))
     (folder / "text.txt").write_text("\n".join(lines))
     path = folder / "tiny.yaml"
     path.write_text(EXPERIMENT)
@@ -45,8 +45,6 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bench(
-    nursery: Nursery, experiment: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Bench:
+def bench(nursery: Nursery, experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """The uninterrupted run, and how to hold others against it."""
     return Bench(nursery, experiment, tmp_path_factory.mktemp("plain") / "run")

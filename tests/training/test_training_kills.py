@@ -33,7 +33,8 @@ def kill_and_resume(bench: Bench, run: Path, source: random.Random) -> list[str]
             done.append(str(harm))
             started = bench.start(run, sabotage=[harm])
         else:
-            harm = {"what": "at_point", "point": source.choice(POINTS), "count": source.randint(1, 4)}
+            harm = {"what": "at_point", "point": source.choice(POINTS)}
+            harm["count"] = source.randint(1, 4)
             done.append(str(harm))
             started = bench.start(run, sabotage=[harm])
         code = started.wait().code

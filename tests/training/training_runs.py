@@ -12,6 +12,7 @@ from training_nursery import Ended, Nursery, Started
 
 from emergectl.store.checkpoints import list_steps, newest, step_name, verify
 from emergectl.store.metrics_log import read_metrics
+from emergectl.store.origins import pick_checkpoint
 
 TIMES = ("seconds", "tokens_per_second")
 """what may differ between two runs of one experiment"""
@@ -58,14 +59,19 @@ class Bench:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """All that a run's work left behind, without times: by name, bytes or plain data."""
+    """All that a run's work left behind, without times: by name, bytes or plain data.
+
+    Of the checkpoints the last and the best; where these are one, the one before stays as well,
+    and which that is depends on the interruptions.
+    """
     kept: dict[str, Any] = {"metrics": list(without_times(read_metrics(run / "metrics.jsonl")))}
     for kind in ("checkpoints", "snapshots"):
         names = sorted(path.name for path in (run / kind).iterdir())
         assert names == [step_name(step) for step in list_steps(run / kind)], "something is left"
-        for name in names:
-            for file in verify(run / kind / name).files:
-                kept[f"{kind}/{name}/{file}"] = _content(run / kind / name / file)
+    ends = {pick_checkpoint(run, "last"), pick_checkpoint(run, "best")}
+    for path in sorted({*(run / "snapshots").iterdir(), *ends}):
+        for file in verify(path).files:
+            kept[f"{path.relative_to(run)}/{file}"] = _content(path / file)
     return kept
 
 
