@@ -167,6 +167,15 @@ def newest(directory: Path) -> tuple[Manifest | None, list[str]]:
     return None, rejected
 
 
+def set_aside(directory: Path, *, later_than: int) -> list[Path]:
+    """Move the steps after `later_than` aside (`aside-…`), where nothing prunes them; their paths.
+
+    For what `newest` passed over, before new steps are committed below it.
+    """
+    later = [step for step in list_steps(directory) if step > later_than]
+    return [_move_aside(directory / step_name(step)) for step in later]
+
+
 def list_steps(directory: Path) -> list[int]:
     """The steps that stand in a directory, ascending, verified or not."""
     if not directory.is_dir():
@@ -291,7 +300,7 @@ def _check_size(path: Path, expected: FileSum) -> None:
         raise CheckpointError(f"{path}: has {size:,} bytes, not {expected.bytes:,}")
 
 
-def _move_aside(target: Path) -> None:
-    """Make room for a good one without deleting the bad one."""
+def _move_aside(target: Path) -> Path:
+    """Make room for a good one without deleting the bad one; where that is now."""
     numbered = (target.with_name(f"aside-{target.name}-{n}") for n in itertools.count(1))
-    target.rename(next(path for path in numbered if not path.exists()))
+    return target.rename(next(path for path in numbered if not path.exists()))

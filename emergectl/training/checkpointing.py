@@ -128,7 +128,6 @@ def newest_checkpoint(run: Run, *, fingerprint: str) -> tuple[Path | None, list[
         )
     if manifest is None:
         run.metrics.truncate(0)
-        checkpoints.set_aside(run.checkpoints, later_than=-1)
         return None, rejected
     if manifest.facts["data_fingerprint"] != fingerprint:
         raise checkpoints.CheckpointError(
@@ -136,5 +135,6 @@ def newest_checkpoint(run: Run, *, fingerprint: str) -> tuple[Path | None, list[
             "put the data back as it was, or start a new run with `model.from`"
         )
     run.metrics.truncate(manifest.facts["metrics_offset"])
+    # Where it stands, a later step would be pruned as an old one once the run is on its way.
     checkpoints.set_aside(run.checkpoints, later_than=manifest.step)
     return manifest.path, rejected

@@ -175,8 +175,6 @@ def _restore(trained: Trained, materials: Materials, session: Session) -> int | 
         path, rejected = newest_checkpoint(session.run, fingerprint=fingerprint)
         for reason in rejected:
             session.say(f"passed over a damaged checkpoint, and set it aside: {reason}")
-        if rejected and path is None:
-            session.say("no good checkpoint is left: beginning again")
     path = session.ranks.from_main(path)
     if path is None:
         return None
