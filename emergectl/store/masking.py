@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 HIDDEN = "***"
@@ -129,6 +130,11 @@ def allowed_environment() -> dict[str, str]:
 
 
 def _secret_values() -> list[str]:
-    """Values of secret-named variables, longest first; short ones would hide innocent text."""
-    values = {v for k, v in os.environ.items() if len(v) >= 8 and _SECRET_NAME.search(k)}
+    """Values of secret-named variables, longest first.
+
+    Short ones would hide innocent text. A path that is there is no secret: PWD would hide the
+    folder in every path below it, and the run could not find its data again.
+    """
+    named = {v for k, v in os.environ.items() if len(v) >= 8 and _SECRET_NAME.search(k)}
+    values = (v for v in named if not (v.startswith("/") and Path(v).exists()))
     return sorted(values, key=len, reverse=True)

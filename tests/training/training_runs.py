@@ -27,11 +27,14 @@ class Bench:
         self._plain = plain
 
     def start(self, run: Path, *overrides: str, gpus: int | None = None, **options: Any) -> Started:
-        """Start the run, or go on with it where it stands already."""
-        ranks = [] if gpus is None else ["--gpus", gpus]
+        """Start the run, or go on with it where it stands already.
+
+        With --json, which leaves out the picture at the end: it costs more than the training.
+        """
+        switches = ["--json"] if gpus is None else ["--json", "--gpus", gpus]
         if (run / "run.json").exists():
-            return self.nursery.start("train", "--resume", run, *ranks, **options)
-        arguments = ["train", self.experiment, *overrides, "--run-dir", run, *ranks]
+            return self.nursery.start("train", "--resume", run, *switches, **options)
+        arguments = ["train", self.experiment, *overrides, "--run-dir", run, *switches]
         return self.nursery.start(*arguments, **options)
 
     def run(self, run: Path, *overrides: str, seconds: float = 60.0, **options: Any) -> Ended:
@@ -64,7 +67,9 @@ def outcome(run: Path) -> dict[str, Any]:
     Of the checkpoints the last and the best; where these are one, the one before stays as well,
     and which that is depends on the interruptions.
     """
-    kept: dict[str, Any] = {"metrics": list(without_times(read_metrics(run / "metrics.jsonl")))}
+    records = without_times(read_metrics(run / "metrics.jsonl"))
+    # As text, since NaN equals nothing.
+    kept: dict[str, Any] = {"metrics": [json.dumps(record) for record in records]}
     for kind in ("checkpoints", "snapshots"):
         names = sorted(path.name for path in (run / kind).iterdir())
         assert names == [step_name(step) for step in list_steps(run / kind)], "something is left"
