@@ -73,15 +73,20 @@ def step_name(step: int) -> str:
 
 
 def commit(
-    directory: Path, step: int, write: Callable[[Path], None], *, facts: dict[str, Any]
+    directory: Path,
+    step: int,
+    write: Callable[[Path], None],
+    *,
+    facts: dict[str, Any],
+    expected_bytes: int | None = None,
 ) -> Path:
     """Let `write` fill a fresh directory, and make it `directory/step-NNNNNNNN` as a whole.
 
     A step that stands already, verifies and has the same facts is kept and nothing is written.
     One with other facts gives way when the new one is ready; one that does not verify is moved
     aside (`aside-…`), never deleted. Raises DiskFullError naming the path and the bytes wanted
-    where there is no room; whatever fails, the temporary directory is removed and everything
-    committed before is untouched.
+    where there is no room (what the latest one takes, else `expected_bytes`); whatever fails, the
+    temporary directory is removed and everything committed before is untouched.
     """
     target = directory / step_name(step)
     facts = json_safe(facts)
@@ -89,7 +94,7 @@ def commit(
     if standing is not None and standing.facts == facts:
         return target
     directory.mkdir(parents=True, exist_ok=True)
-    wanted = _bytes_of_latest(directory)
+    wanted = _bytes_of_latest(directory) or expected_bytes
     advice = "what was committed before is intact; make room and start again"
     temporary = _temporary(directory)
     try:

@@ -9,6 +9,7 @@ order are functions of (seed, step).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,13 @@ class Trained:
             write_json(directory / STATE_FILE, state)
 
         facts = {"data_fingerprint": fingerprint, "metrics_offset": run.metrics.offset}
-        path = checkpoints.commit(run.checkpoints, self.progress.step, write, facts=facts)
+        path = checkpoints.commit(
+            run.checkpoints,
+            self.progress.step,
+            write,
+            facts=facts,
+            expected_bytes=_bytes_of(self.model.parameters()) + self.optimizers.bytes,
+        )
         checkpoints.prune(run.checkpoints, self._worth_keeping(run))
         return path
 
@@ -97,7 +104,11 @@ class Trained:
         """Commit the weights of this moment for looking at later."""
         facts = {"data_fingerprint": fingerprint, "tokens": self.progress.tokens}
         return checkpoints.commit(
-            run.snapshots, self.progress.step, self.write_weights, facts=facts
+            run.snapshots,
+            self.progress.step,
+            self.write_weights,
+            facts=facts,
+            expected_bytes=_bytes_of(self.model.parameters()),
         )
 
     def write_weights(self, directory: Path) -> None:
@@ -113,6 +124,10 @@ class Trained:
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.scaler.load_state_dict(state["scaler"])
+
+
+def _bytes_of(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def newest_checkpoint(run: Run, *, fingerprint: str) -> tuple[Path | None, list[str]]:

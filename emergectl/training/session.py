@@ -16,7 +16,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from emergectl.config.schema import Experiment
-from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError
+from emergectl.errors import (
+    EmergectlError,
+    InterruptedRunError,
+    PreemptedError,
+    TrainingError,
+)
 from emergectl.evaluation.held_out import Place, evaluate_all
 from emergectl.models.counting import (
     ParameterCount,
@@ -32,6 +37,7 @@ from emergectl.training.budget import Budget, plan_budget
 from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
 from emergectl.training.listeners import Listener, RunFacts
 from emergectl.training.loop import Ending, Job, train
+from emergectl.training.memory import is_out_of_memory
 from emergectl.training.optimizers import Optimizers
 from emergectl.training.precision import DTYPES, autocast, make_deterministic, make_scaler
 from emergectl.training.ranks import Ranks
@@ -87,8 +93,12 @@ def run_session(experiment: Experiment, session: Session) -> Ending:
         _finish(session, "failed", error.exit_code, str(error))
         raise
     except BaseException as error:
-        _finish(session, "failed", 1, f"{type(error).__name__}: {error}")
-        raise
+        told = _in_words(error)
+        if told is None:
+            _finish(session, "failed", 1, f"{type(error).__name__}: {error}")
+            raise
+        _finish(session, "failed", told.exit_code, str(told))
+        raise told from error
     if ending == "stopped":
         step = job.trained.progress.step
         interrupted = session.stop.was_keyboard
@@ -97,6 +107,17 @@ def run_session(experiment: Experiment, session: Session) -> Ending:
         raise kind(f"stopped at step {step} with a checkpoint; start again to go on")
     _finish(session, "done", 0, "no improvement any more" if ending == "early" else None)
     return ending
+
+
+def _in_words(error: BaseException) -> EmergectlError | None:
+    """An error of the machine as a sentence; None for what nobody foresaw."""
+    if is_out_of_memory(error):
+        return TrainingError(
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'no more is said'}); "
+            "use a smaller train.batch_size, data.seq_len or model, or a machine with more; "
+            "what was committed before is intact"
+        )
+    return None
 
 
 def _finish(session: Session, state: str, exit_code: int, reason: str | None) -> None:

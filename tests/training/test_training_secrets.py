@@ -1,4 +1,4 @@
-"""T13: secrets in environment, URLs and arguments are found nowhere under a whole run's directory."""
+"""T13: secrets in environment, URLs and arguments are nowhere under a whole run's directory."""
 
 import signal
 from pathlib import Path

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,24 @@ class Bench:
     def run(self, run: Path, *overrides: str, seconds: float = 60.0, **options: Any) -> Ended:
         """Start the run, or go on with it, and wait for its end."""
         return self.start(run, *overrides, **options).wait(seconds)
+
+    def start_ranks(
+        self, run: Path, *overrides: str, sabotage: Sequence[dict[str, Any]] = (), ranks: int = 2
+    ) -> list[Started]:
+        """Start the run as several processes that find each other, as torchrun starts them."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+        return [
+            self.start(
+                run,
+                *overrides,
+                sabotage=sabotage,
+                environment=where | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(ranks)
+        ]
 
     @cached_property
     def plain(self) -> Path:
