@@ -40,7 +40,7 @@ from emergectl.training.loop import Ending, Job, train
 from emergectl.training.memory import is_out_of_memory
 from emergectl.training.optimizers import Optimizers
 from emergectl.training.precision import DTYPES, autocast, make_deterministic, make_scaler
-from emergectl.training.ranks import Ranks
+from emergectl.training.ranks import Ranks, is_lost_rank
 from emergectl.training.recorder import Recorder
 from emergectl.training.stop import StopRequest
 
@@ -93,7 +93,7 @@ def run_session(experiment: Experiment, session: Session) -> Ending:
         _finish(session, "failed", error.exit_code, str(error))
         raise
     except BaseException as error:
-        told = _in_words(error)
+        told = _in_words(error, ranks=session.ranks.world)
         if told is None:
             _finish(session, "failed", 1, f"{type(error).__name__}: {error}")
             raise
@@ -103,14 +103,18 @@ def run_session(experiment: Experiment, session: Session) -> Ending:
         step = job.trained.progress.step
         interrupted = session.stop.was_keyboard
         _finish(session, "preempted", 130 if interrupted else 75, f"stopped at step {step}")
+        # A launcher ends all ranks when the first has gone, be it in the middle of a save.
+        session.ranks.wait()
         kind = InterruptedRunError if interrupted else PreemptedError
         raise kind(f"stopped at step {step} with a checkpoint; start again to go on")
     _finish(session, "done", 0, "no improvement any more" if ending == "early" else None)
     return ending
 
 
-def _in_words(error: BaseException) -> EmergectlError | None:
+def _in_words(error: BaseException, *, ranks: int) -> EmergectlError | None:
     """An error of the machine as a sentence; None for what nobody foresaw."""
+    if ranks > 1 and is_lost_rank(error):
+        return TrainingError("another rank is gone; start again to go on from the last checkpoint")
     if is_out_of_memory(error):
         return TrainingError(
             f"out of memory ({str(error).splitlines()[0] if str(error) else 'no more is said'}); "

@@ -36,11 +36,12 @@ def test_two_ranks_give_the_losses_of_one(bench: Bench, tmp_path: Path) -> None:
     for started in bench.start_ranks(two, *overrides):
         ended = started.wait()
         assert ended.code == 0, ended.said
-    for name in ("loss", "validation/loss", "grad_norm"):
+    # Adam makes the rounding of the gradients grow from step to step.
+    for name, tolerance in (("loss", 1e-5), ("validation/loss", 1e-5), ("grad_norm", 1e-3)):
         expected, found = values(one, name), values(two, name)
         assert found.keys() == expected.keys()
         for step, value in expected.items():
-            assert found[step] == pytest.approx(value, abs=1e-5), (name, step)
+            assert found[step] == pytest.approx(value, abs=tolerance), (name, step)
 
 
 @pytest.mark.parametrize("signum", CODES)
@@ -56,9 +57,8 @@ def test_a_signal_to_one_rank_stops_all_with_one_checkpoint(
     assert {e.code for e in ended} <= {75, 130}, ended[0].said + ended[1].said
     assert status(run)["state"] == "preempted"
     assert checkpoint_step(run) == 20
-    for _ in range(1):
-        ended = [rank.wait() for rank in bench.start_ranks(run)]
-        assert [e.code for e in ended] == [0, 0]
+    ended = [rank.wait() for rank in bench.start_ranks(run)]
+    assert [e.code for e in ended] == [0, 0]
     for rank in bench.start_ranks(whole, *PLAIN, "train.steps=30"):
         assert rank.wait().code == 0
     assert values(run, "loss") == values(whole, "loss")
