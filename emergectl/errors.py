@@ -36,6 +36,10 @@ class DataError(RequestError):
     """A data file holds what cannot be used; the message begins with `file:line`."""
 
 
+class TrainingError(EmergectlError):
+    """Training cannot go on; the message says at which step and why."""
+
+
 class AlreadyRunningError(EmergectlError):
     """Another process is at work on the same run (exit code 4)."""
 

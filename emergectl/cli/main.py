@@ -24,7 +24,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from emergectl import __version__
-from emergectl.errors import EmergectlError
+from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("emergectl.cli.train:train", "Run an experiment, as its `stage` says."),
@@ -54,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (`head`, a pager) has gone. Python would complain once more while it closes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    if arguments is None and "RANK" in os.environ:
+        # While the interpreter of a rank is taken apart, gloo's threads may wait for it for ever.
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 
@@ -65,7 +69,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except EmergectlError as error:
         from emergectl.cli.output import say_error
 
-        say_error(error)
+        stopped = isinstance(error, PreemptedError | InterruptedRunError)
+        if not (stopped and os.environ.get("RANK", "0") != "0"):  # Of many ranks one says so.
+            say_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -14,7 +14,13 @@ from emergectl.cli.outcome import print_outcome, show_outcome
 from emergectl.cli.output import say
 from emergectl.cli.reading import reading_progress
 from emergectl.config.experiment import load_experiment
-from emergectl.errors import EmergectlError, ExperimentError, RequestError
+from emergectl.errors import (
+    EmergectlError,
+    ExperimentError,
+    InterruptedRunError,
+    PreemptedError,
+    RequestError,
+)
 from emergectl.store.locate import runs_root
 from emergectl.store.status import read_status
 from emergectl.tasks.asked import check_asked
@@ -93,7 +99,7 @@ def _train(
             _tell(choice.existing, json_)
             return
         if gpus is not None and gpus > 1 and "RANK" not in os.environ:
-            _train_on_ranks(request, choice, gpus, json_)
+            _train_on_ranks(request, choice, gpus, stop, json_)
         else:
             _train_here(request, choice, stop, json_)
     except ExperimentError as error:
@@ -152,22 +158,34 @@ def _trackers(run: Run, choice: Choice) -> list[Listener]:
     )
 
 
-def _train_on_ranks(request: Request, choice: Choice, ranks: int, json_: bool) -> None:
+def _train_on_ranks(
+    request: Request, choice: Choice, ranks: int, stop: StopRequest, json_: bool
+) -> None:
     """Make the run directory, let torchrun's launcher work in it, and report its end."""
-    from emergectl.store.run import forget_unbegun
+    from emergectl.store.run import forget_unbegun, open_run
     from emergectl.training.launch import launch_ranks
+    from emergectl.training.ranks import check_ranks
 
+    check_ranks(choice.experiment.train, ranks)
     run = take_run(request, choice)
     run.close()
     arguments = ["train", "--resume", str(run.path), *(["--json"] if json_ else [])]
-    launch_ranks(arguments, ranks=ranks)
+    try:
+        killed = launch_ranks(arguments, ranks=ranks, stop=stop)
+    except (PreemptedError, InterruptedRunError) as error:
+        with open_run(run.path) as again:
+            again.set_status("preempted", exit_code=error.exit_code, reason=str(error))
+        raise
+    if killed is not None:
+        say(killed)
     status = read_status(run.path)
-    if status.state != "done":
-        error = EmergectlError(status.reason or f"{run.id} did not finish")
-        error.exit_code = status.exit_code or 1
-        if error.exit_code == RequestError.exit_code and choice.existing is None:
-            forget_unbegun(run.path)
-        raise error
+    if status.state == "done":
+        return
+    if status.exit_code == RequestError.exit_code and choice.existing is None:
+        forget_unbegun(run.path)
+    if status.exit_code is not None:
+        raise typer.Exit(status.exit_code)  # Rank 0 has said why.
+    raise EmergectlError(status.reason or f"{run.id} did not finish")
 
 
 def _tell(run: Path, json_: bool) -> None:

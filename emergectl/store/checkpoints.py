@@ -73,15 +73,20 @@ def step_name(step: int) -> str:
 
 
 def commit(
-    directory: Path, step: int, write: Callable[[Path], None], *, facts: dict[str, Any]
+    directory: Path,
+    step: int,
+    write: Callable[[Path], None],
+    *,
+    facts: dict[str, Any],
+    expected_bytes: int | None = None,
 ) -> Path:
     """Let `write` fill a fresh directory, and make it `directory/step-NNNNNNNN` as a whole.
 
     A step that stands already, verifies and has the same facts is kept and nothing is written.
     One with other facts gives way when the new one is ready; one that does not verify is moved
     aside (`aside-…`), never deleted. Raises DiskFullError naming the path and the bytes wanted
-    where there is no room; whatever fails, the temporary directory is removed and everything
-    committed before is untouched.
+    where there is no room (what the latest one takes, else `expected_bytes`); whatever fails, the
+    temporary directory is removed and everything committed before is untouched.
     """
     target = directory / step_name(step)
     facts = json_safe(facts)
@@ -89,7 +94,7 @@ def commit(
     if standing is not None and standing.facts == facts:
         return target
     directory.mkdir(parents=True, exist_ok=True)
-    wanted = _bytes_of_latest(directory)
+    wanted = _bytes_of_latest(directory) or expected_bytes
     advice = "what was committed before is intact; make room and start again"
     temporary = _temporary(directory)
     try:
@@ -165,6 +170,15 @@ def newest(directory: Path) -> tuple[Manifest | None, list[str]]:
         except CheckpointError as error:
             rejected.append(str(error))
     return None, rejected
+
+
+def set_aside(directory: Path, *, later_than: int) -> list[Path]:
+    """Move the steps after `later_than` aside (`aside-…`), where nothing prunes them; their paths.
+
+    For what `newest` passed over, before new steps are committed below it.
+    """
+    later = [step for step in list_steps(directory) if step > later_than]
+    return [_move_aside(directory / step_name(step)) for step in later]
 
 
 def list_steps(directory: Path) -> list[int]:
@@ -291,7 +305,7 @@ def _check_size(path: Path, expected: FileSum) -> None:
         raise CheckpointError(f"{path}: has {size:,} bytes, not {expected.bytes:,}")
 
 
-def _move_aside(target: Path) -> None:
-    """Make room for a good one without deleting the bad one."""
+def _move_aside(target: Path) -> Path:
+    """Make room for a good one without deleting the bad one; where that is now."""
     numbered = (target.with_name(f"aside-{target.name}-{n}") for n in itertools.count(1))
-    target.rename(next(path for path in numbered if not path.exists()))
+    return target.rename(next(path for path in numbered if not path.exists()))

@@ -9,6 +9,7 @@ order are functions of (seed, step).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from emergectl.errors import TrainingError
 from emergectl.models.build import load_weights, save_model
 from emergectl.store import checkpoints
 from emergectl.store.atomic import write_json
@@ -60,7 +62,13 @@ class Trained:
     progress: Progress
 
     def save(self, run: Run, *, fingerprint: str) -> Path:
-        """Commit a checkpoint of this moment and drop all but the last and the best."""
+        """Commit a checkpoint of this moment and drop all but the last and the best.
+
+        Where these are one, the one before stays too: should the last be damaged some day, there
+        is something to go on from. Raises TrainingError where a weight is not finite, since then
+        the checkpoint before is the good one.
+        """
+        self._check_weights()
 
         def write(directory: Path) -> None:
             self.write_weights(directory)
@@ -69,16 +77,38 @@ class Trained:
             write_json(directory / STATE_FILE, state)
 
         facts = {"data_fingerprint": fingerprint, "metrics_offset": run.metrics.offset}
-        path = checkpoints.commit(run.checkpoints, self.progress.step, write, facts=facts)
-        keep = {self.progress.step, self.progress.best_step or self.progress.step}
-        checkpoints.prune(run.checkpoints, keep)
+        path = checkpoints.commit(
+            run.checkpoints,
+            self.progress.step,
+            write,
+            facts=facts,
+            expected_bytes=_bytes_of(self.model.parameters()) + self.optimizers.bytes,
+        )
+        checkpoints.prune(run.checkpoints, self._worth_keeping(run))
         return path
+
+    def _worth_keeping(self, run: Run) -> set[int]:
+        steps = checkpoints.list_steps(run.checkpoints)
+        keep = {step for step in steps if step in (self.progress.step, self.progress.best_step)}
+        return keep if len(keep) > 1 else set(steps[-2:])
+
+    def _check_weights(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise TrainingError(
+                    f"{name} is not finite after step {self.progress.step}: not saved, the last "
+                    "checkpoint is good; lower optimizer.lr or set train.precision=fp32"
+                )
 
     def snapshot(self, run: Run, *, fingerprint: str) -> Path:
         """Commit the weights of this moment for looking at later."""
         facts = {"data_fingerprint": fingerprint, "tokens": self.progress.tokens}
         return checkpoints.commit(
-            run.snapshots, self.progress.step, self.write_weights, facts=facts
+            run.snapshots,
+            self.progress.step,
+            self.write_weights,
+            facts=facts,
+            expected_bytes=_bytes_of(self.model.parameters()),
         )
 
     def write_weights(self, directory: Path) -> None:
@@ -96,8 +126,12 @@ class Trained:
         self.scaler.load_state_dict(state["scaler"])
 
 
+def _bytes_of(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
 def newest_checkpoint(run: Run, *, fingerprint: str) -> tuple[Path | None, list[str]]:
-    """The checkpoint to go on from, and what is wrong with each later one.
+    """The checkpoint to go on from, and what is wrong with each later one, which is set aside.
 
     Raises CheckpointError where none of several verifies, or where the data is not what the
     checkpoint was trained on.
@@ -116,4 +150,6 @@ def newest_checkpoint(run: Run, *, fingerprint: str) -> tuple[Path | None, list[
             "put the data back as it was, or start a new run with `model.from`"
         )
     run.metrics.truncate(manifest.facts["metrics_offset"])
+    # Where it stands, a later step would be pruned as an old one once the run is on its way.
+    checkpoints.set_aside(run.checkpoints, later_than=manifest.step)
     return manifest.path, rejected

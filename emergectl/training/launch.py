@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
+from types import FrameType
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from emergectl.errors import EmergectlError
+from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError
+from emergectl.training.stop import SIGNALS, StopRequest
+
+# A rank that neither saves nor ends by then, after a signal or the loss of another, is killed.
+SHUTDOWN_SECONDS = 25
 
 
-def launch_ranks(arguments: Sequence[str], *, ranks: int) -> None:
+def launch_ranks(arguments: Sequence[str], *, ranks: int, stop: StopRequest) -> str | None:
     """Run `emergectl ARGUMENTS` as `ranks` processes that find each other; returns at their end.
 
-    The first failure of one ends all the others (within 30 s). How it went stands in the run's
-    status, so a failure is not raised here; EmergectlError is, where the ranks could not start.
+    Signals are passed on to all ranks, and the first failure of one ends all the others (within
+    30 s). How it went stands in the run's status, so a failure is not raised here; what is
+    returned is what no rank could say of itself: `rank 1 was killed by SIGKILL`. Raises
+    EmergectlError where the ranks could not start, PreemptedError or InterruptedRunError where a
+    signal came before they did.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     config = LaunchConfig(
@@ -30,11 +40,38 @@ def launch_ranks(arguments: Sequence[str], *, ranks: int) -> None:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         monitor_interval=0.2,
+        signals_to_handle="SIGTERM,SIGINT,SIGUSR1,SIGHUP,SIGQUIT",
+        shutdown_timeout=SHUTDOWN_SECONDS,
     )
     command = [sys.executable, "-m", "emergectl.cli.main", *arguments]
+    _raise_at_signals(stop)  # Until the launcher, about to start the ranks, takes them over.
+    logging.disable(logging.ERROR)  # It tells of every signal, and of a lost rank in thirty lines.
     try:
         elastic_launch(config, command[0])(*command[1:])
-    except (ChildFailedError, SignalException):
-        return
+    except ChildFailedError as error:
+        return _killed(error)
+    except SignalException:
+        return None
     except (OSError, RuntimeError) as error:
         raise EmergectlError(f"{ranks} ranks could not be started: {error}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+    return None
+
+
+def _raise_at_signals(stop: StopRequest) -> None:
+    def receive(signum: int, _frame: FrameType | None) -> None:
+        kind = InterruptedRunError if signum == signal.SIGINT else PreemptedError
+        raise kind("stopped before training began; start again to go on")
+
+    for signum in SIGNALS:
+        signal.signal(signum, receive)
+    if stop.signum is not None:
+        receive(stop.signum, None)
+
+
+def _killed(error: ChildFailedError) -> str | None:
+    rank, failure = error.get_first_failure()
+    if failure.exitcode >= 0:
+        return None
+    return f"rank {rank} was killed by {signal.Signals(-failure.exitcode).name}"

@@ -20,7 +20,7 @@ from torch import nn
 
 from emergectl.config.schema import Experiment
 from emergectl.data.feeds import Feed
-from emergectl.errors import EmergectlError
+from emergectl.errors import TrainingError
 from emergectl.tasks.learning.objectives import Objective
 from emergectl.training.budget import Budget
 from emergectl.training.checkpointing import Trained
@@ -51,10 +51,6 @@ class Job:
     """held-out metrics of the model as it is; None where a stop was asked for meanwhile"""
     recorder: Recorder
     stop: StopRequest
-
-
-class TrainingError(EmergectlError):
-    """Training cannot go on; the message says at which step and why."""
 
 
 def train(job: Job) -> Ending:
@@ -234,17 +230,19 @@ def _look(job: Job, *, final: bool) -> bool:
 def _judge(job: Job, metrics: dict[str, float]) -> None:
     """Record an evaluation, and whether it is the best so far."""
     progress, spec = job.trained.progress, job.experiment
-    broken = [name for name, value in metrics.items() if name.endswith("loss") and value != value]
+    losses = {name: value for name, value in metrics.items() if name.endswith("loss")}
+    broken = [name for name, value in losses.items() if not math.isfinite(value)]
     job.recorder.evaluation(metrics)
     if broken and spec.train.nan == "stop":
         raise TrainingError(
-            f"{broken[0]} is not a number at step {progress.step}: stopped, the last checkpoint "
-            "is good; lower optimizer.lr or set train.precision=fp32"
+            f"{broken[0]} is {losses[broken[0]]} at step {progress.step}: stopped, the last "
+            "checkpoint is good; lower optimizer.lr or set train.precision=fp32"
         )
     value = _watched(metrics, spec.evaluation.best)
     stopping = spec.train.early_stopping
     margin = stopping.min_delta if stopping else 0.0
-    if progress.best_value is None or value < progress.best_value - margin:
+    best = math.inf if progress.best_value is None else progress.best_value
+    if value < best - margin:  # Never so where the value is not a number.
         progress.best_value, progress.best_step = value, progress.step
         progress.evaluations_without_improvement = 0
         if spec.checkpoints.keep_best and progress.step > 0:

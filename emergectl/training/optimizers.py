@@ -47,13 +47,19 @@ class Optimizers:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The whole state as named tensors on the CPU."""
-        return {
-            f"{self._names[parameter]}/{key}": value.detach().cpu().contiguous()
-            for optimizer in self.all
-            for parameter, state in optimizer.state.items()
-            for key, value in state.items()
-            if isinstance(value, torch.Tensor)
-        }
+        return {name: value.detach().cpu().contiguous() for name, value in self._named_state()}
+
+    @property
+    def bytes(self) -> int:
+        """What `tensors()` take."""
+        return sum(value.nbytes for _, value in self._named_state())
+
+    def _named_state(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for optimizer in self.all:
+            for parameter, state in optimizer.state.items():
+                for key, value in state.items():
+                    if isinstance(value, torch.Tensor):
+                        yield f"{self._names[parameter]}/{key}", value
 
     def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take back what `tensors` gave, for a model with the same parameter names."""

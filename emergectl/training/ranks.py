@@ -65,6 +65,10 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
+    def wait(self) -> None:
+        """Wait until every rank has come here."""
+        self.sum([0.0])
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module whose backward pass averages gradients over ranks. (Sharding goes here.)"""
         if self.world == 1:
@@ -77,9 +81,10 @@ def join_ranks(spec: TrainSpec) -> Ranks:
     """This process's ranks, from torchrun's environment, and its device.
 
     Raises ExperimentError where `train.device` asks for CUDA and there is none, or where there
-    are more ranks than devices.
+    are more ranks than devices or than rows in a batch.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    check_ranks(spec, world)
     rank = int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     device = _pick_device(spec.device, local_rank)
@@ -93,6 +98,19 @@ def join_ranks(spec: TrainSpec) -> Ranks:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
     return Ranks(rank=rank, world=world, device=device)
+
+
+def check_ranks(spec: TrainSpec, world: int) -> None:
+    """Refuse more ranks than rows: one without rows would leave the others waiting for it."""
+    if world > spec.batch_size:
+        raise ExperimentError(
+            "train.batch_size", f"{spec.batch_size} rows in a batch for {world} ranks: too few"
+        )
+
+
+def is_lost_rank(error: BaseException) -> bool:
+    """Whether an error means that another rank has gone: gloo says so in its text alone."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def leave_ranks() -> None:

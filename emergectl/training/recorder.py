@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from emergectl.config.schema import Experiment
 from emergectl.models.counting import ParameterCount
 from emergectl.store.run import Run
-from emergectl.training.checkpointing import Trained
+from emergectl.training.checkpointing import Progress, Trained
 from emergectl.training.listeners import Listener
 
 
@@ -43,8 +43,8 @@ class Recorder:
     flops_per_token: float
     peak_flops: float | None
     """FLOP/s of all devices together at their best, where known"""
-    saved_step: int | None = None
-    """the last step with a checkpoint; the one gone on from, at the start"""
+    saved: Progress | None = None
+    """what the last checkpoint says of progress; the one gone on from, at the start"""
     _saved_at: float = field(default_factory=time.monotonic)
     _window_tokens: int = 0
     _window_seconds: float = 0.0
@@ -100,11 +100,15 @@ class Recorder:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Commit a checkpoint of this step, unless there is one: weights of a step never differ."""
-        if self.run is None or self.saved_step == self.trained.progress.step:
+        """Commit a checkpoint of this moment, unless there is one.
+
+        The weights of a step never differ; what is known of them does, where a stop came before
+        the evaluation and the next start made up for it.
+        """
+        if self.run is None or self.saved == self.trained.progress:
             return
         self.trained.save(self.run, fingerprint=self.fingerprint)
-        self.saved_step = self.trained.progress.step
+        self.saved = replace(self.trained.progress)
         self._saved_at = time.monotonic()
 
     def snapshot(self) -> None:

@@ -7,7 +7,7 @@ there is one, trains, and writes down how it ended. The loop itself is `emergect
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from emergectl.config.schema import Experiment
-from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError
+from emergectl.errors import (
+    EmergectlError,
+    InterruptedRunError,
+    PreemptedError,
+    TrainingError,
+)
 from emergectl.evaluation.held_out import Place, evaluate_all
 from emergectl.models.counting import (
     ParameterCount,
@@ -32,9 +37,10 @@ from emergectl.training.budget import Budget, plan_budget
 from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
 from emergectl.training.listeners import Listener, RunFacts
 from emergectl.training.loop import Ending, Job, train
+from emergectl.training.memory import is_out_of_memory
 from emergectl.training.optimizers import Optimizers
 from emergectl.training.precision import DTYPES, autocast, make_deterministic, make_scaler
-from emergectl.training.ranks import Ranks
+from emergectl.training.ranks import Ranks, is_lost_rank
 from emergectl.training.recorder import Recorder
 from emergectl.training.stop import StopRequest
 
@@ -87,16 +93,35 @@ def run_session(experiment: Experiment, session: Session) -> Ending:
         _finish(session, "failed", error.exit_code, str(error))
         raise
     except BaseException as error:
-        _finish(session, "failed", 1, f"{type(error).__name__}: {error}")
-        raise
+        told = _in_words(error, ranks=session.ranks.world)
+        if told is None:
+            _finish(session, "failed", 1, f"{type(error).__name__}: {error}")
+            raise
+        _finish(session, "failed", told.exit_code, str(told))
+        raise told from error
     if ending == "stopped":
         step = job.trained.progress.step
         interrupted = session.stop.was_keyboard
         _finish(session, "preempted", 130 if interrupted else 75, f"stopped at step {step}")
+        # A launcher ends all ranks when the first has gone, be it in the middle of a save.
+        session.ranks.wait()
         kind = InterruptedRunError if interrupted else PreemptedError
         raise kind(f"stopped at step {step} with a checkpoint; start again to go on")
     _finish(session, "done", 0, "no improvement any more" if ending == "early" else None)
     return ending
+
+
+def _in_words(error: BaseException, *, ranks: int) -> EmergectlError | None:
+    """An error of the machine as a sentence; None for what nobody foresaw."""
+    if ranks > 1 and is_lost_rank(error):
+        return TrainingError("another rank is gone; start again to go on from the last checkpoint")
+    if is_out_of_memory(error):
+        return TrainingError(
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'no more is said'}); "
+            "use a smaller train.batch_size, data.seq_len or model, or a machine with more; "
+            "what was committed before is intact"
+        )
+    return None
 
 
 def _finish(session: Session, state: str, exit_code: int, reason: str | None) -> None:
@@ -150,7 +175,7 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         parameters=parameters,
         flops_per_token=flops_per_token,
         peak_flops=_peak(arithmetic, ranks),
-        saved_step=restored,
+        saved=None if restored is None else replace(trained.progress),
     )
     _announce(experiment, session, materials, parameters, arithmetic, budget, recorder, restored)
     return Job(
@@ -175,7 +200,7 @@ def _restore(trained: Trained, materials: Materials, session: Session) -> int | 
         fingerprint = materials.train.fingerprint
         path, rejected = newest_checkpoint(session.run, fingerprint=fingerprint)
         for reason in rejected:
-            session.say(f"passed over a damaged checkpoint: {reason}")
+            session.say(f"passed over a damaged checkpoint, and set it aside: {reason}")
     path = session.ranks.from_main(path)
     if path is None:
         return None
