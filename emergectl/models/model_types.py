@@ -1,14 +1,14 @@
 """Which model types there are, and what each learns by, read without importing transformers.
 
 Importing it takes seconds, `validate` has a third of one. So the tables that transformers' own
-auto classes go by are read as text: they are literals of plain names.
+auto classes go by are read as text.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,10 @@ Kind = Literal["causal", "masked"]
 
 OWN = {"attention_only": "causal"}
 """families of our own, which transformers does not know"""
+
+# NAME = OrderedDict(\n    [\n        ("gpt2", "GPT2LMHeadModel"), …\n    ]\n)
+_TABLE = re.compile(r"^(\w+) = OrderedDict\(\n(.*?)^\)", re.MULTILINE | re.DOTALL)
+_ENTRY = re.compile(r"^\s+\(\s*\"([^\"]+)\",", re.MULTILINE)
 
 WELL_KNOWN = ("gpt2", "llama", "qwen3", "attention_only", "bert", "roberta", "modernbert")
 """what an error message names of some five hundred"""
@@ -63,11 +67,5 @@ def _tables() -> dict[str, frozenset[str]]:
     if spec is None or spec.origin is None:
         raise RequestError("transformers is not installed: pip install emergectl")
     path = Path(spec.origin).parent / "models" / "auto" / "modeling_auto.py"
-    tables = {}
-    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else []
-        pairs = (node for node in ast.walk(statement) if isinstance(node, ast.Tuple) and node.elts)
-        firsts = [pair.elts[0] for pair in pairs] if targets else []
-        types = frozenset(str(node.value) for node in firsts if isinstance(node, ast.Constant))
-        tables.update({target.id: types for target in targets if isinstance(target, ast.Name)})
-    return tables
+    tables = _TABLE.findall(path.read_text(encoding="utf-8"))
+    return {name: frozenset(_ENTRY.findall(entries)) for name, entries in tables}

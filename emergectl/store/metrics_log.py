@@ -102,10 +102,26 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
     """
     if not path.exists():
         return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.endswith(b"\n"):
-                yield parse_line(line, f"{path}:{number}")
+    start, number, doubted = 0, 1, -1
+    while True:
+        with path.open("rb") as file:
+            file.seek(start)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    record = parse_line(line, f"{path}:{number}")
+                except DataError:
+                    # Half of it may be a torn tail that a writer has cut off meanwhile, to go on
+                    # in its place: a line is bad if it is bad when read anew.
+                    if doubted == start:
+                        raise
+                    doubted = start
+                    break
+                start, number = start + len(line), number + 1
+                yield record
+            else:
+                return
 
 
 def parse_line(line: bytes, where: str) -> dict[str, Any]:

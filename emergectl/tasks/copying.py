@@ -10,12 +10,14 @@ foreseen).
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emergectl.tasks.task import SequenceBatch
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Copying(BaseModel):
@@ -52,6 +54,8 @@ class Copying(BaseModel):
 
     def sequences(self, rng: np.random.Generator, count: int) -> SequenceBatch:
         """`count` sequences of random tokens in which one segment stands `repeats` times."""
+        import numpy as np
+
         tokens = rng.integers(0, self.vocab_size, size=(count, self.length), dtype=np.int64)
         segments = rng.integers(0, self.vocab_size, size=(count, self.segment), dtype=np.int64)
         starts = self._starts(rng, count)  # [count, repeats]
@@ -66,6 +70,8 @@ class Copying(BaseModel):
 
     def _starts(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Where the occurrences begin: the free tokens fall at random into the gaps."""
+        import numpy as np
+
         free = self.length - self.repeats * self.segment
         cuts = np.sort(rng.integers(0, free + 1, size=(count, self.repeats)), axis=1)
         return cuts + np.arange(self.repeats) * self.segment

@@ -1,15 +1,17 @@
 """What a task offers: parameters that pydantic checks, a chance level, items from a seed.
 
 A module of this folder adds a task by defining one class that fits `SequenceTask`;
-`emergectl.tasks.catalog` finds it by its `name`.
+`emergectl.tasks.catalog` finds it by its `name`. Modules here are imported to check parameters
+alone, so numpy is imported where items are made.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError
 from emergectl.models.build import new_model
-from emergectl.models.families import FAMILIES, family_config, family_kind, gated_mlp_width
+from emergectl.models.families import FAMILIES, family_config, gated_mlp_width
 from emergectl.models.ladder import rung
 
 
@@ -129,13 +129,3 @@ def test_other_model_types_of_transformers_train_with_a_shape_of_their_own() -> 
     assert model(input_ids=torch.ones(1, 64, dtype=torch.long)).logits.shape == (1, 64, 100)
     with pytest.raises(ExperimentError, match="give the shape of gpt_neox"):
         config_of("gpt_neox", size="1m")
-
-
-def test_what_a_family_learns_by_is_known_for_all_of_transformers() -> None:
-    assert [family_kind(name) for name in ("gpt2", "bert", "gpt_neox", "electra", "vit")] == [
-        "causal",
-        "masked",
-        "causal",
-        "masked",
-        None,
-    ]

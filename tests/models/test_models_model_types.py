@@ -24,8 +24,14 @@ def test_every_family_of_the_ladder_is_known_and_learns_as_its_entry_says() -> N
         assert family_kind(name) == family.kind
 
 
-def test_encoders_that_could_be_decoders_learn_by_masks() -> None:
-    assert family_kind("electra") == "masked"
+def test_what_a_family_learns_by_is_known_for_all_of_transformers() -> None:
+    assert [family_kind(name) for name in ("gpt2", "bert", "gpt_neox", "electra", "vit")] == [
+        "causal",
+        "masked",
+        "causal",
+        "masked",
+        None,
+    ]
 
 
 def test_an_unknown_family_is_refused_with_the_nearest() -> None:

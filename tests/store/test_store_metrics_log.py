@@ -13,6 +13,7 @@ import pytest
 from store_children import die, in_child, start_child, wait
 
 from emergectl.errors import DataError, EmergectlError
+from emergectl.store import metrics_log
 from emergectl.store.atomic import DiskFullError
 from emergectl.store.metrics_log import MetricsLog, read_metrics
 
@@ -42,7 +43,11 @@ def test_a_reader_never_fails_during_a_hundred_kills_and_every_step_stands_once(
 
     def read() -> None:
         while not stop.is_set():
-            found = steps(path)
+            try:
+                found = steps(path)
+            except DataError:
+                readings.append(False)
+                raise
             readings.append(found == list(range(len(found))))
 
     reader = threading.Thread(target=read)
@@ -141,3 +146,21 @@ def test_a_line_that_only_half_fits_on_the_disk_leaves_no_half(tmp_path: Path) -
     assert path.read_bytes().endswith(b"}\n")
     assert steps(path) == list(range(len(steps(path))))
     assert 900 < path.stat().st_size <= 1000
+
+
+def test_a_tail_cut_and_written_over_while_it_is_read_is_read_as_it_stands_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 0}\n{"step" 1, "loss": 2.0}\n')  # as glued out of two writings
+    parse = metrics_log.parse_line
+
+    def parse_while_written(line: bytes, where: str) -> dict[str, object]:
+        try:
+            return parse(line, where)
+        except DataError:
+            path.write_bytes(b'{"step": 0}\n{"step": 1, "loss": 2.0}\n{"step": 2}\n')
+            raise
+
+    monkeypatch.setattr(metrics_log, "parse_line", parse_while_written)
+    assert steps(path) == [0, 1, 2]
