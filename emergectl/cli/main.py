@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     if arguments is None and "RANK" in os.environ:
-        # While the interpreter of a rank is taken apart, gloo's threads may wait for it for ever.
+        # Taking a rank's interpreter apart frees its process group, and may wait for ever there.
         sys.stderr.flush()
         os._exit(code)
     return code

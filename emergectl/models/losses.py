@@ -116,6 +116,7 @@ def classification_loss(
     means. Smoothing ε moves ε of the target's mass evenly over the classes. The sum is fp32.
     """
     logits = _exact(logits)
+    class_weights = None if class_weights is None else class_weights.to(logits.dtype)
     if kind == "multiclass":
         loss = F.cross_entropy(
             logits,

@@ -123,7 +123,8 @@ def _gradients(job: Job) -> tuple[float, int]:
         seed_step(job.experiment.seed, progress.step, job.ranks.rank)
         job.trained.optimizers.zero_grad()
         try:
-            loss = _backward(job, batch, rows=last - first, targets=targets)
+            # A small batch may have no target at all: then its sum of losses is zero.
+            loss = _backward(job, batch, rows=last - first, targets=targets or 1.0)
             return job.ranks.sum([float(loss)])[0], int(tokens)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):

@@ -114,9 +114,17 @@ def is_lost_rank(error: BaseException) -> bool:
 
 
 def leave_ranks() -> None:
-    """Take this process out of its group."""
+    """Take this process out of its group.
+
+    The group itself is kept until the process ends (by `os._exit`, see `cli.main`): whoever frees
+    it holds Python's lock and waits for gloo's threads, one of which may be waiting for that lock.
+    """
     if dist.is_initialized():
+        _LEFT.append(dist.group.WORLD)
         dist.destroy_process_group()
+
+
+_LEFT: list[object] = []
 
 
 def _pick_device(wanted: str, local_rank: int) -> torch.device:
