@@ -12,7 +12,7 @@ from emergectl.config.schema import Experiment
 from emergectl.data.build import build_data
 from emergectl.data.feeds import Feed
 from emergectl.data.tokenizers import load_tokenizer
-from emergectl.models.build import load_model, new_model, source_model_type
+from emergectl.models.build import load_model, new_model, quiet, source_model_type
 from emergectl.models.families import family_config
 from emergectl.tasks.asked import Name, asked_task, objective_name
 from emergectl.tasks.learning.feeds import TaskFeed, task_tokenizer
@@ -133,6 +133,7 @@ def check_experiment(experiment: Experiment) -> None:
     Reads no data. Raises ExperimentError with the key.
     """
     if experiment.model.from_ is None:
-        family_config(experiment.model, vocab_size=256, seq_len=experiment.data.seq_len)
+        with quiet():  # the vocabulary is not known yet, and need not fit the family's defaults
+            family_config(experiment.model, vocab_size=256, seq_len=experiment.data.seq_len)
     else:
         objective_name(experiment, model_type(experiment))
