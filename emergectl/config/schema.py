@@ -260,7 +260,7 @@ class OptimizerSpec(Part):
     muon_lr: PositiveFloat | None = None
     """muon: peak learning rate of the hidden matrices (default 0.02)"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """decoupled weight decay of matrices and embeddings"""
+    """weight decay of matrices and embeddings, decoupled (for sgd: added to the gradient)"""
     betas: tuple[Fraction, Fraction] = (0.9, 0.95)
     """adamw: decay rates of the two moments"""
     eps: PositiveFloat = 1e-8
