@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-long lint bench clean
+.PHONY: quickstart test test-long planted lint bench clean
 
 # Installed once; again only when what is asked for has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -25,6 +25,10 @@ test: lint
 
 test-long: $(VENV)/.installed
 	$(BIN)/pytest -m long
+
+# Plants bugs in a copy, one at a time: each must turn a test red.
+planted: $(VENV)/.installed
+	$(BIN)/python tests/planted_bugs.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

@@ -53,6 +53,24 @@ def test_a_request_that_comes_to_nothing_leaves_nothing_that_could_hold_its_secr
     assert not run.exists()
 
 
+def test_a_run_that_fails_tells_why_without_the_secret(bench: Bench, tmp_path: Path) -> None:
+    """The data has gone when the run goes on: the reason names its place, which holds a secret."""
+    run, folder = tmp_path / "run", tmp_path / ENVIRONMENT["MY_CREDENTIALS"]
+    folder.mkdir()
+    text = folder / "text.txt"
+    text.write_bytes((bench.experiment.parent / "text.txt").read_bytes())
+    kill = {"what": "in_step", "step": 20, "signum": signal.SIGKILL}
+    data = f"data.train=[{{path: {text}}}]"
+    assert bench.run(run, data, sabotage=[kill]).code == -signal.SIGKILL
+    text.unlink()
+    ended = bench.run(run, environment=ENVIRONMENT)
+    assert ended.code == 2, ended.said
+    assert str(text) in ended.stderr
+    # The folder's name was no secret yet when experiment.yaml and run.json were written.
+    assert "***" in status(run)["reason"]
+    assert folder.name not in (run / "status.json").read_text()
+
+
 def test_the_working_directory_is_no_secret_though_its_variable_sounds_like_one(
     bench: Bench, tmp_path: Path
 ) -> None:
