@@ -30,5 +30,10 @@ test-long: $(VENV)/.installed
 planted: $(VENV)/.installed
 	$(BIN)/python tests/planted_bugs.py
 
+# Speed, against peers in the same run; for a quiet machine.
+bench: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_startup.py
+	$(BIN)/python tests/benchmarks/bench_training.py
+
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
