@@ -288,8 +288,11 @@ def _sums(directory: Path, names: list[str], *, fsync: bool = False) -> dict[str
                 os.fsync(file.fileno())
             return FileSum(bytes=os.fstat(file.fileno()).st_size, sha256=digest)
 
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return dict(zip(names, pool.map(sum_of, names), strict=True))
+    try:
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            return dict(zip(names, pool.map(sum_of, names), strict=True))
+    except RuntimeError:  # Memory is so short that no thread can start: then one after the other.
+        return {name: sum_of(name) for name in names}
 
 
 def _sum_of_manifest(content: dict[str, Any]) -> str:

@@ -63,16 +63,16 @@ def test_one_sequence_that_does_not_fit_ends_the_run_with_advice(
 def test_a_limit_on_the_address_space_ends_in_smaller_batches_or_advice(
     bench: Bench, tmp_path: Path
 ) -> None:
-    """A real one: 3,072 sequences of 64 tokens want more than a few hundred MiB at once."""
-    overrides = ("train.batch_size=3072", "data.seq_len=64", "train.steps=1")
+    """A real one: 1,024 sequences of 64 tokens want more than a few hundred MiB at once."""
+    overrides = ("train.batch_size=1024", "data.seq_len=64", "train.steps=1")
     overrides += ("evaluation.every=null", "snapshots.every=null")
-    limit = {"what": "address_space", "mebibytes": 700}
+    limit = {"what": "address_space", "mebibytes": 400}
     small = tmp_path / "small"
     ended = bench.run(small, *overrides, sabotage=[limit])
     assert ended.code == 0, ended.said
     assert "micro_batch_size is now" in (small / "log.txt").read_text()
     fixed = tmp_path / "fixed"
-    ended = bench.run(fixed, *overrides, "train.micro_batch_size=3072", sabotage=[limit])
+    ended = bench.run(fixed, *overrides, "train.micro_batch_size=1024", sabotage=[limit])
     assert ended.code == 1
     assert "out of memory at step 1" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from training_runs import Bench
+from training_runs import Bench, status
 
 ENVIRONMENT = {
     "HF_TOKEN": "hf_abcDEFghiJKLmnoPQRstu",
