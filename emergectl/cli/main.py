@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("emergectl.cli.train:pretrain", "Train a language model on text."),
     "finetune": ("emergectl.cli.train:finetune", "Train a model further, for a task."),
     "eval": ("emergectl.cli.evaluate:evaluate", "Ask a model what it can do; measure a run."),
+    "analyze": ("emergectl.cli.analyze:app", "Judge whether and where abilities emerge."),
     "runs": ("emergectl.cli.runs:app", "List, show, compare and export runs."),
     "tasks": ("emergectl.cli.tasks:app", "List, show and sample the abilities to be asked."),
     "validate": ("emergectl.cli.experiments:validate", "Check experiments without running them."),
