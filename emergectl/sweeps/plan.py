@@ -86,6 +86,8 @@ def make_trial(sweep: LoadedSweep, point: Point, *, check_paths: bool = True) ->
     point = point | _scaled(sweep, point)
     loaded = sweep.experiment_at(point, check_paths=check_paths)
     try:
+        if loaded.experiment.stage == "evaluate":
+            raise ExperimentError("stage", "a sweep trains; `emergectl eval` asks what there is")
         check_asked(loaded.experiment)
     except ExperimentError as error:
         raise loaded.locate(error) from None

@@ -121,7 +121,7 @@ def _in_training(
         for name, value in record.items():
             task, slash, metric = name.rpartition("/")
             if slash:
-                chance = chances.get(name, chances.get(task) if metric == "accuracy" else None)
+                chance = chances.get(name)
                 found[step, task, metric] = Measured(step, task, metric, value, None, chance)
     return found
 
@@ -148,7 +148,7 @@ def _results(path: Path) -> list[dict[str, Any]]:
         data = json.loads(path.read_bytes())
         metrics = data["metrics"]
         if isinstance(metrics, dict):
-            chance = {"accuracy": data.get("chance")}
+            chance = data.get("chance") or {}
             return [
                 {"metric": k, "value": v, "items": data.get("items"), "chance": chance.get(k)}
                 for k, v in metrics.items()

@@ -113,6 +113,12 @@ def test_an_error_of_many_trials_is_told_once(plan: Planned) -> None:
         plan("grid: {model.size: [10k, 20k]}")
 
 
+def test_a_sweep_of_evaluations_is_refused(plan: Planned) -> None:
+    evaluate = ["experiment={stage: evaluate, model: {from: x}, evaluation: {tasks: [copying]}}"]
+    with pytest.raises(RequestError, match="stage: a sweep trains"):
+        plan("seeds: 2", *evaluate)
+
+
 def test_a_sweep_without_end_is_refused_at_once(plan: Planned) -> None:
     with pytest.raises(RequestError, match="at most 100,000"):
         plan("grid: {seed: 0..9999, train.steps: 1..9999}")

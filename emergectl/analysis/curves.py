@@ -1,0 +1,232 @@
+"""A curve: one ability, under one metric, over one axis of scale, with what is known of its noise.
+
+Measurements at one scale (seeds, replicates) make one rung. For a rate whose number of items is
+known the noise of a rung is binomial, times an overdispersion that is estimated and never taken to
+be below one; for any other metric the noise has to be estimated from the seeds and from what the
+fits leave. All fits work on log10 of the scale, and on values that rise when a model gets better:
+losses are negated, perplexities (which span orders of magnitude) are logged first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LARGEST = 1e30
+"""magnitude beyond which single precision overflows"""
+LOGGED = ("perplexity", "ppl")
+FALLING = (
+    "loss",
+    "nll",
+    "brier",
+    "bits_per_byte",
+    "bits_per_character",
+    "edit_distance",
+    "error",
+    "ece",
+    "wer",
+    "cer",
+    "mse",
+    "mae",
+)
+"""last words of metrics that fall when a model gets better"""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One ability over scale. Arrays are over rungs [rungs], by rising scale.
+
+    `x` is the scale itself (> 0), `values` the mean over seeds and items in the metric's units,
+    `items` the number of items answered at the rung, all seeds together (NaN where unknown),
+    `seed_values` the values of each seed. `chance` is the level of guessing.
+    """
+
+    task: str
+    metric: str
+    axis: str
+    x: Floats
+    values: Floats
+    items: Floats
+    seed_values: tuple[Floats, ...]
+    seed_items: tuple[Floats, ...]
+    chance: float | None = None
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: `group/task/metric`."""
+        return "/".join(part for part in (self.group, self.task, self.metric) if part)
+
+    @cached_property
+    def log_x(self) -> Floats:
+        """log10 of the scale: [rungs], in decades."""
+        return np.log10(self.x)
+
+    @cached_property
+    def seeds(self) -> NDArray[np.int64]:
+        """Seeds at each rung: [rungs]."""
+        return np.array([len(v) for v in self.seed_values])
+
+    @cached_property
+    def is_rate(self) -> bool:
+        """Whether every value lies between 0 and 1 (and the metric is no loss)."""
+        low, high = min(v.min() for v in self.seed_values), max(v.max() for v in self.seed_values)
+        return bool(low >= 0 and high <= 1) and not self.falls
+
+    @cached_property
+    def falls(self) -> bool:
+        """Whether the metric falls when a model gets better."""
+        return is_falling(self.metric)
+
+    @property
+    def is_binomial(self) -> bool:
+        """Whether the noise of a rung is that of a known number of right and wrong answers."""
+        return self.is_rate and bool(np.isfinite(self.items).all())
+
+    @cached_property
+    def level(self) -> Floats:
+        """The values as they are fitted (rising is better, perplexities logged): [rungs]."""
+        if is_logged(self.metric):
+            return np.array([float(self.to_level(v).mean()) for v in self.seed_values])
+        return self.to_level(self.values)
+
+    @cached_property
+    def chance_level(self) -> float | None:
+        """The level of guessing on the scale of `level`."""
+        return None if self.chance is None else float(self.to_level(np.array([self.chance]))[0])
+
+    def to_level(self, values: Floats) -> Floats:
+        """Values in the metric's units → as they are fitted."""
+        if is_logged(self.metric):
+            values = np.log10(values)
+        return -values if self.falls else values
+
+    def to_value(self, level: Floats) -> Floats:
+        """The inverse of `to_level`."""
+        level = -level if self.falls else level
+        return 10**level if is_logged(self.metric) else level
+
+    def spread_between_seeds(self, at: Floats) -> tuple[float, int]:
+        """Squares between seeds, in units of the expected variance, and their degrees of freedom.
+
+        at: [rungs], the levels from which binomial variances are taken.
+        """
+        squares, freedom = 0.0, 0
+        for k, raw in enumerate(self.seed_values):
+            if len(raw) < 2:
+                continue
+            values = self.to_level(raw)
+            weights = self.seed_items[k] if self.is_binomial else np.ones(len(values))
+            mean = np.average(values, weights=weights)
+            squares += float((weights * (values - mean) ** 2).sum()) / self.unit_variance(at)[k]
+            freedom += len(values) - 1
+        return squares, freedom
+
+    def unit_variance(self, at: Floats) -> Floats:
+        """Variance of one item (binomial), of one rate without items, or 1: the shape of noise.
+
+        at: [..., rungs] levels. Kept off zero by half an answer, as a Jeffreys prior would.
+        """
+        if not self.is_rate:
+            return np.ones_like(at)
+        floor = 0.5 / (self.items + 1) if self.is_binomial else np.full(len(self.x), 0.02)
+        p = np.clip(at, floor, 1 - floor)
+        return p * (1 - p)
+
+    @cached_property
+    def size(self) -> Floats:
+        """What a rung's unit variance is divided by: its items, else its seeds: [rungs]."""
+        return self.items if self.is_binomial else self.seeds.astype(float)
+
+    def rungs(self, keep: NDArray[np.bool_]) -> Curve:
+        """The curve with some of its rungs: keep [rungs]."""
+        index = np.flatnonzero(keep)
+        return Curve(
+            self.task,
+            self.metric,
+            self.axis,
+            self.x[index],
+            self.values[index],
+            self.items[index],
+            tuple(self.seed_values[i] for i in index),
+            tuple(self.seed_items[i] for i in index),
+            self.chance,
+            self.group,
+        )
+
+
+def make_curve(
+    x: Sequence[float] | Floats,
+    values: Sequence[Sequence[float]] | Floats,
+    *,
+    items: int | Sequence[float] | None = None,
+    chance: float | None = None,
+    task: str = "ability",
+    metric: str = "accuracy",
+    axis: str = "params",
+    group: str = "",
+) -> Curve:
+    """A curve from values over rungs: [rungs], or one row of seeds a rung (rows may differ).
+
+    items: the number of items of one seed's measurement, the same everywhere or one a rung.
+    Rungs may come unsorted; a scale that stands twice has its measurements taken together. Raises
+    ValueError for a scale that is not positive, a value that is not finite or beyond 1e30, or a
+    perplexity that is not positive. Values within 1e-30 of zero are zero.
+    """
+    scales = np.asarray(x, dtype=float)
+    rows = [np.atleast_1d(np.asarray(row, dtype=float)) for row in values]
+    per_seed = np.broadcast_to(np.nan if items is None else np.asarray(items, float), len(rows))
+    if len(rows) != len(scales) or not (np.isfinite(scales) & (scales > 0)).all():
+        raise ValueError("scales must be positive, one for every row of values")
+    if not all(np.isfinite(row).all() and len(row) for row in rows):
+        raise ValueError("values must be finite, at least one a rung")
+    if max(float(np.abs(row).max()) for row in rows) > LARGEST:
+        raise ValueError(f"values beyond {LARGEST:g} are no measurements")
+    least = min(float(row.min()) for row in rows)
+    if is_logged(metric) and min(least, least if chance is None else chance) <= 0:
+        raise ValueError(f"{metric} must be positive")
+    rows = [np.where(np.abs(row) < 1 / LARGEST, 0.0, row) for row in rows]
+    places, rung_of = np.unique(scales, return_inverse=True)
+    seed_values, seed_items = [], []
+    for k in range(len(places)):
+        at = np.flatnonzero(rung_of == k)
+        seed_values.append(np.concatenate([rows[i] for i in at]))
+        seed_items.append(np.concatenate([np.full(len(rows[i]), per_seed[i]) for i in at]))
+    known = np.isfinite(np.concatenate(seed_items)).all()
+    means = [
+        float(np.average(v, weights=n) if known else v.mean())
+        for v, n in zip(seed_values, seed_items, strict=True)
+    ]
+    return Curve(
+        task=task,
+        metric=metric,
+        axis=axis,
+        x=places,
+        values=np.array(means),
+        items=np.array([n.sum() for n in seed_items]),
+        seed_values=tuple(seed_values),
+        seed_items=tuple(seed_items),
+        chance=chance,
+        group=group,
+    )
+
+
+def is_falling(metric: str) -> bool:
+    """Whether a metric, by its name, falls when a model gets better."""
+    return is_logged(metric) or _ends_in(metric, FALLING)
+
+
+def is_logged(metric: str) -> bool:
+    """Whether a metric, by its name, spans orders of magnitude and is logged before fitting."""
+    return _ends_in(metric, LOGGED)
+
+
+def _ends_in(metric: str, words: tuple[str, ...]) -> bool:
+    name = metric.lower().rsplit("/", 1)[-1]
+    return any(name == word or name.endswith("_" + word) for word in words)

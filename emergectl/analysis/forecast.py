@@ -1,0 +1,244 @@
+"""Could it have been seen coming? Fit below a cutoff, predict above it, and count the hits.
+
+Two ways: **direct** (shapes of the ability over scale, averaged by their Akaike weights),
+**through another curve** (its loss, or a continuous metric of the same outputs: forecast that, and
+map it to the ability by what is seen below the cutoff; by p^L where that explains what is seen, for
+it alone can tell a curve near zero that it will rise). Intervals come from refits to data drawn
+anew by items and seeds, with shapes drawn by their weights. How often they hold is counted over all
+cutoffs (`backtest`), because an interval that extrapolates is a claim, not a fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from emergectl.analysis.breaks import Interval
+from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.metric_pair import LOG_PROBABILITY, as_probability, explain
+from emergectl.analysis.ratio import inverse_variances
+from emergectl.analysis.shapes import FORMS, Form, Shape, fit_shapes, weigh
+
+FEWEST_BELOW = 4
+DRAWS, LENGTHS_DRAWN = 100, 30
+POWER_EXPLAINS = 0.9
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Predicted values at scales above a cutoff, in the metric's units, with 95% intervals."""
+
+    method: str
+    cutoff: float
+    scales: Floats
+    predicted: list[Interval]
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """One method over all cutoffs.
+
+    `covered` of `predictions` measured values lay in their intervals; `error` is the root mean
+    square error. `seen_from` is the smallest cutoff from which on the rise at the largest scale was
+    foretold: its interval lies above half way from the smallest scale's value to the largest's, and
+    holds what was measured. None: it never was.
+    """
+
+    method: str
+    predictions: int
+    covered: int
+    error: float
+    seen_from: float | None
+    forecasts: list[Forecast]
+
+
+def predict(
+    curve: Curve, scales: Floats, rng: np.random.Generator, *, draws: int = DRAWS
+) -> Forecast:
+    """Forecast an ability from its own curve: scales [places], in the axis's units.
+
+    Raises ValueError for fewer than `FEWEST_BELOW` rungs.
+    """
+    _check(curve)
+    levels = _simulate(curve, np.log10(scales), rng, draws)
+    return Forecast("direct", float(curve.x[-1]), np.asarray(scales), _intervals(curve, levels))
+
+
+def predict_through(
+    proxy: Curve, curve: Curve, scales: Floats, rng: np.random.Generator, *, draws: int = DRAWS
+) -> Forecast:
+    """Forecast an ability through another curve of the same models.
+
+    The proxy is forecast over scale; the ability is fitted over the proxy's level on the rungs that
+    both have. Raises ValueError where these are fewer than `FEWEST_BELOW`.
+    """
+    _check(proxy)
+    over = curve.rungs(np.isin(curve.x, proxy.x))
+    _check(over)
+    ahead = _simulate(proxy, np.log10(scales), rng, draws)
+    levels = _by_power(proxy, over, ahead, rng)
+    if levels is None:
+        levels = _by_shape(proxy, over, ahead, rng)
+    levels += _noise(curve, levels, rng)
+    return Forecast(
+        f"through {proxy.metric}", float(curve.x[-1]), np.asarray(scales), _intervals(curve, levels)
+    )
+
+
+def _by_power(proxy: Curve, curve: Curve, ahead: Floats, rng: np.random.Generator) -> Floats | None:
+    """Levels as chance + (1 − chance) · p^length, where that is how the two hang together.
+
+    ahead: the proxy's levels [draws, places]. None where the proxy is no probability or p^length
+    explains less than `POWER_EXPLAINS` of what is seen.
+    """
+    made = explain(curve, proxy)
+    if made is None or made.share < POWER_EXPLAINS:
+        return None
+    values = proxy.to_value(ahead)
+    top = 0.0 if proxy.metric.lower().endswith(LOG_PROBABILITY) else None
+    p = as_probability(proxy, np.minimum(values, top) if top is not None else values)
+    if p is None:
+        return None
+    chance = curve.chance or 0.0
+    weights, noise = weigh(curve)
+    deviation = np.sqrt(max(noise, 1.0 if curve.is_binomial else 0.0) / weights)
+    lengths = []
+    for _ in range(min(len(ahead), LENGTHS_DRAWN)):
+        y = np.clip(curve.level + deviation * rng.standard_normal(len(curve.x)), 0, 1)
+        again = explain(_sample(curve, y), proxy)
+        lengths.append(again.length if again is not None else made.length)
+    drawn = rng.choice(lengths, len(ahead))
+    return chance + (1 - chance) * np.clip(p, 0, 1) ** drawn[:, None]
+
+
+def _by_shape(proxy: Curve, curve: Curve, ahead: Floats, rng: np.random.Generator) -> Floats:
+    """Levels by shapes fitted over the proxy's level, which takes the place of log scale."""
+    level = proxy.level[np.isin(proxy.x, curve.x)]
+    order = np.argsort(level)
+    # Shapes need it to rise from rung to rung.
+    level = level[order] + 1e-9 * np.arange(len(level)) * max(1e-9, float(np.ptp(level)))
+    low, width = float(level[0]), max(float(np.ptp(level)), 1e-9)
+    mapped = replace(
+        curve,
+        axis=proxy.metric,
+        x=10 ** ((level - low) / width),
+        values=curve.values[order],
+        items=curve.items[order],
+        seed_values=tuple(curve.seed_values[i] for i in order),
+        seed_items=tuple(curve.seed_items[i] for i in order),
+    )
+    forms = tuple(form for form in FORMS if form.name in ("flat", "line", "sigmoid", "hinge"))
+    shapes = _redrawn(mapped, rng, len(ahead), forms)
+    places = (ahead - low) / width
+    return np.stack([shape.at(row) for shape, row in zip(shapes, places, strict=True)])
+
+
+def backtest(
+    curve: Curve,
+    rng: np.random.Generator,
+    *,
+    proxies: Sequence[Curve] = (),
+    draws: int = DRAWS,
+) -> list[Backtest]:
+    """Every method from every cutoff that leaves `FEWEST_BELOW` rungs below and one above."""
+    results: list[list[Forecast]] = [[] for _ in range(1 + len(proxies))]
+    for cut in range(FEWEST_BELOW, len(curve.x)):
+        below = curve.rungs(np.arange(len(curve.x)) < cut)
+        ahead = curve.x[cut:]
+        results[0].append(predict(below, ahead, rng, draws=draws))
+        for i, proxy in enumerate(proxies, 1):
+            known = proxy.rungs(proxy.x <= below.x[-1])
+            if len(known.x) >= FEWEST_BELOW and np.isin(below.x, known.x).sum() >= FEWEST_BELOW:
+                results[i].append(predict_through(known, below, ahead, rng, draws=draws))
+    return [_score(curve, forecasts) for forecasts in results if forecasts]
+
+
+def _score(curve: Curve, forecasts: list[Forecast]) -> Backtest:
+    errors, covered = [], []
+    half = (curve.values[0] + curve.values[-1]) / 2
+    sign = 1 if curve.values[-1] >= curve.values[0] else -1
+    seen_from = None
+    for forecast in forecasts:
+        measured = curve.values[-len(forecast.scales) :]
+        for value, interval in zip(measured, forecast.predicted, strict=True):
+            errors.append(value - interval.value)
+            covered.append(interval.low <= value <= interval.high)
+        last = forecast.predicted[-1]
+        edge = last.low if sign > 0 else last.high
+        foretold = covered[-1] and sign * (edge - half) > 0
+        if not foretold:
+            seen_from = None
+        elif seen_from is None:
+            seen_from = forecast.cutoff
+    return Backtest(
+        method=forecasts[0].method,
+        predictions=len(covered),
+        covered=int(np.sum(covered)),
+        error=float(np.sqrt(np.mean(np.square(errors)))),
+        seen_from=seen_from,
+        forecasts=forecasts,
+    )
+
+
+def _check(curve: Curve) -> None:
+    if len(curve.x) < FEWEST_BELOW:
+        raise ValueError(f"{curve.name}: {len(curve.x)} rungs; a forecast needs {FEWEST_BELOW}")
+
+
+def _simulate(curve: Curve, log_x: Floats, rng: np.random.Generator, draws: int) -> Floats:
+    """Possible levels at log10 scales, noise of a measurement included: [draws, places]."""
+    levels = np.stack([shape.at(log_x) for shape in _redrawn(curve, rng, draws, FORMS)])
+    return levels + _noise(curve, levels, rng)
+
+
+def _redrawn(
+    curve: Curve, rng: np.random.Generator, draws: int, forms: tuple[Form, ...]
+) -> list[Shape]:
+    """One shape for each draw: of the curve drawn anew, chosen by the weights of all shapes."""
+    shapes = fit_shapes(curve, forms=forms)
+    chosen = rng.choice(len(shapes), draws, p=np.array([shape.weight for shape in shapes]))
+    weights, noise = _what_is_left(curve, shapes[0])
+    deviation = np.sqrt(noise / weights)
+    redrawn = []
+    for index in chosen:
+        shape = shapes[index]
+        y = shape.values + deviation * rng.standard_normal(len(curve.x))
+        sample = _sample(curve, np.clip(y, 0, 1) if curve.is_rate else y)
+        redrawn.append(fit_shapes(sample, forms=(shape.form,))[0])
+    return redrawn
+
+
+def _sample(curve: Curve, level: Floats) -> Curve:
+    """The curve with other levels [rungs], one measurement a rung."""
+    means = curve.to_value(level)
+    return replace(
+        curve,
+        values=means,
+        seed_values=tuple(np.array([mean]) for mean in means),
+        seed_items=tuple(np.array([n]) for n in curve.items),
+    )
+
+
+def _what_is_left(curve: Curve, shape: Shape) -> tuple[Floats, float]:
+    """(weights [rungs], noise relative to them): known, or what a shape leaves if that is more."""
+    weights, noise = weigh(curve)
+    rest = float(weights @ (curve.level - shape.values) ** 2)
+    return weights, max(noise, rest / max(1, len(curve.x) - shape.form.parameters))
+
+
+def _noise(curve: Curve, levels: Floats, rng: np.random.Generator) -> Floats:
+    """What one more measurement like the curve's last would add: the shape of `levels`."""
+    _, noise = _what_is_left(curve, fit_shapes(curve)[0])
+    last = curve.rungs(np.arange(len(curve.x)) == len(curve.x) - 1)
+    spread = np.sqrt(noise / inverse_variances(last, levels.reshape(-1, 1)))
+    return spread.reshape(levels.shape) * rng.standard_normal(levels.shape)
+
+
+def _intervals(curve: Curve, levels: Floats) -> list[Interval]:
+    values = curve.to_value(np.clip(levels, 0, 1) if curve.is_rate else levels)
+    low, middle, high = np.quantile(values, [0.025, 0.5, 0.975], axis=0)
+    return [
+        Interval(float(m), float(a), float(b)) for a, m, b in zip(low, middle, high, strict=True)
+    ]

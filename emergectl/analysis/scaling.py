@@ -1,0 +1,217 @@
+"""Scaling laws: L = E + A/N^α + B/D^β, what compute should be spent on, and isoFLOP parabolas.
+
+Fitted as Hoffmann et al. 2022 and, after them, Besiroglu et al. 2024 did: Huber loss (δ = 1e-3) on
+log loss, summed, minimised by L-BFGS from many starts; intervals by bootstrap over the runs. A mean
+in place of the sum ends the optimiser too early: that is how the published values came out wrong.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, special
+
+from emergectl.analysis.breaks import Interval
+from emergectl.analysis.curves import Floats
+
+HUBER_DELTA = 1e-3
+NAMES = ("A", "B", "E", "alpha", "beta")
+STARTS = tuple(
+    itertools.product((0.0, 10.0, 20.0), (0.0, 10.0, 20.0), (-0.5, 0.5), (0.2, 0.8), (0.2, 0.8))
+)
+"""log A, log B, log E, α, β"""
+
+
+@dataclass(frozen=True)
+class ScalingLaw:
+    """L = E + A / params^alpha + B / tokens^beta, in nats; `objective` is the summed Huber loss."""
+
+    A: float
+    B: float
+    E: float
+    alpha: float
+    beta: float
+    objective: float
+    runs: int
+
+    def loss(self, params: Floats | float, tokens: Floats | float) -> Floats:
+        """The loss that the law gives."""
+        return np.asarray(
+            self.E + self.A * np.power(params, -self.alpha) + self.B * np.power(tokens, -self.beta)
+        )
+
+    @property
+    def params_exponent(self) -> float:
+        """a in N_opt ∝ C^a: how compute-optimal size grows with compute."""
+        return self.beta / (self.alpha + self.beta)
+
+    @property
+    def tokens_exponent(self) -> float:
+        """b in D_opt ∝ C^b."""
+        return self.alpha / (self.alpha + self.beta)
+
+    def optimal_params(self, flops: float) -> float:
+        """Size that reaches the lowest loss for a budget C = 6·N·D."""
+        ratio = self.alpha * self.A / (self.beta * self.B)
+        return float(ratio ** (1 / (self.alpha + self.beta)) * (flops / 6) ** self.params_exponent)
+
+
+@dataclass(frozen=True)
+class ScalingFit:
+    """The law with its uncertainty: standard errors and 95% intervals by bootstrap, by name."""
+
+    law: ScalingLaw
+    standard_errors: dict[str, float]
+    intervals: dict[str, Interval]
+    """for the five parameters, and params_exponent"""
+
+
+def fit_law(
+    params: Floats, tokens: Floats, loss: Floats, *, delta: float = HUBER_DELTA
+) -> ScalingLaw:
+    """The best law for runs: params, tokens, loss [runs].
+
+    Raises ValueError for fewer than 6 runs, or numbers that are not positive.
+    """
+    n, d, y = (np.log(np.asarray(v, float)) for v in (params, tokens, loss))
+    if len(n) < 6 or not (np.isfinite(n) & np.isfinite(d) & np.isfinite(y)).all():
+        raise ValueError("a scaling law needs 6 runs at least, all numbers positive")
+    best = min(
+        (_minimise(np.array(start), n, d, y, delta, rounds=40) for start in STARTS),
+        key=lambda found: found.fun,
+    )
+    return _law(_minimise(best.x, n, d, y, delta), len(n))
+
+
+def fit_law_with_intervals(
+    params: Floats,
+    tokens: Floats,
+    loss: Floats,
+    rng: np.random.Generator,
+    *,
+    draws: int = 400,
+    delta: float = HUBER_DELTA,
+) -> ScalingFit:
+    """The law, with errors from refits to runs drawn with replacement."""
+    law = fit_law(params, tokens, loss, delta=delta)
+    n, d, y = (np.log(np.asarray(v, float)) for v in (params, tokens, loss))
+    start = np.array([np.log(law.A), np.log(law.B), np.log(law.E), law.alpha, law.beta])
+    drawn = []
+    for _ in range(draws):
+        runs = rng.integers(0, len(n), len(n))
+        drawn.append(_law(_minimise(start, n[runs], d[runs], y[runs], delta), len(n)))
+    columns = {name: np.array([getattr(item, name) for item in drawn]) for name in NAMES}
+    columns["params_exponent"] = np.array([item.params_exponent for item in drawn])
+    return ScalingFit(
+        law=law,
+        standard_errors={name: float(v.std(ddof=1)) for name, v in columns.items()},
+        intervals={
+            name: Interval(
+                float(getattr(law, name)), *(float(q) for q in np.quantile(v, [0.025, 0.975]))
+            )
+            for name, v in columns.items()
+        },
+    )
+
+
+def _law(found: optimize.OptimizeResult, runs: int) -> ScalingLaw:
+    a, b, e = (float(v) for v in np.exp(found.x[:3]))
+    alpha, beta = (float(v) for v in found.x[3:])
+    return ScalingLaw(a, b, e, alpha, beta, float(found.fun), runs)
+
+
+def _minimise(
+    start: Floats, n: Floats, d: Floats, y: Floats, delta: float, rounds: int = 2000
+) -> optimize.OptimizeResult:
+    return optimize.minimize(
+        _objective,
+        start,
+        args=(n, d, y, delta),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": rounds, "maxfun": 20 * rounds, "ftol": 1e-15, "gtol": 1e-10},
+    )
+
+
+def _objective(
+    theta: Floats, n: Floats, d: Floats, y: Floats, delta: float
+) -> tuple[float, Floats]:
+    """Summed Huber loss of log-sum-exp against log loss, with its gradient."""
+    a, b, e, alpha, beta = theta
+    terms = np.stack([a - alpha * n, b - beta * d, np.broadcast_to(e, n.shape)])
+    total = special.logsumexp(terms, axis=0)
+    rest = total - y
+    small = np.abs(rest) <= delta
+    value = np.where(small, rest**2 / 2, delta * (np.abs(rest) - delta / 2)).sum()
+    pull = np.clip(rest, -delta, delta) * np.exp(terms - total)
+    gradient = [pull[0].sum(), pull[1].sum(), pull[2].sum(), -(pull[0] @ n), -(pull[1] @ d)]
+    return float(value), np.array(gradient)
+
+
+ISOFLOP_BIAS = (
+    "parabolas in log size are biased where the loss curve is not symmetric: the wider the sizes "
+    "tried and the further they are off centre, the more the optimum and its exponent move; "
+    "compare with the fitted law"
+)
+
+
+@dataclass(frozen=True)
+class IsoFlop:
+    """The lowest point of one budget: optimal size, its loss, and the runs it stands on."""
+
+    flops: float
+    params: float
+    loss: float
+    runs: int
+    inside: bool
+    """whether the lowest point lies within the sizes tried"""
+
+
+@dataclass(frozen=True)
+class IsoFlops:
+    """Optima of all budgets and N_opt ∝ C^exponent through those that lie inside."""
+
+    optima: list[IsoFlop]
+    exponent: float
+    """NaN with fewer than two budgets"""
+    caution: str = ISOFLOP_BIAS
+
+
+def isoflop(params: Floats, flops: Floats, loss: Floats, *, tolerance: float = 0.3) -> IsoFlops:
+    """Parabolas of loss in log10 size at each budget: params, flops, loss [runs].
+
+    Runs whose budgets exceed the smallest by less than `tolerance` (as a share) are taken
+    together. Budgets with fewer than 4 sizes, or that bend downwards, give no optimum.
+    """
+    groups: list[list[int]] = []
+    for run in np.argsort(flops):
+        if not groups or flops[run] > flops[groups[-1][0]] * (1 + tolerance):
+            groups.append([])
+        groups[-1].append(int(run))
+    optima = []
+    for runs in groups:
+        size = np.log10(params[runs])
+        if len(np.unique(size)) < 4:
+            continue
+        bend, slope, level = np.polyfit(size - size.mean(), loss[runs], 2)
+        if bend <= 0:
+            continue
+        vertex = -slope / (2 * bend)
+        optima.append(
+            IsoFlop(
+                flops=float(np.exp(np.log(flops[runs]).mean())),
+                params=float(10 ** (vertex + size.mean())),
+                loss=float(level - slope**2 / (4 * bend)),
+                runs=len(runs),
+                inside=bool(size.min() <= vertex + size.mean() <= size.max()),
+            )
+        )
+    inside = [o for o in optima if o.inside]
+    exponent = float("nan")
+    if len(inside) >= 2:
+        exponent = float(
+            np.polyfit(np.log([o.flops for o in inside]), np.log([o.params for o in inside]), 1)[0]
+        )
+    return IsoFlops(optima, exponent)

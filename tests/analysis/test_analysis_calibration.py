@@ -1,0 +1,80 @@
+"""The rates that are promised: a small sample in every run of the suite, a large one when asked."""
+
+import time
+
+import numpy as np
+import pytest
+
+from emergectl.analysis.calibration import (
+    COMPACT,
+    SMOOTH,
+    Rate,
+    all_rates,
+    broken_ability,
+    smooth_ability,
+)
+from emergectl.analysis.curves import make_curve
+from emergectl.analysis.describe import as_data
+from emergectl.analysis.verdict import gather, judge
+
+
+@pytest.mark.parametrize("kind", SMOOTH)
+def test_smooth_abilities_are_hardly_ever_called_emergent(kind: str) -> None:
+    rng = np.random.default_rng(7)
+    found = [gather(smooth_ability(kind, rng)).p_emergent <= 0.05 for _ in range(25)]
+    assert sum(found) <= 4  # More would come up once in 150 times at a rate of 5%.
+
+
+@pytest.mark.parametrize("kind", COMPACT)
+def test_breaks_of_fifty_points_are_found_where_they_are(kind: str) -> None:
+    rng = np.random.default_rng(8)
+    found = covered = 0
+    for _ in range(20):
+        curve, truth = broken_ability(kind, rng)
+        evidence = gather(curve)
+        assert evidence.break_ is not None
+        place = evidence.break_.position
+        found += evidence.p_emergent <= 0.05
+        covered += place.low <= 10**truth <= place.high
+    assert found >= 17
+    assert covered >= 16
+
+
+def test_a_rate_outside_what_is_promised_does_not_hold() -> None:
+    assert Rate("x", 95, 100, 0.92, 0.98).holds
+    assert not Rate("x", 99, 100, 0.92, 0.98).holds
+
+
+@pytest.mark.long
+def test_every_rate_that_is_promised_holds() -> None:
+    off = [rate for rate in all_rates(1000) if not rate.holds]
+    # Beyond what a thousand trials can tell.
+    assert not [r for r in off if min(abs(r.rate - r.low), abs(r.rate - r.high)) > 2 * r.error]
+
+
+@pytest.mark.long
+def test_three_thousand_curves_are_judged_and_described_in_two_minutes() -> None:
+    rng = np.random.default_rng(0)
+    x = np.geomspace(1e6, 1e9, 10)
+    curves = []
+    for ability in range(1000):
+        p = np.clip(np.sort(rng.uniform(0, 1, 10)), 0.01, 0.99)
+        p = np.where(np.arange(10) < 5, 0.02, p) if ability % 3 == 0 else p
+        for metric, value in (("acc", p), ("score", p * 7), ("loss", 3 - 2 * p)):
+            noisy = rng.binomial(500, p) / 500 if metric == "acc" else value
+            items = 500 if metric == "acc" else None
+            curves.append(
+                make_curve(
+                    x,
+                    noisy,
+                    items=items,
+                    chance=0.0 if items else None,
+                    task=f"t{ability}",
+                    metric=metric,
+                )
+            )
+    began = time.monotonic()
+    findings = judge(curves, workers=2)
+    for finding in findings:
+        as_data(finding)
+    assert time.monotonic() - began < 120

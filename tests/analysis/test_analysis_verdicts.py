@@ -1,0 +1,227 @@
+"""Verdicts on curves whose truth is known, on published curves, and on tables that are poor."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from emergectl.analysis.breaks import breakthroughness, difference, linearity, locate
+from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.describe import as_data
+from emergectl.analysis.ratio import upper_tail
+from emergectl.analysis.reading import Columns, read_tables
+from emergectl.analysis.table import curves_of, with_defaults
+from emergectl.analysis.verdict import Finding, adjust, judge
+
+Make = Callable[..., Curve]
+STEP = [0.0, 0.01, 0.0, 0.01, 0.52, 0.6, 0.61, 0.6]
+
+
+def judged(curve: Curve) -> Finding:
+    return judge([curve])[0]
+
+
+def test_an_ability_that_jumps_from_chance_is_emergent(curve_through: Make) -> None:
+    finding = judged(curve_through(STEP))
+    assert finding.verdict == "emergent"
+    assert finding.break_ is not None
+    assert finding.break_.between == pytest.approx((10**7.5, 10**8))
+    assert finding.break_.height.low < 0.6 < finding.break_.height.high
+
+
+def test_an_ability_that_rises_along_a_line_is_smooth(curve_through: Make) -> None:
+    assert judged(curve_through(np.linspace(0.05, 0.7, 8))).verdict == "smooth"
+
+
+def test_an_ability_that_stays_at_chance_is_flat(curve_through: Make) -> None:
+    values = [0.25, 0.26, 0.24, 0.25, 0.25, 0.24, 0.26, 0.25]
+    assert judged(curve_through(values, chance=0.25)).verdict == "flat"
+
+
+def test_with_few_items_nothing_is_shown_and_the_finding_says_what_would(
+    curve_through: Make,
+) -> None:
+    values = [0.2, 0.3, 0.2, 0.3, 0.4, 0.3, 0.4, 0.4]
+    finding = judged(curve_through(values, items=10, chance=0.25))
+    assert finding.verdict == "undetermined"
+    assert "items" in finding.settle
+
+
+def test_a_jump_from_above_chance_is_no_emergence(curve_through: Make) -> None:
+    finding = judged(curve_through([v + 0.2 for v in STEP]))
+    assert finding.verdict == "undetermined"
+    assert finding.q_break <= 0.05
+    assert "at chance" in finding.reason
+
+
+def test_without_a_chance_level_a_break_is_seen_but_no_emergence(curve_through: Make) -> None:
+    finding = judged(curve_through(STEP, chance=None))
+    assert finding.verdict == "undetermined"
+    assert "chance" in finding.reason
+    assert "--chance" in finding.settle
+
+
+def test_a_loss_that_falls_counts_as_a_rise(curve_through: Make) -> None:
+    falling = curve_through([4.0, 3.99, 4.01, 4.0, 2.0, 1.52, 1.5, 1.5], metric="loss", chance=None)
+    finding = judged(falling)
+    assert finding.q_break <= 0.05
+    assert finding.evidence.p_rise < 0.05
+
+
+def test_seeds_that_differ_wildly_take_the_certainty_away(curve_through: Make) -> None:
+    rng = np.random.default_rng(0)
+    calm = [np.full(4, v) for v in STEP]
+    wild = [v + 0.25 * rng.standard_normal(4) for v in np.array(STEP) + 0.3]
+    assert judged(curve_through(calm)).evidence.p_smooth < 0.01
+    assert judged(curve_through(wild, chance=0.3)).verdict != "emergent"
+
+
+def test_the_order_of_curves_changes_nothing_and_the_seed_repeats(curve_through: Make) -> None:
+    curves = [curve_through(STEP), curve_through(np.linspace(0, 0.5, 8), task="line")]
+    first, again = judge(curves), judge(curves[::-1])[::-1]
+    assert [f.evidence.p_smooth for f in first] == [f.evidence.p_smooth for f in again]
+
+
+def test_two_processes_find_what_one_finds(curve_through: Make) -> None:
+    curves = [curve_through(STEP, task=f"task {i}") for i in range(40)]
+    told: list[tuple[int, int]] = []
+    alone = judge(curves)
+    together = judge(curves, workers=2, progress=lambda done, total: told.append((done, total)))
+    assert [f.evidence.p_smooth for f in alone] == [f.evidence.p_smooth for f in together]
+    assert told[-1] == (40, 40)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([0.1, 0.2, 0.3], "3 scales"), ([2.0] * 8, "same at every scale")],
+)
+def test_what_cannot_be_judged_is_undetermined_with_the_reason(
+    curve_through: Make, values: list[float], said: str
+) -> None:
+    finding = judged(curve_through(values, items=None, chance=None, metric="score"))
+    assert finding.verdict == "undetermined"
+    assert said in finding.reason
+    assert finding.settle
+
+
+@pytest.mark.filterwarnings("error")
+def test_whatever_numbers_come_a_verdict_comes_without_a_warning() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        rungs, seeds = int(rng.integers(1, 40)), int(rng.integers(1, 4))
+        x = 10 ** np.cumsum(rng.exponential(float(rng.choice([1e-3, 0.3, 3])), rungs) + 1e-6)
+        values = [
+            rng.random((rungs, seeds)),
+            rng.integers(0, 2, (rungs, seeds)).astype(float),
+            rng.normal(0, 1e29, (rungs, seeds)),
+            rng.normal(0, 1e-200, (rungs, seeds)),
+            np.tile(np.linspace(0, 1, rungs)[:, None], (1, seeds)),
+        ][int(rng.integers(0, 5))]
+        items = [None, 1, 10**9][int(rng.integers(0, 3))]
+        chance = [None, 0.0, 0.25, 1.0][int(rng.integers(0, 4))]
+        finding = judged(make_curve(x, values, items=items, chance=chance))
+        assert finding.verdict in ("emergent", "smooth", "flat", "undetermined")
+        json.dumps(as_data(finding), allow_nan=False)
+
+
+def test_a_constant_rate_at_chance_is_flat(curve_through: Make) -> None:
+    assert judged(curve_through([0.0] * 8)).verdict == "flat"
+
+
+def test_q_values_are_those_of_scipy() -> None:
+    p = np.array([0.001, 0.04, 0.03, 0.2, 0.8, np.nan, 0.011])
+    q = adjust(p)
+    np.testing.assert_allclose(q[~np.isnan(p)], stats.false_discovery_control(p[~np.isnan(p)]))
+    assert np.isnan(q[5])
+
+
+def test_small_p_values_of_a_known_null_are_right_within_a_factor_of_three() -> None:
+    rng = np.random.default_rng(0)
+    for level in (1e-2, 1e-3, 1e-4):
+        found = [
+            upper_tail(rng.chisquare(3, 999), float(stats.chi2.isf(level, 3))) for _ in range(60)
+        ]
+        assert level / 3 < np.exp(np.mean(np.log(found))) < level * 3
+
+
+def test_breakthroughness_and_linearity_are_bigbenchs_formulas() -> None:
+    straight = np.array([0.0, 0.2, 0.4, 0.6])
+    assert linearity(straight) == pytest.approx(3)
+    assert breakthroughness(straight) == pytest.approx(3)
+    jump = np.array([0.0, 0.1, 0.0, 0.1, 0.9])  # steps .1 .1 .1 .8
+    assert breakthroughness(jump) == pytest.approx(0.9 / 0.1)
+    assert linearity(jump) == pytest.approx(0.9 / np.sqrt((3 * 0.01 + 0.64) / 4))
+    assert breakthroughness(jump[::-1]) < 0
+    assert breakthroughness(np.zeros(4)) == 0
+
+
+def test_one_break_seen_under_two_metrics_differs_by_nothing(curve_through: Make) -> None:
+    rng = np.random.default_rng(0)
+    early = locate(curve_through([0, 0, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]), rng)
+    middle = locate(curve_through(STEP), rng)
+    same = difference(middle, locate(curve_through(STEP, items=300), rng))
+    assert same.low < 0 < same.high
+    apart = difference(early, middle)
+    assert 0.4 < apart.low < 1 < apart.high < 1.6
+
+
+def pythia(file: Path, metric: str, task: str, chance: float | None, items: int | None) -> list:
+    only = {"variant": "standard", "task": task, "metric": metric}
+    table = read_tables([file], Columns(model="params"), where=only)
+    levels = {} if chance is None else {"": chance}
+    return curves_of(with_defaults(table, n=items, chance=levels), "step")
+
+
+def test_lambada_breaks_between_steps_512_and_1000_at_every_size_from_160m_up(
+    published: Callable[[str], Path],
+) -> None:
+    file = published("pythia_v1_zeroshot/pythia_v1_zeroshot.csv")
+    accuracy = judge(pythia(file, "acc", "lambada_openai", 0.0, 5153))
+    perplexity = judge(pythia(file, "ppl", "lambada_openai", None, None))
+    for finding, other in zip(accuracy, perplexity, strict=True):
+        size = float(finding.curve.group)
+        if size < 1e8:
+            continue
+        assert finding.break_ is not None
+        assert 512 < finding.break_.position.low < finding.break_.position.high < 1000
+        # 160m sways by ten points on its plateau, which is noise enough for a smooth curve.
+        assert finding.verdict == ("emergent" if size > 4e8 else "smooth"), finding.curve.name
+        # Perplexity improves all through that region, without a break as sharp.
+        inside = (other.curve.x >= 512) & (other.curve.x <= 1000)
+        assert (np.diff(other.curve.level[inside]) > 0.5).all()
+        if size > 4e8:
+            assert other.q_break > finding.q_break
+
+
+def test_mmlu_of_pythia_is_not_emergent_on_either_axis(
+    published: Callable[[str], Path],
+) -> None:
+    file = published("pythia_v1_zeroshot/pythia_v1_zeroshot.csv")
+    in_time = judge(pythia(file, "acc", "mmlu_mean_57", 0.25, 14042))
+    assert {f.verdict for f in in_time} == {"flat"}
+    only = {"variant": "standard", "task": "mmlu_mean_57"}
+    table = read_tables([file], Columns(model="params"), where=only)
+    sizes = curves_of(with_defaults(table, n=14042, chance={"": 0.25}), "params")
+    assert [f.verdict for f in judge(sizes)] == ["flat"]
+
+
+def test_the_tasks_of_wei_over_open_models_rise_without_a_break_that_scatter_allows(
+    published: Callable[[str], Path],
+) -> None:
+    names = ("arithmetic_2dm_2_acc", "ipa_transliterate_2_exact_match", "ipa_transliterate_2_bleu")
+    columns = Columns(values=names, model="Model", flops="flops_e21", scales={"flops": 1e21})
+    table = read_tables([published("obsscaling_base/emergent_joined.csv")], columns)
+    findings = judge(curves_of(with_defaults(table, n=None, chance={"": 0.0}), "flops"))
+    assert [f.evidence.p_rise < 0.001 for f in findings] == [True] * 3
+    assert "emergent" not in {f.verdict for f in findings}
+    assert table.skipped[0].count > 0  # models without FLOPs are counted
+
+
+def test_rungs_may_come_unsorted_and_a_scale_twice() -> None:
+    curve = make_curve([100, 10, 100], [[0.5], [0.1, 0.2], [0.7]], items=[100, 50, 300])
+    assert curve.x.tolist() == [10, 100]
+    assert curve.items.tolist() == [100, 400]
+    np.testing.assert_allclose(curve.values, [0.15, 0.65])
