@@ -19,7 +19,7 @@ from emergectl.data.templates import template_fields
 from emergectl.errors import ExperimentError
 from emergectl.models.ladder import rung
 from emergectl.models.model_types import check_family, family_kind
-from emergectl.tasks.catalog import Task, make_task, task_classes
+from emergectl.tasks.catalog import Task, make_task, task_class
 from emergectl.tasks.task import SequenceTask, TextTask
 
 Name = Literal["clm", "mlm", "binary", "multiclass", "multilabel", "answer"]
@@ -167,8 +167,7 @@ def task_label(name: str, params: Mapping[str, object]) -> str:
 
 
 def _learns_text_tasks(experiment: Experiment) -> bool:
-    classes = task_classes()
-    found = [classes.get(s.task) for s in experiment.data.train if isinstance(s, TaskSource)]
+    found = [task_class(s.task) for s in experiment.data.train if isinstance(s, TaskSource)]
     return any(task is not None and issubclass(task, TextTask) for task in found)
 
 
