@@ -6,18 +6,16 @@ says what was asked. Either goes on where it stopped.
 
 from __future__ import annotations
 
-import shutil
 import sys
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emergectl.cli.asking_display import AskingDisplay
 from emergectl.cli.asking_ranks import joined
-from emergectl.cli.output import one_line, print_json, print_table, say
-from emergectl.cli.progress import Pace, format_duration
+from emergectl.cli.output import print_json, print_table, say
 from emergectl.config.experiment import LoadedExperiment
 from emergectl.config.reader import parse_yaml
 from emergectl.errors import (
@@ -38,45 +36,6 @@ if TYPE_CHECKING:
     from emergectl.evaluation.held_out import Place
     from emergectl.evaluation.loading import Weights
     from emergectl.store.run import Run
-
-LINE_SECONDS = 10.0
-REDRAW_SECONDS = 0.2
-
-
-class AskingDisplay:
-    """How far the asking is: a line that is drawn over on a terminal, else one now and then."""
-
-    def __init__(self, *, silent: bool) -> None:
-        self._silent = silent
-        self._live = sys.stderr.isatty()
-        self._spoken = time.monotonic() if not self._live else 0.0
-        self._asking: tuple[str, int | None] | None = None
-        self._pace = Pace()
-
-    def tell(self, task: str, step: int | None, done: int, items: int) -> None:
-        """`done` of `items` items of a task are answered."""
-        now = time.monotonic()
-        if self._asking != (task, step):
-            self._asking, self._pace = (task, step), Pace()
-        self._pace.add(now, done)
-        if self._silent or now - self._spoken < (REDRAW_SECONDS if self._live else LINE_SECONDS):
-            return
-        self._spoken = now
-        at = "" if step is None else f"step {step:,}, "
-        text = f"{at}{one_line(task)}: {done:,} of {items:,} items"
-        left = self._pace.seconds_to(items, now=now)
-        if left is not None and done < items:
-            text += f", {format_duration(left)} left"
-        if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[2K{text[:width]}", end="", file=sys.stderr, flush=True)
-        else:
-            say(text)
-
-    def clear(self) -> None:
-        """Leave the terminal's line empty."""
-        if self._live and not self._silent and self._asking is not None:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
 def watch_with(display: AskingDisplay, stop: StopRequest, *, beat: Run | None = None) -> Watch:
@@ -153,6 +112,8 @@ def ask_model(
     weights: Sequence[Weights],
     experiment: Experiment,
     root: Path,
+    place: Place,
+    stop: StopRequest,
     *,
     resume: bool,
     contamination: bool,
@@ -162,25 +123,20 @@ def ask_model(
 
     Returns where the results are, and the results.
     """
-    stop = StopRequest()
-    stop.install()
     if weights[0].run is not None:
-        with joined(experiment.train.device, stop) as (place, agreed):
-            return _ask_run(
-                weights,
-                experiment,
-                place,
-                agreed,
-                resume=resume,
-                contamination=contamination,
-                quiet=quiet,
-            )
-    if contamination:
-        raise RequestError(f"--contamination: what {weights[0].name} was trained on is not known")
+        return _ask_run(
+            weights,
+            experiment,
+            place,
+            stop,
+            resume=resume,
+            contamination=contamination,
+            quiet=quiet,
+        )
     document = parse_yaml("{}", name="emergectl eval")
     loaded = LoadedExperiment(experiment, document, Path("emergectl eval"))
     request = Request(root, loaded, "auto" if resume else None, None, sys.argv)
-    path, results = run_evaluation(request, choose_run(request), stop, quiet=quiet)
+    path, results = _evaluate_in(request, choose_run(request), place, stop, quiet=quiet)
     return path / "evals", results
 
 
@@ -252,6 +208,13 @@ def run_evaluation(
 
     What the directory holds already is not asked again, so that a run that was stopped goes on.
     """
+    with joined(choice.experiment.train.device, stop) as (place, agreed):
+        return _evaluate_in(request, choice, place, agreed, quiet=quiet)
+
+
+def _evaluate_in(
+    request: Request, choice: Choice, place: Place, stop: StopRequest, *, quiet: bool
+) -> tuple[Path, list[TaskResult]]:
     from emergectl.evaluation.loading import find_weights
     from emergectl.evaluation.together import on_every_rank
 
@@ -264,9 +227,8 @@ def run_evaluation(
         weights = find_weights(source, root=request.root)
         return weights, _prepare(experiment, weights, contamination=contamination)
 
-    with joined(experiment.train.device, stop) as (place, agreed):
-        weights, prepared = on_every_rank(place, prepare)
-        return _run_prepared(request, choice, weights, prepared, place, agreed, quiet=quiet)
+    weights, prepared = on_every_rank(place, prepare)
+    return _run_prepared(request, choice, weights, prepared, place, stop, quiet=quiet)
 
 
 def _run_prepared(

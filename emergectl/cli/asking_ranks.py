@@ -75,10 +75,12 @@ def joined(device: str, stop: StopRequest) -> Iterator[tuple[Place, StopRequest]
         leave_ranks()
 
 
-def ask_on_ranks(ranks: int, stop: StopRequest) -> None:
+def ask_on_ranks(ranks: int) -> None:
     """Run this very command as so many ranks; rank 0 prints. Ends as they do."""
     from emergectl.training.launch import launch_ranks
 
+    stop = StopRequest()
+    stop.install()
     ended = launch_ranks(sys.argv[1:], ranks=ranks, stop=stop)
     if ended.killed is not None:
         say(ended.killed)

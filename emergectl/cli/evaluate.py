@@ -6,13 +6,17 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
 from emergectl.errors import RequestError
 from emergectl.store.locate import find_run, runs_root
+
+if TYPE_CHECKING:
+    from emergectl.config.schema import Experiment
+    from emergectl.evaluation.loading import Weights
 
 
 def evaluate(
@@ -75,11 +79,8 @@ def evaluate(
         raise RequestError("--gpus needs --tasks: what the ranks are to ask")
     if gpus is not None and on_ranks:
         from emergectl.cli.asking_ranks import ask_on_ranks
-        from emergectl.training.stop import StopRequest
 
-        stop = StopRequest()
-        stop.install()
-        ask_on_ranks(gpus, stop)
+        ask_on_ranks(gpus)
         return
     asked = {"shots": shots, "limit": limit, "by": split(by), "metrics": split(metrics)}
     if rescore:
@@ -92,19 +93,40 @@ def evaluate(
         _measure_held_out(find_run(model, root), checkpoint, json_=json_, csv=csv)
         return
     from emergectl.cli.asking import ask_model, experiment_of, show_results
+    from emergectl.cli.asking_ranks import joined
     from emergectl.evaluation.loading import find_weights
+    from emergectl.evaluation.together import on_every_rank
+    from emergectl.training.stop import StopRequest
 
-    weights = find_weights(model, which=checkpoint, root=root)
-    experiment = experiment_of(
-        weights[0].source,
-        split(tasks),
-        {**asked, "samples": samples, "temperature": temperature},
-        seed=seed,
-        precision="bf16" if bf16 else "fp32",
-    )
-    place, results = ask_model(
-        weights, experiment, root, resume=resume, contamination=contamination, quiet=json_
-    )
+    def settle() -> tuple[list[Weights], Experiment]:
+        """What is asked of what."""
+        weights = find_weights(model, which=checkpoint, root=root)
+        if contamination and weights[0].run is None:
+            name = weights[0].name
+            raise RequestError(f"--contamination: what {name} was trained on is not known")
+        experiment = experiment_of(
+            weights[0].source,
+            split(tasks or ""),
+            {**asked, "samples": samples, "temperature": temperature},
+            seed=seed,
+            precision="bf16" if bf16 else "fp32",
+        )
+        return weights, experiment
+
+    stop = StopRequest()
+    stop.install()
+    with joined("auto", stop) as (at, agreed):
+        weights, experiment = on_every_rank(at, settle)
+        place, results = ask_model(
+            weights,
+            experiment,
+            root,
+            at,
+            agreed,
+            resume=resume,
+            contamination=contamination,
+            quiet=json_,
+        )
     if os.environ.get("RANK", "0") != "0":
         return  # rank 0 tells
     show_results(results, json_=json_, csv=csv)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emergectl.cli.asking import AskingDisplay
+from emergectl.cli.asking_display import AskingDisplay
 from emergectl.cli.evaluate import split
 from emergectl.cli.main import main
 from emergectl.evaluation import evaluate_tasks
@@ -344,7 +344,7 @@ def test_progress_in_a_pipe_is_a_plain_line_now_and_then_with_the_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 10_000, 4))
-    monkeypatch.setattr("emergectl.cli.asking.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("emergectl.cli.asking_display.time.monotonic", lambda: next(clock))
     display = AskingDisplay(silent=False)
     for done in range(0, 100, 10):
         display.tell("addition", 24, done, 100)
