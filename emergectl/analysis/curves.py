@@ -198,13 +198,14 @@ def make_curve(
         raise ValueError(f"{metric} must be positive")
     rows = [np.where(np.abs(row) < 1 / LARGEST, 0.0, row) for row in rows]
     places, rung_of = np.unique(scales, return_inverse=True)
-    seed_values, seed_items, seed_sources = [], [], []
+    seed_values, seed_items = [], []
+    seed_sources: list[tuple[str, ...]] = []
     for k in range(len(places)):
         at = np.flatnonzero(rung_of == k)
         seed_values.append(np.concatenate([rows[i] for i in at]))
         seed_items.append(np.concatenate([np.full(len(rows[i]), per_seed[i]) for i in at]))
         if sources is not None:
-            seed_sources.append(tuple(sources[i] for i in at for _ in rows[i]))
+            seed_sources.append(tuple(sources[int(i)] for i in at for _ in rows[i]))
     known = np.isfinite(np.concatenate(seed_items)).all()
     means = [
         float(np.average(v, weights=n) if known else v.mean())
