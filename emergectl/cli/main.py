@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Print the JSON Schema of an experiment or a sweep.",
     ),
     "configs": ("emergectl.cli.experiments:configs", "List and copy the experiments shipped here."),
+    "reproduce": ("emergectl.cli.reproduce:reproduce", "Measure published results again."),
     "doctor": ("emergectl.cli.doctor:doctor", "Say what works on this machine and what does not."),
 }
 

@@ -129,7 +129,8 @@ def _fit(curve: Curve) -> dict[str, Any] | None:
 
 
 def _seeds_part(curve: Curve, rng: np.random.Generator) -> dict[str, Any] | None:
-    if int(curve.seeds.max()) < 2:
+    # Models that happen to be of one scale are no seeds of each other; most rungs have several.
+    if float(np.median(curve.seeds)) < 2:
         return None
     found = successes(curve, rng)
     # The rung where seeds differ most is the one that more of them would settle.
