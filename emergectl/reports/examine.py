@@ -56,7 +56,7 @@ def examine(
     abilities = []
     for index, finding in enumerate(findings):
         said = as_data(finding, shapes=index in shown)
-        said["name"] = finding.curve.name
+        said["name"] = finding.curve.name.removesuffix("/value")
         if index in shown:
             rng = np.random.default_rng([seed, zlib.crc32(finding.curve.name.encode())])
             said |= _in_full(finding, findings, table, places, rng, alpha)

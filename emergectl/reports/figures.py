@@ -43,13 +43,18 @@ Drawing = Callable[["Axes"], None]
 
 
 def figures_of(ability: dict[str, Any]) -> dict[str, Drawing]:
-    """What can be drawn of an ability: `curve`, and `seeds` and `forecast` where there are any."""
+    """What can be drawn of an ability: `curve`; `seeds` and `forecast` where they tell.
+
+    Success is of rates; and where an ability is flat nothing succeeds or could be foretold.
+    """
     drawings: dict[str, Drawing] = {}
     if ability.get("measured"):
         drawings["curve"] = lambda axes: _draw_curve(axes, ability)
-    if ability.get("seeds_part"):
+    values = ability["values"]
+    moves = ability["verdict"] != "flat"
+    if moves and ability.get("seeds_part") and min(values) >= 0 and max(values) <= 1:
         drawings["seeds"] = lambda axes: _draw_seeds(axes, ability)
-    if _told_ahead(ability):
+    if moves and _told_ahead(ability):
         drawings["forecast"] = lambda axes: _draw_forecast(axes, ability)
     return drawings
 
@@ -174,7 +179,7 @@ def _draw_curve(axes: Axes, ability: dict[str, Any]) -> None:
     _draw_chance(axes, ability["chance"])
     _scale_values(axes, ability, [seed["value"] for _, seed in points])
     _scale_axis(axes, ability["axis"], [place(rung["scale"]) for rung in rungs])
-    axes.set_title(one_line(ability["metric"]))
+    axes.set_title(_heading(ability))
     axes.legend(loc="best", handlelength=1.4)
 
 
@@ -189,7 +194,7 @@ def _draw_seeds(axes: Axes, ability: dict[str, Any]) -> None:
     axes.plot(xs, shares, "s-", color=GREEN, markersize=4.5, linewidth=1.2, mew=0)
     axes.set_ylim(-0.04, 1.06)
     _scale_axis(axes, ability["axis"], xs)
-    axes.set_title(f"{one_line(ability['metric'])}: share of seeds that succeed")
+    axes.set_title(f"{_heading(ability)}: share of seeds that succeed")
 
 
 def _draw_forecast(axes: Axes, ability: dict[str, Any]) -> None:
@@ -218,8 +223,14 @@ def _draw_forecast(axes: Axes, ability: dict[str, Any]) -> None:
     _draw_chance(axes, ability["chance"])
     _scale_values(axes, ability, ys)
     _scale_axis(axes, ability["axis"], xs)
-    axes.set_title(f"{one_line(ability['metric'])}: foretold from {short(cutoff)}")
+    axes.set_title(f"{_heading(ability)}: foretold from {short(cutoff)}")
     axes.legend(loc="best", handlelength=1.4)
+
+
+def _heading(ability: dict[str, Any]) -> str:
+    """The metric, or the task where the metric has no name of its own."""
+    unnamed = ability["metric"] == "value"
+    return one_line(ability["task"] if unnamed else ability["metric"])
 
 
 def _told_ahead(ability: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -25,6 +25,7 @@ from emergectl.reports.inline import inline_svg
 from emergectl.reports.panels import one_line
 
 TEMPLATES = Path(__file__).parent / "templates"
+AXIS_WORDS = {"params": "parameters", "flops": "FLOPs", "step": "steps"}
 DEFINITIONS = {
     "emergent": "at chance at small scales, above it at large ones, and no smooth curve fits as "
     "well: all three shown, with false discoveries controlled over all abilities",
@@ -134,6 +135,7 @@ def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> An
         "p": p_value,
         "time": duration,
         "link": link,
+        "axis": lambda axis: AXIS_WORDS.get(axis, axis),
         "count": lambda value: "–" if value is None else f"{value:,.0f}",
         "interval": _interval,
     }
