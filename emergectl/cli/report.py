@@ -152,14 +152,24 @@ def _is_run(name: str, source: Source) -> bool:
 
 
 def _title(source: Source) -> str:
-    from emergectl.config.sweep import sweep_name
-
-    names = [
-        sweep_name(name) if is_sweep(name, source.root) else Path(name).name
-        for name in source.names[:3]
-    ]
+    names = [_called(name, source) for name in source.names[:3]]
     rest = len(source.names) - len(names)
     return ", ".join(names) + (f" and {rest} more" if rest else "")
+
+
+def _called(name: str, source: Source) -> str:
+    """What a person calls a source: a sweep's name, a run's name and id, a file's name."""
+    from emergectl.config.sweep import sweep_name
+    from emergectl.store.locate import find_run
+    from emergectl.store.run import read_facts
+
+    if is_sweep(name, source.root):
+        return sweep_name(name)
+    if not _is_run(name, source):
+        return Path(name).name
+    run = find_run(name, source.root)
+    called = str(read_facts(run).get("name") or run.name)
+    return called if called == run.name else f"{called} ({run.name})"
 
 
 def _default_place(source: Source) -> Path:

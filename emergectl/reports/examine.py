@@ -21,12 +21,13 @@ from emergectl.analysis.axis import loss_at_appearance, score_axes
 from emergectl.analysis.curves import Curve
 from emergectl.analysis.describe import as_data
 from emergectl.analysis.forecast import backtest
-from emergectl.analysis.in_time import lags
+from emergectl.analysis.in_time import Lag, lag, lags, order_of_breaks
 from emergectl.analysis.metric_pair import pair_up
 from emergectl.analysis.seeds import seeds_needed, successes
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
 from emergectl.analysis.table import LATE_FIRST, Row, Table
 from emergectl.analysis.verdict import Finding
+from emergectl.reports.panels import RESTATED_LOSS
 
 SHOWN = 40
 """abilities that get figures and details; the others stand in the table of verdicts"""
@@ -51,8 +52,9 @@ def examine(
 ) -> dict[str, Any]:
     """Findings with all that can be said beside them; the shown ones in full, `ORDER` first."""
     places = {(row.where, row.task, row.metric): row for row in table.rows}
-    by_verdict = sorted(range(len(findings)), key=lambda i: ORDER.index(findings[i].verdict))
-    shown = set(by_verdict[:SHOWN])
+    telling = [index for index, finding in enumerate(findings) if not _restates(finding, findings)]
+    telling.sort(key=lambda index: ORDER.index(findings[index].verdict))
+    shown = set(telling[:SHOWN])
     abilities = []
     for index, finding in enumerate(findings):
         said = as_data(finding, shapes=index in shown)
@@ -69,6 +71,17 @@ def examine(
         "abilities": abilities,
         "lags": _lags(findings, np.random.default_rng(seed), alpha),
     }
+
+
+def _restates(finding: Finding, findings: Sequence[Finding]) -> bool:
+    """Whether a metric is the loss of the same outputs in other words: it would be drawn twice."""
+    curve = finding.curve
+    if _last_word(curve.metric) not in RESTATED_LOSS:
+        return False
+    others = [
+        f.curve for f in findings if (f.curve.group, f.curve.task) == (curve.group, curve.task)
+    ]
+    return any(_last_word(other.metric) == "loss" for other in others)
 
 
 def _in_full(
@@ -205,20 +218,28 @@ def _axes(curve: Curve, table: Table, rng: np.random.Generator) -> dict[str, Any
 def _lags(
     findings: Sequence[Finding], rng: np.random.Generator, alpha: float
 ) -> list[dict[str, Any]]:
+    """Along steps: how far held-out rows lag behind those of training; then who follows whom."""
     if findings[0].curve.axis not in LATE_FIRST:
         return []
     said = []
     for group in dict.fromkeys(f.curve.group for f in findings):
-        own = [f for f in findings if f.curve.group == group]
-        for lag in lags(own, rng, alpha=alpha):
-            said.append(
-                {
-                    "first": lag.first.name,
-                    "second": lag.second.name,
-                    "lag": asdict(lag.steps),
-                    "ratio": asdict(lag.ratio),
-                    "p_first": lag.p_first,
-                    "sentence": lag.sentence,
-                }
-            )
-    return said
+        own = [f for f in findings if f.curve.group == group and not _restates(f, findings)]
+        broken = {(f.curve.task, f.curve.metric): f for f in order_of_breaks(own, alpha=alpha)}
+        by_heart = [
+            lag(broken["train", metric], held_out, rng)
+            for (task, metric), held_out in broken.items()
+            if task != "train" and ("train", metric) in broken
+        ]
+        said += [_lag(each) for each in (*by_heart, *lags(own, rng, alpha=alpha))]
+    return list({(each["first"], each["second"]): each for each in reversed(said)}.values())[::-1]
+
+
+def _lag(found: Lag) -> dict[str, Any]:
+    return {
+        "first": found.first.name,
+        "second": found.second.name,
+        "lag": asdict(found.steps),
+        "ratio": asdict(found.ratio),
+        "p_first": found.p_first,
+        "sentence": found.sentence,
+    }
