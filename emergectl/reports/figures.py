@@ -48,7 +48,7 @@ def figures_of(ability: dict[str, Any]) -> dict[str, Drawing]:
     Success is of rates; and where an ability is flat nothing succeeds or could be foretold.
     """
     drawings: dict[str, Drawing] = {}
-    if ability.get("measured"):
+    if len(ability.get("measured") or ()) > 1:
         drawings["curve"] = lambda axes: _draw_curve(axes, ability)
     values = ability["values"]
     moves = ability["verdict"] != "flat"

@@ -85,8 +85,10 @@ def html_page(report: dict[str, Any], folder: Path, *, curves: Sequence[bytes] =
         **report,
         figures=figures,
         pictures=pictures,
+        order=_strongest_first(report["abilities"]),
         sections=_sections(report["abilities"]),
         sparks=[_spark(ability) for ability in report["abilities"]],
+        shown=sum("measured" in ability for ability in report["abilities"]),
         definitions=DEFINITIONS,
     )
 
@@ -96,6 +98,12 @@ def markdown_page(report: dict[str, Any], folder: Path) -> str:
     environment = _environment(_linker(folder), markdown=True)
     template = environment.get_template("report.md")
     return template.render(**report, definitions=DEFINITIONS)
+
+
+def _strongest_first(abilities: Sequence[dict[str, Any]]) -> list[int]:
+    """The rows of the table of verdicts: by verdict, as `DEFINITIONS` has them, then by name."""
+    words = list(DEFINITIONS)
+    return sorted(range(len(abilities)), key=lambda index: words.index(abilities[index]["verdict"]))
 
 
 def _sections(abilities: Sequence[dict[str, Any]]) -> list[tuple[str, list[int]]]:
