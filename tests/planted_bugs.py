@@ -44,6 +44,7 @@ COMMITS = "store/test_store_checkpoints.py::test_a_commit_"
 NUMBERS = "training/test_training_numbers.py::test_"
 CLAIMS = "sweeps/test_sweeps_claims.py::test_a_claim_"
 SWEEPS = "sweeps/test_sweeps_running.py::test_"
+PAGE = "reports/test_reports_page.py::test_"
 
 BUGS = (
     Bug(
@@ -332,6 +333,27 @@ BUGS = (
         "retries >= self._wishes.retry",
         "retries > self._wishes.retry",
         f"{SWEEPS}what_failed_is_retried_as_often_as_asked_and_no_oftener",
+    ),
+    Bug(
+        "what stands in a report's page is not escaped",
+        "reports/page.py",
+        "        autoescape=not markdown,",
+        "        autoescape=False,",
+        f"{PAGE}sixty_cross_site_strings_in_every_field_stay_text",
+    ),
+    Bug(
+        "control characters reach a report's page",
+        "reports/page.py",
+        "        return markdown_text(value) if markdown else one_line(value)",
+        "        return markdown_text(value) if markdown else value",
+        f"{PAGE}sixty_cross_site_strings_in_every_field_stay_text",
+    ),
+    Bug(
+        "a value outside its band is taken for one inside",
+        "reports/reproduce.py",
+        "        return self.ours is not None and self.low <= self.ours <= self.high",
+        "        return self.ours is not None and self.low <= self.ours",
+        "reports/test_reports_reproduce.py::test_a_value_outside_its_band_ends_with_exit_code_1",
     ),
 )
 

@@ -57,6 +57,8 @@ class Curve:
     seed_items: tuple[Floats, ...]
     chance: float | None = None
     group: str = ""
+    seed_sources: tuple[tuple[str, ...], ...] = ()
+    """where each seed's value came from, rung by rung; empty where that is not known"""
 
     @property
     def name(self) -> str:
@@ -158,6 +160,7 @@ class Curve:
             tuple(self.seed_items[i] for i in index),
             self.chance,
             self.group,
+            tuple(self.seed_sources[i] for i in index) if self.seed_sources else (),
         )
 
 
@@ -171,10 +174,12 @@ def make_curve(
     metric: str = "accuracy",
     axis: str = "params",
     group: str = "",
+    sources: Sequence[str] | None = None,
 ) -> Curve:
     """A curve from values over rungs: [rungs], or one row of seeds a rung (rows may differ).
 
     items: the number of items of one seed's measurement, the same everywhere or one a rung.
+    sources: where each row of values came from.
     Rungs may come unsorted; a scale that stands twice has its measurements taken together. Raises
     ValueError for a scale that is not positive, a value that is not finite or beyond 1e30, or a
     perplexity that is not positive. Values within 1e-30 of zero are zero.
@@ -194,10 +199,13 @@ def make_curve(
     rows = [np.where(np.abs(row) < 1 / LARGEST, 0.0, row) for row in rows]
     places, rung_of = np.unique(scales, return_inverse=True)
     seed_values, seed_items = [], []
+    seed_sources: list[tuple[str, ...]] = []
     for k in range(len(places)):
         at = np.flatnonzero(rung_of == k)
         seed_values.append(np.concatenate([rows[i] for i in at]))
         seed_items.append(np.concatenate([np.full(len(rows[i]), per_seed[i]) for i in at]))
+        if sources is not None:
+            seed_sources.append(tuple(sources[int(i)] for i in at for _ in rows[i]))
     known = np.isfinite(np.concatenate(seed_items)).all()
     means = [
         float(np.average(v, weights=n) if known else v.mean())
@@ -214,6 +222,7 @@ def make_curve(
         seed_items=tuple(seed_items),
         chance=chance,
         group=group,
+        seed_sources=tuple(seed_sources),
     )
 
 

@@ -22,6 +22,8 @@ from emergectl.analysis.ratio import inverse_variances
 from emergectl.analysis.shapes import FORMS, Form, Shape, fit_shapes, weigh
 
 FEWEST_BELOW = 4
+MOST_CUTOFFS = 10
+"""a curve with more rungs is cut at so many places, spread evenly"""
 DRAWS, LENGTHS_DRAWN = 100, 30
 POWER_EXPLAINS = 0.9
 
@@ -142,9 +144,15 @@ def backtest(
     proxies: Sequence[Curve] = (),
     draws: int = DRAWS,
 ) -> list[Backtest]:
-    """Every method from every cutoff that leaves `FEWEST_BELOW` rungs below and one above."""
+    """Every method from cutoffs that leave `FEWEST_BELOW` rungs below and one above.
+
+    From every one of them, or from `MOST_CUTOFFS` spread evenly.
+    """
     results: list[list[Forecast]] = [[] for _ in range(1 + len(proxies))]
-    for cut in range(FEWEST_BELOW, len(curve.x)):
+    cuts = np.arange(FEWEST_BELOW, len(curve.x))
+    if len(cuts) > MOST_CUTOFFS:
+        cuts = cuts[np.linspace(0, len(cuts) - 1, MOST_CUTOFFS).round().astype(int)]
+    for cut in cuts:
         below = curve.rungs(np.arange(len(curve.x)) < cut)
         ahead = curve.x[cut:]
         results[0].append(predict(below, ahead, rng, draws=draws))
@@ -197,7 +205,7 @@ def _redrawn(
     curve: Curve, rng: np.random.Generator, draws: int, forms: tuple[Form, ...]
 ) -> list[Shape]:
     """One shape for each draw: of the curve drawn anew, chosen by the weights of all shapes."""
-    shapes = fit_shapes(curve, forms=forms)
+    shapes = fit_shapes(curve, forms=forms, left_out=False)
     chosen = rng.choice(len(shapes), draws, p=np.array([shape.weight for shape in shapes]))
     weights, noise = _what_is_left(curve, shapes[0])
     deviation = np.sqrt(noise / weights)
@@ -206,7 +214,7 @@ def _redrawn(
         shape = shapes[index]
         y = shape.values + deviation * rng.standard_normal(len(curve.x))
         sample = _sample(curve, np.clip(y, 0, 1) if curve.is_rate else y)
-        redrawn.append(fit_shapes(sample, forms=(shape.form,))[0])
+        redrawn.append(fit_shapes(sample, forms=(shape.form,), left_out=False)[0])
     return redrawn
 
 
@@ -230,7 +238,7 @@ def _what_is_left(curve: Curve, shape: Shape) -> tuple[Floats, float]:
 
 def _noise(curve: Curve, levels: Floats, rng: np.random.Generator) -> Floats:
     """What one more measurement like the curve's last would add: the shape of `levels`."""
-    _, noise = _what_is_left(curve, fit_shapes(curve)[0])
+    _, noise = _what_is_left(curve, fit_shapes(curve, left_out=False)[0])
     last = curve.rungs(np.arange(len(curve.x)) == len(curve.x) - 1)
     spread = np.sqrt(noise / inverse_variances(last, levels.reshape(-1, 1)))
     return spread.reshape(levels.shape) * rng.standard_normal(levels.shape)

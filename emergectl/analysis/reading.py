@@ -13,7 +13,7 @@ import difflib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -82,16 +82,32 @@ def _read(table: Table, path: Path, columns: Columns, where: Mapping[str, str]) 
         return
     if kind not in TABLES:
         raise RequestError(f"{path}: expected {', '.join(TABLES)}, or a results .json")
-    records = _records(path)
-    first = next(records, None)
-    if first is None:
+    records = ((f"{path}:{line}", record) for line, record in _records(path))
+    if not add_records(table, records, columns, where=where, source=path):
         raise DataError(f"{path}:1: the table is empty")
-    columns = _complete(columns, list(first[1]), path)
-    for key in where:
-        _known(key, list(first[1]), path)
-    for line, record in _chain(first, records):
+
+
+def add_records(
+    table: Table,
+    records: Iterable[tuple[str, Mapping[str, Any]]],
+    columns: Columns,
+    *,
+    where: Mapping[str, str],
+    source: Path | str,
+) -> bool:
+    """Add records (where each stands, its fields) by a mapping; whether there were any.
+
+    The first record's fields are the columns. Raises RequestError for a column that is not there.
+    """
+    complete = None
+    for place, record in records:
+        if complete is None:
+            complete = _complete(columns, list(record), source)
+            for key in where:
+                _known(key, list(record), source)
         if all(_is(record.get(key), wanted) for key, wanted in where.items()):
-            _add(table, record, columns, f"{path}:{line}")
+            _add(table, record, complete, place)
+    return complete is not None
 
 
 def _is(cell: Any, wanted: str) -> bool:
@@ -101,11 +117,6 @@ def _is(cell: Any, wanted: str) -> bool:
         return float(str(cell)) == float(wanted)
     except ValueError:
         return False
-
-
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -166,7 +177,7 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path}:{reader.line_num}: {error}") from None
 
 
-def _complete(columns: Columns, names: list[str], path: Path) -> Columns:
+def _complete(columns: Columns, names: list[str], path: Path | str) -> Columns:
     """The mapping with columns that have the project's own names filled in, and checked."""
     for word in (*WORDS,):
         given = getattr(columns, word)
@@ -183,7 +194,7 @@ def _complete(columns: Columns, names: list[str], path: Path) -> Columns:
     return Columns(**found, values=columns.values, scales=columns.scales)
 
 
-def _known(name: str, names: list[str], path: Path) -> None:
+def _known(name: str, names: list[str], path: Path | str) -> None:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"

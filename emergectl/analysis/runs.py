@@ -1,7 +1,7 @@
 """Runs as rows of a table: what `metrics.jsonl` says of every evaluation, over a run's steps.
 
 A metric written `validation/exact_match` is task `validation`, metric `exact_match`. Parameters,
-tokens and FLOPs stand on the same line; the seed is the run's.
+tokens and FLOPs stand on the same line; seed and chance levels are the run's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ def add_run(table: Table, path: Path) -> None:
     """Add every evaluation of a run directory. Step 0 has no place on a log axis and is skipped."""
     facts = read_facts(path)
     log = path / "metrics.jsonl"
+    chances = facts.get("chance") or {}
     for line, record in enumerate(read_metrics(log), 1):
         for key, value in record.items():
             if "/" not in key or isinstance(value, bool):
@@ -35,6 +36,7 @@ def add_run(table: Table, path: Path) -> None:
                     "task": task,
                     "metric": metric,
                     "value": value,
+                    "chance": chances.get(key),
                 },
                 where,
             )

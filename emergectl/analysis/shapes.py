@@ -86,9 +86,13 @@ class Shape:
         return self.parameters["floor"] + self.parameters.get("height", 0.0) * rise
 
 
-def fit_shapes(curve: Curve, *, forms: tuple[Form, ...] = FORMS) -> list[Shape]:
+def fit_shapes(
+    curve: Curve, *, forms: tuple[Form, ...] = FORMS, left_out: bool = True
+) -> list[Shape]:
     """Every shape fitted to a curve, best AICc first.
 
+    left_out: whether the errors of left-out rungs are wanted, which cost most of the time (else
+    NaN).
     AICc is infinite for a shape with too many parameters for the rungs; at least one is finite from
     4 rungs on.
     """
@@ -109,7 +113,7 @@ def fit_shapes(curve: Curve, *, forms: tuple[Form, ...] = FORMS) -> list[Shape]:
     likely = np.exp(-0.5 * (np.array(scores) - best)) if np.isfinite(best) else np.ones(len(scores))
     shares = np.where(np.isfinite(likely), likely, 0.0) / np.nansum(likely)
     shapes = [
-        _shape(form, own, t, y, weights, float(score), float(share))
+        _shape(form, own, t, y, weights, float(score), float(share), left_out)
         for (form, own, _), score, share in zip(fits, scores, shares, strict=True)
     ]
     return sorted(shapes, key=lambda shape: shape.aicc)
@@ -193,7 +197,14 @@ def _residual(rise: Floats, y: Floats, weights: Floats, linear: int) -> Floats:
 
 
 def _shape(
-    form: Form, own: Floats, t: Floats, y: Floats, weights: Floats, aicc: float, weight: float
+    form: Form,
+    own: Floats,
+    t: Floats,
+    y: Floats,
+    weights: Floats,
+    aicc: float,
+    weight: float,
+    left_out: bool,
 ) -> Shape:
     rise = form.rise(t, own[None])[0]
     floor, height = _line(rise, y, weights)
@@ -207,7 +218,7 @@ def _shape(
         values=floor + height * rise,
         aicc=aicc,
         weight=weight,
-        left_out_error=_left_out(form, t, y, weights),
+        left_out_error=_left_out(form, t, y, weights) if left_out else float("nan"),
         offset=float(t.mean()),
     )
 

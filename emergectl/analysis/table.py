@@ -249,4 +249,5 @@ def _curve(rows: list[Row], axis: Axis, group: str, task: str, metric: str) -> C
         metric=metric,
         axis=axis,
         group=group,
+        sources=[row.where for row in rows],
     )

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("emergectl.cli.evaluate:evaluate", "Ask a model what it can do; measure a run."),
     "sweep": ("emergectl.cli.sweep:app", "Run many experiments from one file, to their end."),
     "analyze": ("emergectl.cli.analyze:app", "Judge whether and where abilities emerge."),
+    "report": ("emergectl.cli.report:report", "Make the page: verdicts, curves, costs."),
     "runs": ("emergectl.cli.runs:app", "List, show, compare and export runs."),
     "tasks": ("emergectl.cli.tasks:app", "List, show and sample the abilities to be asked."),
     "validate": ("emergectl.cli.experiments:validate", "Check experiments without running them."),
@@ -41,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Print the JSON Schema of an experiment or a sweep.",
     ),
     "configs": ("emergectl.cli.experiments:configs", "List and copy the experiments shipped here."),
+    "reproduce": ("emergectl.cli.reproduce:reproduce", "Measure published results again."),
     "doctor": ("emergectl.cli.doctor:doctor", "Say what works on this machine and what does not."),
 }
 

@@ -103,7 +103,9 @@ def _train(
         elif choice.experiment.stage == "evaluate":
             _evaluate(request, choice, stop, json_)
         else:
-            _train_here(request, choice, stop, json_)
+            run = train_here(request, choice, stop, quiet=json_)
+            if run is not None:
+                _tell(run, json_)
     except ExperimentError as error:
         raise error if loaded is None else loaded.locate(error) from None
 
@@ -119,8 +121,8 @@ def _evaluate(request: Request, choice: Choice, stop: StopRequest, json_: bool) 
         say(str(path))
 
 
-def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool) -> None:
-    """Train in this process, alone or as one rank of several."""
+def train_here(request: Request, choice: Choice, stop: StopRequest, *, quiet: bool) -> Path | None:
+    """Train in this process, alone or as one rank of several; the run (of the first rank)."""
     from emergectl.cli.display import open_display
     from emergectl.store.run import forget_unbegun, read_facts
     from emergectl.tasks.learning.materials import check_experiment
@@ -136,7 +138,7 @@ def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool
         listeners: list[Listener] = []
         if ranks.is_main:
             run = take_run(request, choice)
-            listeners = [open_display("silent" if json_ else "auto"), *_trackers(run, choice)]
+            listeners = [open_display("silent" if quiet else "auto"), *_trackers(run, choice)]
         before = read_facts(run.path) if run is not None and choice.existing else {}
         session = Session(
             run=run,
@@ -144,7 +146,7 @@ def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool
             listener=ListenerGroup(listeners),
             stop=stop,
             decided=ranks.from_main(before.get("arithmetic")),
-            data_progress=reading_progress() if ranks.is_main and not json_ else None,
+            data_progress=reading_progress() if ranks.is_main and not quiet else None,
         )
         run_session(choice.experiment, session)
     except RequestError:
@@ -156,8 +158,7 @@ def _train_here(request: Request, choice: Choice, stop: StopRequest, json_: bool
         if run is not None:
             run.close()
         leave_ranks()
-    if run is not None:
-        _tell(run.path, json_)
+    return None if run is None else run.path
 
 
 def _trackers(run: Run, choice: Choice) -> list[Listener]:

@@ -55,6 +55,32 @@ def draw_curves(
     `chance`, `labels` and `metrics` as in `panels.arrange`. Raises RequestError where there is
     nothing to draw.
     """
+    content = _drawn(records, "png", _style(), title, chance, labels, metrics)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, content)
+
+
+def svg_curves(
+    records: Iterable[Mapping[str, Any]],
+    *,
+    title: str = "",
+    chance: Mapping[str, float] | None = None,
+) -> bytes:
+    """The same picture as SVG, its texts as text; otherwise as `draw_curves`."""
+    style = {**_style(), "svg.fonttype": "none", "svg.hashsalt": "emergectl"}
+    style |= {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none"}
+    return _drawn(records, "svg", style, title, chance, None, None)
+
+
+def _drawn(
+    records: Iterable[Mapping[str, Any]],
+    format_: str,
+    style: dict[str, Any],
+    title: str,
+    chance: Mapping[str, float] | None,
+    labels: Mapping[str, str] | None,
+    metrics: Sequence[str] | None,
+) -> bytes:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -62,7 +88,7 @@ def draw_curves(
     panels = arrange(records, chance=chance, labels=labels, metrics=metrics)
     count = bool(panels.losses) + len(panels.groups)
     content = io.BytesIO()
-    with rc_context(_style()), warnings.catch_warnings():
+    with rc_context(style), warnings.catch_warnings():
         # Without a font for a script matplotlib draws boxes and warns of every one of them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(9, 1.1 + 2.35 * count), dpi=160, layout="constrained")
@@ -76,9 +102,9 @@ def draw_curves(
         _draw_step_axis(axes[-1], panels)
         if title:
             axes[0].set_title(one_line(title), loc="left", fontweight="bold", pad=10)
-        figure.savefig(content, format="png", metadata={"Software": None})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, content.getvalue())
+        unstamped = {"Software": None} if format_ == "png" else {"Date": None}
+        figure.savefig(content, format=format_, metadata=unstamped)
+    return content.getvalue()
 
 
 def _style() -> dict[str, Any]:

@@ -1,0 +1,203 @@
+"""`emergectl report`: verdicts, curves, seeds, forecasts and costs, as a page to look at."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from emergectl.cli.output import clean, print_json, say
+from emergectl.cli.tables import (
+    Source,
+    axis_of,
+    is_sweep,
+    progress,
+    read_source,
+    reads_tables,
+)
+from emergectl.errors import RequestError
+
+
+@reads_tables
+def report(
+    source: Source,
+    format_: Annotated[
+        Literal["html", "md", "json"], typer.Option("--format", help="What to make.")
+    ] = "html",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write there (html: default in the run's or sweep's report/, of a table "
+            "NAME-report.html here; md, json: default stdout).",
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write every figure there, as SVG, PNG and PDF."),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="False discoveries among emergent verdicts.")
+    ] = 0.05,
+    margin: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="How near to chance a rate is flat.")
+    ] = 0.05,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Make the page of a sweep, a run or a table: every verdict, and all that it stands on.
+
+    One HTML file that needs nothing else. Links lead to the files that the numbers came from.
+    """
+    from emergectl.analysis.table import curves_of
+    from emergectl.analysis.verdict import judge
+    from emergectl.reports.examine import examine
+    from emergectl.reports.page import describe_report, html_page, markdown_page
+
+    target = output or (_default_place(source) if format_ == "html" else None)
+    if target is not None and not target.parent.is_dir():
+        if output is not None:
+            raise RequestError(f"{target}: there is no folder {target.parent}")
+        target.parent.mkdir(parents=True)
+    table = read_source(source)
+    curves = curves_of(table, axis_of(source, table))
+    if not curves:
+        raise RequestError("no row has a place on the axis; name another with --x")
+    findings = judge(
+        curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged")
+    )
+    examined = examine(table, findings, alpha=alpha, progress=progress("examined"))
+    made = describe_report(
+        table, examined, title=_title(source), commands=_commands(source, alpha, margin)
+    )
+    if figures is not None:
+        _write_figures(made, figures)
+    if format_ == "json":
+        _deliver_json(made, target)
+        return
+    folder = target.parent if target is not None else Path()
+    text = (
+        html_page(made, folder, curves=_run_pictures(source))
+        if format_ == "html"
+        else markdown_page(made, folder)
+    )
+    if target is None:
+        print(clean(text), end="")
+        return
+    _write(target, text)
+
+
+def _write(target: Path, text: str) -> None:
+    from emergectl.store.atomic import write_text
+
+    write_text(target, text)
+    print(clean(str(target)))
+
+
+def _deliver_json(made: dict[str, Any], target: Path | None) -> None:
+    import json
+
+    from emergectl.store.atomic import json_safe
+
+    if target is None:
+        print_json(made)
+    else:
+        _write(target, json.dumps(json_safe(made), indent=2, allow_nan=False, default=str) + "\n")
+
+
+def _write_figures(made: dict[str, Any], folder: Path) -> None:
+    from emergectl.reports.figures import unreadable_here, write_figures
+
+    shown = [ability for ability in made["abilities"] if ability.get("measured")]
+    texts = [ability[key] for ability in shown for key in ("metric", "name")]
+    missing = unreadable_here(texts)
+    if missing:
+        say(
+            f"PNG and PDF show boxes for {missing[:20]}: no font here has them "
+            "(install one such as Noto Sans CJK); SVG shows them with the reader's fonts"
+        )
+    written = write_figures(shown, folder)
+    say(f"{len(written)} figures in {folder}")
+
+
+def _run_pictures(source: Source) -> list[bytes]:
+    """The curves of the runs that are named, over their steps."""
+    from emergectl.reports.curves import svg_curves
+    from emergectl.store.locate import find_run
+    from emergectl.store.metrics_log import read_metrics
+    from emergectl.store.run import read_facts
+
+    pictures = []
+    for name in source.names:
+        if not _is_run(name, source):
+            continue
+        run = find_run(name, source.root)
+        facts = read_facts(run)
+        records = list(read_metrics(run / "metrics.jsonl"))
+        title = str(facts.get("name") or run.name)
+        pictures.append(svg_curves(records, title=title, chance=facts.get("chance") or {}))
+    return pictures
+
+
+def _is_run(name: str, source: Source) -> bool:
+    from emergectl.analysis.reading import TABLES
+
+    path = Path(name)
+    is_table = path.suffix.lower() in (*TABLES, ".json")
+    is_folder = path.is_dir() and not (path / "run.json").exists()
+    return not (is_sweep(name, source.root) or is_table or is_folder)
+
+
+def _title(source: Source) -> str:
+    names = [_called(name, source) for name in source.names[:3]]
+    rest = len(source.names) - len(names)
+    return ", ".join(names) + (f" and {rest} more" if rest else "")
+
+
+def _called(name: str, source: Source) -> str:
+    """What a person calls a source: a sweep's name, a run's name and id, a file's name."""
+    from emergectl.config.sweep import sweep_name
+    from emergectl.store.locate import find_run
+    from emergectl.store.run import read_facts
+
+    if is_sweep(name, source.root):
+        return sweep_name(name)
+    if not _is_run(name, source):
+        return Path(name).name
+    run = find_run(name, source.root)
+    called = str(read_facts(run).get("name") or run.name)
+    return called if called == run.name else f"{called} ({run.name})"
+
+
+def _default_place(source: Source) -> Path:
+    from emergectl.config.sweep import sweep_name
+    from emergectl.store.locate import find_run
+
+    name = source.names[0]
+    if is_sweep(name, source.root):
+        return source.root / "sweeps" / sweep_name(name) / "report" / "report.html"
+    if _is_run(name, source):
+        return find_run(name, source.root) / "report" / "report.html"
+    return Path(f"{Path(name).stem or 'table'}-report.html")
+
+
+def _commands(source: Source, alpha: float, margin: float) -> list[str]:
+    """What makes this very report again, from the sweep on where it is one."""
+    words = ["emergectl", "report", *source.names]
+    for name, value in source.options.items():
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None:
+                words += [f"--{name}", str(each)]
+    words += [] if alpha == 0.05 else ["--alpha", f"{alpha:g}"]
+    words += [] if margin == 0.05 else ["--margin", f"{margin:g}"]
+    if source.runs_dir is not None:
+        words += ["--runs-dir", str(source.runs_dir)]
+    sweeps = [
+        shlex.join(["emergectl", "sweep", name])
+        for name in source.names
+        if is_sweep(name, source.root)
+    ]
+    return [*sweeps, shlex.join(words)]

@@ -1,0 +1,346 @@
+"""Figures of a report: one ability's curve, its seeds, its forecast, as SVG, PNG and PDF.
+
+Fit for a paper: 4.6 × 3 inches, Okabe and Ito's colours (told apart by all common forms of colour
+vision) and never colour alone, text as text in SVG and as fonts in PDF, Chinese by the fonts of the
+reader (SVG) or of this machine (PNG, PDF). Every figure is drawn from the plain data of `examine`.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emergectl.errors import RequestError
+from emergectl.reports.curves import CJK_FONTS
+from emergectl.reports.panels import one_line
+from emergectl.store.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+INK, FAINT, GRID = "#222222", "#767676", "#e3e3e3"
+SIZE_INCHES = (4.6, 3.0)
+FORMATS = ("svg", "png", "pdf")
+AXIS_LABELS = {
+    "params": "parameters",
+    "tokens": "training tokens",
+    "flops": "training FLOPs",
+    "loss": "loss (better to the right)",
+    "step": "training step",
+}
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+MOST_TICKS = 6
+
+Drawing = Callable[["Axes"], None]
+
+
+def figures_of(ability: dict[str, Any]) -> dict[str, Drawing]:
+    """What can be drawn of an ability: `curve`; `seeds` and `forecast` where they tell.
+
+    Success is of rates; and where an ability is flat nothing succeeds or could be foretold.
+    """
+    drawings: dict[str, Drawing] = {}
+    if len(ability.get("measured") or ()) > 1:
+        drawings["curve"] = lambda axes: _draw_curve(axes, ability)
+    values = ability["values"]
+    moves = ability["verdict"] != "flat"
+    if moves and ability.get("seeds_part") and min(values) >= 0 and max(values) <= 1:
+        drawings["seeds"] = lambda axes: _draw_seeds(axes, ability)
+    if moves and _told_ahead(ability):
+        drawings["forecast"] = lambda axes: _draw_forecast(axes, ability)
+    return drawings
+
+
+def render(drawing: Drawing, format_: str) -> bytes:
+    """A figure as the bytes of an SVG, PNG (200 dpi) or PDF file."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(figure_style()), warnings.catch_warnings():
+        # Without a font for a script matplotlib draws boxes and warns of every one of them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        FigureCanvasAgg(figure)
+        drawing(figure.subplots())
+        return save(figure, format_)
+
+
+def save(figure: Figure, format_: str) -> bytes:
+    """A matplotlib figure's bytes; the same figure gives the same bytes."""
+    content = io.BytesIO()
+    unstamped = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+    figure.savefig(content, format=format_, dpi=200, metadata=unstamped[format_])
+    return content.getvalue()
+
+
+def write_figures(abilities: list[dict[str, Any]], folder: Path) -> list[Path]:
+    """Write every figure of every ability to a folder as SVG, PNG and PDF; the files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"{folder}: cannot be made ({error.strerror})") from None
+    written = []
+    for number, ability in enumerate(abilities, 1):
+        for kind, drawing in figures_of(ability).items():
+            for format_ in FORMATS:
+                path = folder / f"{number:03d}-{_file_name(ability['name'])}-{kind}.{format_}"
+                write_bytes(path, render(drawing, format_))
+                written.append(path)
+    return written
+
+
+def unreadable_here(texts: list[str]) -> str:
+    """The characters of texts that no font of this machine has: PNG and PDF show boxes there."""
+    from matplotlib import rc_context
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    with rc_context(figure_style()):
+        from matplotlib import rcParams
+
+        families = rcParams["font.family"]
+        maps = [get_font(findfont(FontProperties(family=f))).get_charmap() for f in families]
+    every = sorted({c for text in texts for c in one_line(text)})
+    return "".join(c for c in every if not any(ord(c) in known for known in maps))
+
+
+def figure_style() -> dict[str, Any]:
+    """matplotlib's settings for all figures of a report."""
+    from matplotlib import font_manager
+
+    # It tells on stderr of every font that has no bold face.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    installed = set(font_manager.get_font_names())
+    return {
+        "font.family": ["DejaVu Sans", *(f for f in CJK_FONTS if f in installed)],
+        "font.size": 9,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "emergectl",
+        "pdf.fonttype": 42,
+        "text.parse_math": False,  # a title may hold a dollar sign
+        "text.color": INK,
+        "axes.titlesize": 9.5,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "axes.labelcolor": INK,
+        "axes.edgecolor": FAINT,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "grid.color": GRID,
+        "xtick.color": FAINT,
+        "ytick.color": FAINT,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+    }
+
+
+def _draw_curve(axes: Axes, ability: dict[str, Any]) -> None:
+    """Seeds as points, their mean, the fitted shape, chance, the break with its interval."""
+    rungs = ability["measured"]
+    place = _placer(ability["axis"])
+    found = ability.get("break")
+    if found and _is_broken(ability):
+        at = found["position"]
+        low, high = sorted((place(at["low"]), place(at["high"])))
+        axes.axvspan(low, high, color=ORANGE, alpha=0.14, linewidth=0, label="break, 95%")
+        axes.axvline(place(at["value"]), color=ORANGE, linewidth=1.3, linestyle=(0, (5, 2)))
+    fit = ability.get("fit")
+    if fit:
+        xs = [place(scale) for scale in fit["scales"]]
+        axes.plot(xs, fit["values"], color=BLUE, linewidth=1.8, label=f"fit: {fit['shape']}")
+    points = [(place(rung["scale"]), seed) for rung in rungs for seed in rung["seeds"]]
+    several = any(len(rung["seeds"]) > 1 for rung in rungs)
+    if several:
+        xs, ys = [x for x, _ in points], [seed["value"] for _, seed in points]
+        axes.plot(xs, ys, "o", color=FAINT, markersize=3.2, alpha=0.45, label="seeds", mew=0)
+        xs, ys = [place(rung["scale"]) for rung in rungs], [rung["value"] for rung in rungs]
+        axes.plot(xs, ys, "D", color=INK, markersize=4.2, label="mean", mew=0)
+    else:
+        for x, seed in points:
+            low, high = _binomial_interval(seed["value"], seed["items"])
+            axes.plot([x, x], [low, high], color=INK, linewidth=0.9)
+        xs, ys = [x for x, _ in points], [seed["value"] for _, seed in points]
+        axes.plot(xs, ys, "o", color=INK, markersize=4, label="measured", mew=0)
+    _draw_chance(axes, ability["chance"])
+    _scale_values(axes, ability, [seed["value"] for _, seed in points])
+    _scale_axis(axes, ability["axis"], [place(rung["scale"]) for rung in rungs])
+    axes.set_title(_heading(ability))
+    axes.legend(loc="best", handlelength=1.4)
+
+
+def _draw_seeds(axes: Axes, ability: dict[str, Any]) -> None:
+    """The share of seeds that succeed at every scale, with exact 95% intervals."""
+    place = _placer(ability["axis"])
+    rungs = ability["seeds_part"]["scales"]
+    xs = [place(rung["scale"]) for rung in rungs]
+    for x, rung in zip(xs, rungs, strict=True):
+        axes.plot([x, x], [rung["low"], rung["high"]], color=GREEN, linewidth=1.2)
+    shares = [rung["share"] for rung in rungs]
+    axes.plot(xs, shares, "s-", color=GREEN, markersize=4.5, linewidth=1.2, mew=0)
+    axes.set_ylim(-0.04, 1.06)
+    _scale_axis(axes, ability["axis"], xs)
+    axes.set_title(f"{_heading(ability)}: share of seeds that succeed")
+
+
+def _draw_forecast(axes: Axes, ability: dict[str, Any]) -> None:
+    """What each method said from the last cutoff below the break, against what was measured."""
+    place = _placer(ability["axis"])
+    rungs = ability["measured"]
+    told = _told_ahead(ability)
+    cutoff = told[0][1]["cutoff"]
+    xs, ys = [place(rung["scale"]) for rung in rungs], [rung["value"] for rung in rungs]
+    looks = ((BLUE, "v"), (PURPLE, "^"), (GREEN, "s"))
+    for (method, forecast), (color, mark) in zip(told, looks, strict=False):
+        scales = [place(scale) for scale in forecast["scales"]]
+        said = forecast["predicted"]
+        axes.fill_between(
+            scales,
+            [p["low"] for p in said],
+            [p["high"] for p in said],
+            color=color,
+            alpha=0.16,
+            lw=0,
+        )
+        middle = [p["value"] for p in said]
+        axes.plot(scales, middle, mark + "-", color=color, markersize=4, label=one_line(method))
+    axes.plot(xs, ys, "o", color=INK, markersize=4, label="measured", mew=0)
+    axes.axvline(place(cutoff), color=FAINT, linewidth=1.0, linestyle=(0, (1, 1.5)))
+    _draw_chance(axes, ability["chance"])
+    _scale_values(axes, ability, ys)
+    _scale_axis(axes, ability["axis"], xs)
+    axes.set_title(f"{_heading(ability)}: foretold from {short(cutoff)}")
+    axes.legend(loc="best", handlelength=1.4)
+
+
+def _heading(ability: dict[str, Any]) -> str:
+    """The metric, or the task where the metric has no name of its own."""
+    unnamed = ability["metric"] == "value"
+    return one_line(ability["task"] if unnamed else ability["metric"])
+
+
+def _told_ahead(ability: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Each method's forecast from the last cutoff below the break (else the middle one)."""
+    methods = ability.get("forecast") or []
+    if not methods:
+        return []
+    cutoffs = [forecast["cutoff"] for forecast in methods[0]["forecasts"]]
+    found = ability.get("break")
+    below = [c for c in cutoffs if found and c < found["position"]["value"]]
+    cutoff = below[-1] if below and _is_broken(ability) else cutoffs[len(cutoffs) // 2]
+    return [
+        (method["method"], forecast)
+        for method in methods
+        for forecast in method["forecasts"]
+        if forecast["cutoff"] == cutoff
+    ]
+
+
+def _is_broken(ability: dict[str, Any]) -> bool:
+    """Whether a break fits better than a smooth curve, among all abilities judged together."""
+    q = ability.get("q_break")
+    return ability["verdict"] == "emergent" or (q is not None and q <= 0.05)
+
+
+def _draw_chance(axes: Axes, level: float | None) -> None:
+    if level is None:
+        return
+    axes.axhline(level, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    axes.annotate(
+        "chance",
+        (1.0, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, 2),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=FAINT,
+        fontsize=8,
+    )
+
+
+def _scale_values(axes: Axes, ability: dict[str, Any], values: list[float]) -> None:
+    """Rates from 0 to 1, unless they stay low; perplexities and the like in logs."""
+    low, high = min(values), max(values)
+    if ability["metric"].lower().endswith(("perplexity", "ppl")) and low > 0 and high > 3 * low:
+        axes.set_yscale("log")
+        _round_ticks(axes.yaxis, low, high)
+    elif low >= 0 and 0.4 < high <= 1:
+        axes.set_ylim(-0.04, 1.06)
+    elif high > low:
+        axes.set_ylim(low - 0.12 * (high - low), high + 0.18 * (high - low))
+
+
+def _placer(axis: str) -> Callable[[float], float]:
+    """Scales as drawn: a loss is judged by its inverse and drawn as itself."""
+    return (lambda scale: 1 / scale) if axis == "loss" else (lambda scale: scale)
+
+
+def _scale_axis(axes: Axes, axis: str, places: list[float]) -> None:
+    low, high = min(places), max(places)
+    axes.set_xscale("log")
+    margin = (high / low) ** 0.04 if high > low else 1.5
+    left, right = low / margin, high * margin
+    axes.set_xlim((right, left) if axis == "loss" else (left, right))
+    _round_ticks(axes.xaxis, left, right)
+    axes.set_xlabel(AXIS_LABELS.get(axis, axis))
+
+
+def _round_ticks(axis: Any, low: float, high: float) -> None:
+    """At most six ticks, at 1, 2 and 5 of each power of ten; where there are many, powers alone."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [d * 10.0**p for p in powers for d in digits if low <= d * 10.0**p <= high]
+        if len(ticks) <= MOST_TICKS:
+            break
+    while len(ticks) > MOST_TICKS:
+        ticks = ticks[::2]
+    if len(ticks) < 2:
+        ticks = [low, math.sqrt(low * high), high]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([short(tick) for tick in ticks]))
+    axis.set_minor_locator(NullLocator())
+
+
+def short(scale: float) -> str:
+    """A scale as one says it: 70M, 1.4B, 3 × 10²¹."""
+    if scale >= 1e15:
+        power = math.floor(math.log10(scale) + 1e-9)
+        head = f"{scale / 10**power:.2g}"
+        return f"{'' if head == '1' else head + '×'}10{str(power).translate(SUPERSCRIPTS)}"
+    for unit, name in UNITS:
+        if scale >= unit and not (name == "k" and scale < 1e4):
+            return f"{scale / unit:.3g}{name}"
+    return f"{scale:,.0f}" if scale >= 1000 else f"{scale:.3g}"
+
+
+def _binomial_interval(share: float, items: float | None) -> tuple[float, float]:
+    """Wilson's 95% interval of a share; the share itself where items are not known."""
+    if items is None or not 0 <= share <= 1:
+        return share, share
+    z = 1.96
+    middle = (share + z * z / (2 * items)) / (1 + z * z / items)
+    half = z * math.sqrt(share * (1 - share) / items + z * z / (4 * items**2)) / (1 + z * z / items)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _file_name(name: str) -> str:
+    """A name of an ability as part of a file's: letters and digits of any script, and dashes."""
+    kept = "".join(c if c.isalnum() else "-" for c in name)
+    return "-".join(part for part in kept.split("-") if part)[:80] or "ability"
