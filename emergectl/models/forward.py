@@ -4,8 +4,8 @@ Three things make transformers slower in training than the same model written by
 them changes a result: a key-value cache that nobody reads, logits at positions that carry no
 target, and attention masks that say what causality says already. A causal model whose rows are
 padded on the right needs no mask at all: padding stands behind every real token, so no real token
-sees it. Without a mask PyTorch's flash kernels apply; transformers itself would build one under
-torch.compile, where it cannot look whether there is padding.
+sees it (`models.attention`). transformers itself would build a mask under torch.compile, where it
+cannot look whether there is padding.
 """
 
 from __future__ import annotations
@@ -15,17 +15,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import PretrainedConfig, PreTrainedModel
 
+from emergectl.models.attention import MASKLESS
 from emergectl.models.families import FAMILIES
 
 Batch = dict[str, torch.Tensor]
-
-_MASKLESS = "sdpa_without_mask"
-# An attention function with no mask function beside it: transformers then passes no mask, and
-# scaled_dot_product_attention is told `is_causal`.
-AttentionInterface.register(_MASKLESS, sdpa_attention_forward)
 
 
 def token_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
@@ -102,7 +97,7 @@ def maskless(model: PreTrainedModel) -> Iterator[None]:
         yield
         return
     before = config._attn_implementation_internal
-    config._attn_implementation_internal = _MASKLESS
+    config._attn_implementation_internal = MASKLESS
     try:
         yield
     finally:
