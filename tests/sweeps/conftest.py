@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweep_nursery import Nursery
+from nursery import Nursery
 from sweep_study import SWEEP, WORDS, Study
 
 
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    nursery = Nursery(
+        tmp_path_factory.mktemp("nursery"), Path(__file__).with_name("sweep_nursery.py")
+    )
     yield nursery
     nursery.close()
 

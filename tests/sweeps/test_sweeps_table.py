@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from sweep_nursery import Nursery
+from nursery import Nursery
 from sweep_study import Study
 
 from emergectl.cli.main import main
