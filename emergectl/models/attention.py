@@ -4,11 +4,15 @@ PyTorch's flash kernel is that nearly everywhere. On CPU its backward pass in bf
 processor's bf16 multiplications: attention written as two batched products takes half of its time
 at 16 rows of 6 × 256 × 64, a fifth at 12 of 4 × 64 × 32, and no longer pays beyond a thousand
 tokens, where the scores that it keeps for the backward pass grow large as well.
+
+Members of an ensemble attend as one larger batch: without that, `torch.vmap` would call the kernel
+for each of them in turn.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +24,9 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 MASKLESS = "causal_without_mask"
 """Name of the attention function. There is no mask function of the name, so that transformers
 passes no mask."""
+
+OF_MEMBERS = "causal_of_members"
+"""Name of the same for models that run under `torch.vmap`."""
 
 LONGEST_BY_PRODUCTS = 1024
 
@@ -47,7 +54,59 @@ def attend_causally(
     )
 
 
+def attend_as_one_batch(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """`attend_causally` inside one `torch.vmap`, without dropout: all members in one call."""
+    if attention_mask is not None:
+        raise ValueError("members attend without a mask")
+
+    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return attend_causally(module, query, key, value, None, scaling=scaling)[0]
+
+    return _Folded.apply(attend, query, key, value), None
+
+
+class _Folded(torch.autograd.Function):
+    """A function of batches whose `vmap` is one call with members and rows as one batch.
+
+    What is called there is ordinary differentiable code, so the gradient outside of `vmap` is its
+    own; a gradient inside of it is not to be had.
+    """
+
+    @staticmethod
+    def forward(attend: Callable[..., torch.Tensor], *parts: torch.Tensor) -> torch.Tensor:
+        return attend(*parts)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept: there is no backward here."""
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        attend: Callable[..., torch.Tensor],
+        *parts: torch.Tensor,
+    ) -> tuple[torch.Tensor, int]:
+        members = info.batch_size
+        folded = (
+            part.movedim(dim, 0).flatten(0, 1)
+            if dim is not None
+            else part.expand(members, *part.shape).flatten(0, 1)
+            for part, dim in zip(parts, in_dims[1:], strict=True)
+        )
+        return attend(*folded).unflatten(0, (members, -1)), 0
+
+
 AttentionInterface.register(MASKLESS, attend_causally)
+AttentionInterface.register(OF_MEMBERS, attend_as_one_batch)
 
 
 def _products_are_faster(query: torch.Tensor, key: torch.Tensor) -> bool:
