@@ -55,9 +55,13 @@ class Started:
         except psutil.NoSuchProcess:
             return []
 
+    def has_ended(self) -> bool:
+        """Whether it is over."""
+        return self._nursery.ask({"poll": self.pid}) is not None
+
     def signal(self, signum: int) -> None:
         """Send a signal; nothing where the process has ended meanwhile."""
-        if self._nursery.ask({"poll": self.pid}) is None:
+        if not self.has_ended():
             os.kill(self.pid, signum)
 
     def kill_all(self) -> None:
@@ -81,7 +85,7 @@ class Started:
         """Wait until `path` exists, or the process has ended."""
         deadline = time.monotonic() + seconds
         while not path.exists() and time.monotonic() < deadline:
-            if self._nursery.ask({"poll": self.pid}) is not None:
+            if self.has_ended():
                 return
             time.sleep(0.002)
 

@@ -58,12 +58,12 @@ def train_together(jobs: Mapping[int, Job]) -> Iterator[tuple[int, Outcome]]:
     """Train jobs to their ends; the key of each, when it is over, and how it ended or failed."""
     packs: dict[str, dict[int, Job]] = {}
     for key, job in jobs.items():
-        packs.setdefault(_kind(job) or f"alone {key}", {})[key] = job
+        packs.setdefault(kind_of_job(job) or f"alone {key}", {})[key] = job
     for pack in packs.values():
         yield from _train_pack(pack)
 
 
-def _kind(job: Job) -> str | None:
+def kind_of_job(job: Job) -> str | None:
     """What two jobs have in common that can be trained as one; None for one that goes alone."""
     experiment, model = job.experiment, job.trained.model
     config = model.config
