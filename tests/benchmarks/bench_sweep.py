@@ -23,6 +23,7 @@ from emergectl.store.metrics_log import read_metrics
 
 TRIALS = 60
 SWEEP = f"""\
+ensemble: "off"
 experiment:
   model: {{family: gpt2, size: 10k}}
   tokenizer: {{kind: char}}
