@@ -72,13 +72,26 @@ def emergence(
 def calibrate(
     trials: Annotated[int, typer.Option(min=10, help="Simulated abilities of each kind.")] = 300,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    rungs: Annotated[
+        int | None, typer.Option(min=5, max=40, help="Rungs (default: what is promised for).")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=100, help="Seeds at each rung.")] = None,
+    items: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Items that each seed answers.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
 ) -> None:
-    """Measure the error rates of the verdicts on simulated abilities; exit 1 where one is off."""
-    from emergectl.analysis.calibration import all_rates
+    """Measure the error rates of the verdicts on simulated abilities; exit 1 where one is off.
 
+    With --rungs, --seeds, --items: those of a ladder such as yours, before it is trained. Breaks
+    found is then what it is, not a promise.
+    """
+    from emergectl.analysis.calibration import Ladder, all_rates
+
+    ladder = Ladder(rungs, seeds, items)
     rates = []
-    for rate in all_rates(trials, seed):
+    for rate in all_rates(trials, seed, ladder=ladder, workers=workers):
         rates.append(rate)
         say(f"{rate.name}: {rate.rate:.3f}")
     header = ["what", "rate", "error", "low", "high", "holds"]
