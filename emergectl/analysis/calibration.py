@@ -6,10 +6,10 @@ within 0.3 decades must be found 90% of the time and their intervals cover the t
 the time. Each ability is judged by itself, so that no correction for many helps.
 
 The interval of a difference of two breaks is measured where the rungs can tell: rises of 0.3
-decades on a ladder whose rungs double, any rise on one whose rungs lie twice as close, and, on the
-doubling ladder again, differences drawn at random. What is left out is a difference that is truly
-zero between two steps in one gap: no data can tell where in the gap either of them lies, so any
-honest interval covers zero every time (98 to 99% over all widths), which is no error.
+decades on a ladder whose rungs double and on one whose rungs lie twice as close, and, with any
+widths on the doubling ladder, differences drawn at random. What is left out is a difference that is
+truly zero between two steps in one gap: no data can tell where in the gap either of them lies, so
+any honest interval covers zero every time (98 to 99% over all widths), which is no error.
 """
 
 from __future__ import annotations
@@ -215,20 +215,20 @@ def all_rates(
             for kind in SMOOTH
         ),
         *(partial(found_breaks, kind, trials, seed, ladder=ladder) for kind in COMPACT),
-        partial(
-            differences,
-            "none, rises of 0.3 decades",
-            trials,
-            seed,
-            ladder=ladder,
-            gap=0.3,
-            width=0.3,
+        *(
+            partial(
+                differences,
+                f"none, rungs {gap:g} decades apart",
+                trials,
+                seed,
+                gap=gap,
+                width=0.3,
+                ladder=ladder,
+            )
+            for gap in (0.3, 0.15)
         ),
         partial(
-            differences, "none, rungs 0.15 decades apart", trials, seed, ladder=ladder, gap=0.15
-        ),
-        partial(
-            differences, "up to half a decade", trials, seed, ladder=ladder, gap=0.3, apart=0.5
+            differences, "up to half a decade", trials, seed, gap=0.3, apart=0.5, ladder=ladder
         ),
     ]
     if workers == 1:

@@ -187,7 +187,7 @@ def _search(form: Form, t: Floats, y: Floats, weights: Floats) -> tuple[Floats, 
 
 
 def _around(best: Floats, step: Floats, ratio: Flags, ticks: Floats) -> Floats:
-    """Boxes about places [best, n] → [best · ticks, n]; in ratios or differences, as `ratio` says."""
+    """Boxes about places: [best, n] → [best · ticks, n]; in ratios where `ratio` says so."""
     factors = np.where(ratio, step, 1.0) ** ticks
     moved = np.where(ratio, best[:, None] * factors, best[:, None] + step * ticks)
     return moved.reshape(-1, best.shape[1])
