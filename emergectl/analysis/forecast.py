@@ -17,6 +17,7 @@ import numpy as np
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.metric_names import is_logged
 from emergectl.analysis.metric_pair import LOG_PROBABILITY, as_probability, explain
 from emergectl.analysis.ratio import inverse_variances
 from emergectl.analysis.shapes import FORMS, Shape, fit_shapes, refit, weigh
@@ -43,9 +44,9 @@ class Backtest:
     """One method over all cutoffs.
 
     `covered` of `predictions` measured values lay in their intervals; `error` is the root mean
-    square error. `seen_from` is the smallest cutoff from which on the rise at the largest scale was
-    foretold: its interval lies above half way from the smallest scale's value to the largest's, and
-    holds what was measured. None: it never was.
+    square error (of perplexities: in decades). `seen_from` is the smallest cutoff from which on the
+    rise at the largest scale was foretold: its interval lies above half way from the smallest
+    scale's value to the largest's, and holds what was measured. None: it never was.
     """
 
     method: str
@@ -167,10 +168,12 @@ def _score(curve: Curve, forecasts: list[Forecast]) -> Backtest:
     half = (curve.values[0] + curve.values[-1]) / 2
     sign = 1 if curve.values[-1] >= curve.values[0] else -1
     seen_from = None
+    logged = is_logged(curve.metric)
     for forecast in forecasts:
         measured = curve.values[-len(forecast.scales) :]
         for value, interval in zip(measured, forecast.predicted, strict=True):
-            errors.append(value - interval.value)
+            pair = np.array([value, interval.value])
+            errors.append(float(np.diff(np.log10(pair) if logged else pair)[0]))
             covered.append(interval.low <= value <= interval.high)
         last = forecast.predicted[-1]
         edge = last.low if sign > 0 else last.high
