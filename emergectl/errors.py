@@ -52,6 +52,14 @@ class PreemptedError(EmergectlError):
     exit_code = 75
 
 
+class ToldError(EmergectlError):
+    """What another rank tells the person: this one ends with its exit code and says nothing."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class InterruptedRunError(EmergectlError):
     """Interrupted by the person at the keyboard, with a checkpoint (exit code 130)."""
 

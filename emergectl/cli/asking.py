@@ -6,67 +6,36 @@ says what was asked. Either goes on where it stopped.
 
 from __future__ import annotations
 
-import shutil
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergectl.cli.output import one_line, print_json, print_table, say
-from emergectl.cli.progress import Pace, format_duration
+from emergectl.cli.asking_display import AskingDisplay
+from emergectl.cli.asking_ranks import joined
+from emergectl.cli.output import print_json, print_table, say
 from emergectl.config.experiment import LoadedExperiment
 from emergectl.config.reader import parse_yaml
-from emergectl.errors import InterruptedRunError, PreemptedError, RequestError
+from emergectl.errors import (
+    ExperimentError,
+    InterruptedRunError,
+    PreemptedError,
+    RequestError,
+)
 from emergectl.store.run import forget_unbegun
 from emergectl.training.choose import Choice, Request, choose_run, take_run
 from emergectl.training.stop import StopRequest
 
 if TYPE_CHECKING:
     from emergectl.config.schema import Experiment
-    from emergectl.evaluation.ask_tasks import Asking
+    from emergectl.evaluation.ask_tasks import Asking, PreparedTask
     from emergectl.evaluation.evaluate_tasks import TaskResult, Watch
+    from emergectl.evaluation.harness import HarnessTask
+    from emergectl.evaluation.held_out import Place
     from emergectl.evaluation.loading import Weights
     from emergectl.store.run import Run
-
-LINE_SECONDS = 10.0
-REDRAW_SECONDS = 0.2
-
-
-class AskingDisplay:
-    """How far the asking is: a line that is drawn over on a terminal, else one now and then."""
-
-    def __init__(self, *, silent: bool) -> None:
-        self._silent = silent
-        self._live = sys.stderr.isatty()
-        self._spoken = time.monotonic() if not self._live else 0.0
-        self._asking: tuple[str, int | None] | None = None
-        self._pace = Pace()
-
-    def tell(self, task: str, step: int | None, done: int, items: int) -> None:
-        """`done` of `items` items of a task are answered."""
-        now = time.monotonic()
-        if self._asking != (task, step):
-            self._asking, self._pace = (task, step), Pace()
-        self._pace.add(now, done)
-        if self._silent or now - self._spoken < (REDRAW_SECONDS if self._live else LINE_SECONDS):
-            return
-        self._spoken = now
-        at = "" if step is None else f"step {step:,}, "
-        text = f"{at}{one_line(task)}: {done:,} of {items:,} items"
-        left = self._pace.seconds_to(items, now=now)
-        if left is not None and done < items:
-            text += f", {format_duration(left)} left"
-        if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[2K{text[:width]}", end="", file=sys.stderr, flush=True)
-        else:
-            say(text)
-
-    def clear(self) -> None:
-        """Leave the terminal's line empty."""
-        if self._live and not self._silent and self._asking is not None:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
 def watch_with(display: AskingDisplay, stop: StopRequest, *, beat: Run | None = None) -> Watch:
@@ -143,6 +112,8 @@ def ask_model(
     weights: Sequence[Weights],
     experiment: Experiment,
     root: Path,
+    place: Place,
+    stop: StopRequest,
     *,
     resume: bool,
     contamination: bool,
@@ -152,53 +123,82 @@ def ask_model(
 
     Returns where the results are, and the results.
     """
-    stop = StopRequest()
-    stop.install()
     if weights[0].run is not None:
         return _ask_run(
-            weights, experiment, stop, resume=resume, contamination=contamination, quiet=quiet
+            weights,
+            experiment,
+            place,
+            stop,
+            resume=resume,
+            contamination=contamination,
+            quiet=quiet,
         )
-    if contamination:
-        raise RequestError(f"--contamination: what {weights[0].name} was trained on is not known")
     document = parse_yaml("{}", name="emergectl eval")
     loaded = LoadedExperiment(experiment, document, Path("emergectl eval"))
     request = Request(root, loaded, "auto" if resume else None, None, sys.argv)
-    path, results = run_evaluation(request, choose_run(request), stop, quiet=quiet)
+    path, results = _evaluate_in(request, choose_run(request), place, stop, quiet=quiet)
     return path / "evals", results
 
 
 def _ask_run(
     weights: Sequence[Weights],
     experiment: Experiment,
+    place: Place,
     stop: StopRequest,
     *,
     resume: bool,
     contamination: bool,
     quiet: bool,
 ) -> tuple[Path, list[TaskResult]]:
-    from emergectl.evaluation.ask_tasks import PreparedTask
-    from emergectl.evaluation.contamination import find_contaminated
-    from emergectl.evaluation.evaluate_tasks import evaluate_tasks, prepare_tasks
+    from emergectl.evaluation.evaluate_tasks import evaluate_tasks
+    from emergectl.evaluation.together import on_every_rank
 
     run = weights[0].run
     assert run is not None
-    tasks = prepare_tasks(experiment.evaluation.tasks, asking_of(experiment))
-    ours = [task for task in tasks if isinstance(task, PreparedTask)]
-    found = find_contaminated(run, ours) if contamination else None
-    display = AskingDisplay(silent=quiet)
+    asked = on_every_rank(place, lambda: _prepare(experiment, weights, contamination=contamination))
+    display = AskingDisplay(silent=quiet or not place.is_main)
     try:
         results = evaluate_tasks(
             weights,
-            tasks,
+            asked.tasks,
             run / "evals",
+            place=place,
             resume=resume,
             bf16=experiment.train.precision == "bf16",
-            contaminated=found,
+            contaminated=asked.contaminated,
             watch=watch_with(display, stop),
         )
         return run / "evals", list(results)
     finally:
         display.clear()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tasks ready to be asked, and their items that stand in the training text where looked for."""
+
+    tasks: Sequence[PreparedTask | HarnessTask]
+    contaminated: Mapping[str, Collection[str]] | None
+
+
+def _prepare(
+    experiment: Experiment, weights: Sequence[Weights], *, contamination: bool
+) -> Prepared:
+    """All of an asking that needs no model."""
+    from emergectl.evaluation.ask_tasks import PreparedTask
+    from emergectl.evaluation.contamination import find_contaminated
+    from emergectl.evaluation.evaluate_tasks import prepare_tasks
+
+    tasks = prepare_tasks(experiment.evaluation.tasks, asking_of(experiment))
+    if not contamination:
+        return Prepared(tasks, None)
+    run = weights[0].run
+    if run is None:
+        raise ExperimentError(
+            "evaluation.contamination", f"what {weights[0].name} was trained on is not known"
+        )
+    ours = [task for task in tasks if isinstance(task, PreparedTask)]
+    return Prepared(tasks, find_contaminated(run, ours))
 
 
 def run_evaluation(
@@ -208,39 +208,88 @@ def run_evaluation(
 
     What the directory holds already is not asked again, so that a run that was stopped goes on.
     """
-    from emergectl.evaluation.evaluate_tasks import evaluate_tasks, prepare_tasks
+    with joined(choice.experiment.train.device, stop) as (place, agreed):
+        return _evaluate_in(request, choice, place, agreed, quiet=quiet)
+
+
+def _evaluate_in(
+    request: Request, choice: Choice, place: Place, stop: StopRequest, *, quiet: bool
+) -> tuple[Path, list[TaskResult]]:
     from emergectl.evaluation.loading import find_weights
+    from emergectl.evaluation.together import on_every_rank
 
     experiment = choice.experiment
-    assert experiment.model.from_ is not None
-    weights = find_weights(experiment.model.from_, root=request.root)
-    tasks = prepare_tasks(experiment.evaluation.tasks, asking_of(experiment))
-    bf16 = experiment.train.precision == "bf16"
-    display = AskingDisplay(silent=quiet)
-    run = take_run(request, choice)
+    source = experiment.model.from_
+    assert source is not None
+    contamination = experiment.evaluation.contamination
+
+    def prepare() -> tuple[list[Weights], Prepared]:
+        weights = find_weights(source, root=request.root)
+        return weights, _prepare(experiment, weights, contamination=contamination)
+
+    weights, prepared = on_every_rank(place, prepare)
+    return _run_prepared(request, choice, weights, prepared, place, stop, quiet=quiet)
+
+
+def _run_prepared(
+    request: Request,
+    choice: Choice,
+    weights: Sequence[Weights],
+    prepared: Prepared,
+    place: Place,
+    stop: StopRequest,
+    *,
+    quiet: bool,
+) -> tuple[Path, list[TaskResult]]:
+    from emergectl.evaluation.evaluate_tasks import evaluate_tasks
+    from emergectl.evaluation.together import on_main
+
+    run: Run | None = None
+
+    def take() -> Path:
+        nonlocal run
+        run = take_run(request, choice)
+        return run.path
+
+    path = on_main(place, take)
+    display = AskingDisplay(silent=quiet or not place.is_main)
     try:
-        with run:
-            run.set_status("running")
-            watch = watch_with(display, stop, beat=run)
-            try:
-                results = list(
-                    evaluate_tasks(
-                        weights, tasks, run.path / "evals", resume=True, bf16=bf16, watch=watch
-                    )
-                )
-            except (PreemptedError, InterruptedRunError) as error:
-                run.set_status("preempted", exit_code=error.exit_code, reason=str(error))
-                raise
-            _into_metrics(run, results)
-            run.set_status("done", exit_code=0)
-        return run.path, results
+        with run or nullcontext():
+            results = evaluate_tasks(
+                weights,
+                prepared.tasks,
+                path / "evals",
+                place=place,
+                resume=True,
+                bf16=choice.experiment.train.precision == "bf16",
+                contaminated=prepared.contaminated,
+                watch=watch_with(display, stop, beat=run),
+            )
+            return path, list(results) if run is None else _told(run, results)
     except RequestError:
-        answers = (run.path / "evals").rglob("items.jsonl")
-        if choice.existing is None and not any(file.stat().st_size for file in answers):
-            forget_unbegun(run.path)  # the model cannot be asked: it was no run
+        answers = (path / "evals").rglob("items.jsonl")
+        if (
+            run is not None
+            and choice.existing is None
+            and not any(file.stat().st_size for file in answers)
+        ):
+            forget_unbegun(path)  # the model cannot be asked: it was no run
         raise
     finally:
         display.clear()
+
+
+def _told(run: Run, results: Iterable[TaskResult]) -> list[TaskResult]:
+    """The results as they come; how that goes and ends stands in the run's status and metrics."""
+    run.set_status("running")
+    try:
+        found = list(results)
+    except (PreemptedError, InterruptedRunError) as error:
+        run.set_status("preempted", exit_code=error.exit_code, reason=str(error))
+        raise
+    _into_metrics(run, found)
+    run.set_status("done", exit_code=0)
+    return found
 
 
 def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
 from emergectl.errors import RequestError
 from emergectl.store.locate import find_run, runs_root
-from emergectl.store.run import read_facts
+
+if TYPE_CHECKING:
+    from emergectl.config.schema import Experiment
+    from emergectl.evaluation.loading import Weights
 
 
 def evaluate(
@@ -42,8 +46,8 @@ def evaluate(
         float | None, typer.Option(min=0, help="Of sampling (default: greedy; 1 for several).")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Of items, shots, samples (default: the run's, or 0).")
-    ] = None,
+        int, typer.Option(min=0, help="Of items, shots, samples; 0: those asked in training.")
+    ] = 0,
     bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16: fast, rough.")] = False,
     contamination: Annotated[
         bool, typer.Option("--contamination", help="Look for the items in the run's training text.")
@@ -54,6 +58,10 @@ def evaluate(
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV to stdout.")] = False,
+    gpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ranks here that share the items, one a GPU (on CPU: processes)."),
+    ] = None,
     runs_dir: Annotated[
         Path | None, typer.Option(help="The runs folder (default: $EMERGECTL_RUNS or ./runs).")
     ] = None,
@@ -66,6 +74,14 @@ def evaluate(
     if json_ and csv:
         raise RequestError("--json and --csv exclude each other")
     root = runs_root(runs_dir)
+    on_ranks = gpus is not None and gpus > 1 and "RANK" not in os.environ
+    if on_ranks and (rescore or tasks is None):
+        raise RequestError("--gpus needs --tasks: what the ranks are to ask")
+    if gpus is not None and on_ranks:
+        from emergectl.cli.asking_ranks import ask_on_ranks
+
+        ask_on_ranks(gpus)
+        return
     asked = {"shots": shots, "limit": limit, "by": split(by), "metrics": split(metrics)}
     if rescore:
         _rescore(find_run(model, root), split(tasks or ""), asked, json_=json_, csv=csv)
@@ -77,20 +93,42 @@ def evaluate(
         _measure_held_out(find_run(model, root), checkpoint, json_=json_, csv=csv)
         return
     from emergectl.cli.asking import ask_model, experiment_of, show_results
+    from emergectl.cli.asking_ranks import joined
     from emergectl.evaluation.loading import find_weights
+    from emergectl.evaluation.together import on_every_rank
+    from emergectl.training.stop import StopRequest
 
-    weights = find_weights(model, which=checkpoint, root=root)
-    run = weights[0].run
-    experiment = experiment_of(
-        weights[0].source,
-        split(tasks),
-        {**asked, "samples": samples, "temperature": temperature},
-        seed=seed if seed is not None else _seed_of(run),
-        precision="bf16" if bf16 else "fp32",
-    )
-    place, results = ask_model(
-        weights, experiment, root, resume=resume, contamination=contamination, quiet=json_
-    )
+    def settle() -> tuple[list[Weights], Experiment]:
+        """What is asked of what."""
+        weights = find_weights(model, which=checkpoint, root=root)
+        if contamination and weights[0].run is None:
+            name = weights[0].name
+            raise RequestError(f"--contamination: what {name} was trained on is not known")
+        experiment = experiment_of(
+            weights[0].source,
+            split(tasks or ""),
+            {**asked, "samples": samples, "temperature": temperature},
+            seed=seed,
+            precision="bf16" if bf16 else "fp32",
+        )
+        return weights, experiment
+
+    stop = StopRequest()
+    stop.install()
+    with joined("auto", stop) as (at, agreed):
+        weights, experiment = on_every_rank(at, settle)
+        place, results = ask_model(
+            weights,
+            experiment,
+            root,
+            at,
+            agreed,
+            resume=resume,
+            contamination=contamination,
+            quiet=json_,
+        )
+    if os.environ.get("RANK", "0") != "0":
+        return  # rank 0 tells
     show_results(results, json_=json_, csv=csv)
     if not json_:
         say(f"written to {place}")
@@ -100,11 +138,6 @@ def split(names: str) -> list[str]:
     """The parts of a list with commas; those between brackets part nothing."""
     parts = re.split(r",(?![^\[{]*[\]}])", names)
     return [part.strip() for part in parts if part.strip()]
-
-
-def _seed_of(run: Path | None) -> int:
-    """The seed that a run's own held-out items are made from; 0 for other models."""
-    return 0 if run is None else int(read_facts(run).get("seed", 0))
 
 
 def _rescore(

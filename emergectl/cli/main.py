@@ -24,7 +24,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from emergectl import __version__
-from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError
+from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError, ToldError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("emergectl.cli.train:train", "Run an experiment, as its `stage` says."),
@@ -79,7 +79,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         from emergectl.cli.output import say_error
 
         stopped = isinstance(error, PreemptedError | InterruptedRunError)
-        if not (stopped and os.environ.get("RANK", "0") != "0"):  # Of many ranks one says so.
+        told = isinstance(error, ToldError) or (stopped and os.environ.get("RANK", "0") != "0")
+        if not told:  # Of many ranks one says so.
             say_error(error)
         return error.exit_code
     except KeyboardInterrupt:

@@ -41,9 +41,9 @@ def list_tasks(
 @app.command("show")
 def show(name: Name, params: Params = None, json_: JsonOption = False) -> None:
     """Show what a task asks: parameters, chance, metrics, least work and real examples."""
-    from emergectl.tasks.catalog import task_classes
+    from emergectl.tasks.catalog import task_class
 
-    found: Any = task_classes().get(name)
+    found: Any = task_class(name)
     fields = {} if found is None else found.model_fields
     needs = [field_name for field_name, field in fields.items() if field.is_required()]
     task = _made(name, params or []) if params or not needs else None

@@ -98,10 +98,10 @@ def _train(
             say(f"{choice.existing.name} is done already")
             _tell(choice.existing, json_)
             return
-        if choice.experiment.stage == "evaluate":
+        if gpus is not None and gpus > 1 and "RANK" not in os.environ:
+            _work_on_ranks(request, choice, gpus, stop, json_)
+        elif choice.experiment.stage == "evaluate":
             _evaluate(request, choice, stop, json_)
-        elif gpus is not None and gpus > 1 and "RANK" not in os.environ:
-            _train_on_ranks(request, choice, gpus, stop, json_)
         else:
             run = train_here(request, choice, stop, quiet=json_)
             if run is not None:
@@ -114,6 +114,8 @@ def _evaluate(request: Request, choice: Choice, stop: StopRequest, json_: bool) 
     from emergectl.cli.asking import run_evaluation, show_results
 
     path, results = run_evaluation(request, choice, stop, quiet=json_)
+    if os.environ.get("RANK", "0") != "0":
+        return  # rank 0 tells
     show_results(results, json_=json_, csv=False)
     if not json_:
         say(str(path))
@@ -171,7 +173,7 @@ def _trackers(run: Run, choice: Choice) -> list[Listener]:
     )
 
 
-def _train_on_ranks(
+def _work_on_ranks(
     request: Request, choice: Choice, ranks: int, stop: StopRequest, json_: bool
 ) -> None:
     """Make the run directory, let torchrun's launcher work in it, and report its end."""
@@ -179,12 +181,13 @@ def _train_on_ranks(
     from emergectl.training.launch import launch_ranks
     from emergectl.training.ranks import check_ranks
 
-    check_ranks(choice.experiment.train, ranks)
+    if choice.experiment.stage != "evaluate":
+        check_ranks(choice.experiment.train, ranks)
     run = take_run(request, choice)
     run.close()
     arguments = ["train", "--resume", str(run.path), *(["--json"] if json_ else [])]
     try:
-        killed = launch_ranks(arguments, ranks=ranks, stop=stop)
+        killed = launch_ranks(arguments, ranks=ranks, stop=stop).killed
     except (PreemptedError, InterruptedRunError) as error:
         with open_run(run.path) as again:
             again.set_status("preempted", exit_code=error.exit_code, reason=str(error))

@@ -222,6 +222,8 @@ class EvaluationSpec(Part):
     """stage evaluate: texts written for each item, where a task is one of writing"""
     temperature: Annotated[float, Field(ge=0)] | None = None
     """stage evaluate: of sampling; null: 0 (greedy) for one sample, 1 for several"""
+    contamination: bool = False
+    """stage evaluate: look for the items in what the run that is asked was trained on"""
 
     @field_validator("tasks", "by", "metrics", mode="before")
     @classmethod
@@ -260,7 +262,7 @@ class TrackerSpec(Part):
 
 NO_DATA = DataSpec.model_construct(train=[])
 """Where nothing is learnt."""
-ASKING = ("shots", "limit", "by", "metrics", "samples", "temperature")
+ASKING = ("shots", "limit", "by", "metrics", "samples", "temperature", "contamination")
 """fields of `evaluation` that belong to stage `evaluate`"""
 
 

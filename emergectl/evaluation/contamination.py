@@ -30,10 +30,11 @@ from emergectl.tasks.task import Item, TextTask, answer_of, put
 STRETCH = 13
 RULE = (
     f"any {STRETCH} words, digits or Chinese characters in a row of question and right answer (all "
-    "of them where there are fewer) stand in the training text, or its id in the training rows"
+    "of them where there are fewer) stand in the training text, or its id in the training rows; of "
+    "a task that was trained on, the first 100,000 items were looked at"
 )
 TASK_ITEMS = 100_000
-"""so many items of a task that makes its training data endlessly are looked at"""
+"""so many items of a task that makes its training data endlessly are looked at; RULE says so"""
 OVERLAP_CHARS = 1000
 """what is read again where a document is cut: more than any 13 words take"""
 _TOKEN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|\d|[^\W\d_\u3400-\u9fff\uf900-\ufaff]+")

@@ -26,10 +26,11 @@ from emergectl.evaluation.ask_tasks import prepare as prepare_task
 from emergectl.evaluation.contamination import RULE
 from emergectl.evaluation.harness import HarnessTask, evaluate_file, prepare_file
 from emergectl.evaluation.held_out import Place
-from emergectl.evaluation.item_files import ItemFile, open_items
+from emergectl.evaluation.item_files import FollowedItems, ItemFile, open_items
 from emergectl.evaluation.loading import LanguageModel, Weights, load_language_model
 from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.results import TaskResult, summarize
+from emergectl.evaluation.together import on_every_rank
 from emergectl.store.checkpoints import step_name
 from emergectl.tasks.asked import objective_name, task_label
 from emergectl.tasks.catalog import make_task
@@ -102,6 +103,7 @@ def evaluate_tasks(
     tasks: Sequence[Prepared],
     folder: Path,
     *,
+    place: Place | None = None,
     resume: bool = False,
     bf16: bool = False,
     contaminated: Mapping[str, Collection[str]] | None = None,
@@ -110,47 +112,63 @@ def evaluate_tasks(
     """Ask every task of every step; results go to `folder/step-N/TASK` and are yielded as they
     stand (of a model that is no run's, to `folder/TASK`).
 
+    `place`: where it computes and with which ranks, all of which yield everything while rank 0
+    alone writes; None is this process on its GPU, if there is one.
     `contaminated`: task → ids of items that stand in the training text, where that was looked for.
     Raises RequestError and AlreadyRunningError before anything is asked of a step.
     """
     watch = watch or Watch()
-    models = _Models(bf16)
+    place = place or alone()
+    models = _Models(bf16, place)
     for some in weights:
         for task in tasks:
-            place = folder / (step_name(some.step) if some.step is not None else "")
-            place = place / _folder_name(task)
+            at = folder / (step_name(some.step) if some.step is not None else "")
+            at = at / _folder_name(task)
             if isinstance(task, HarnessTask):
                 watch.check()
                 load = partial(models.holding, some)
-                yield evaluate_file(task, some, load, place, resume=resume, bf16=bf16)
+                yield evaluate_file(task, some, load, at, place=place, resume=resume, bf16=bf16)
                 continue
-            with open_items(place, _asked(task, some, bf16), resume=resume) as file:
+            asked = _asked(task, some, bf16)
+            with open_items(at, asked, resume=resume, place=place) as file:
                 if not file.is_complete:
                     _ask_rest(models, some, task, file, watch)
                 records = in_item_order(task, file.records)
                 yield _finish(file, task, some, _marked(task, records, contaminated))
 
 
+def alone() -> Place:
+    """This process by itself, on the GPU if there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Place(device=device, autocast=nullcontext)
+
+
 class _Models:
     """The model at hand, loaded when the first question comes."""
 
-    def __init__(self, bf16: bool) -> None:
+    def __init__(self, bf16: bool, place: Place) -> None:
         self._bf16 = bf16
+        self._place = place
         self._model: LanguageModel | None = None
 
     def holding(self, weights: Weights) -> LanguageModel:
         """The model with these weights in it."""
         if self._model is None:
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            place = Place(device=device, autocast=nullcontext)
-            self._model = load_language_model(weights, place=place, bf16=self._bf16)
+            self._model = on_every_rank(
+                self._place,
+                lambda: load_language_model(weights, place=self._place, bf16=self._bf16),
+            )
         elif self._model.weights != weights:
             self._model.swap(weights)
         return self._model
 
 
 def _ask_rest(
-    models: _Models, weights: Weights, task: PreparedTask, file: ItemFile, watch: Watch
+    models: _Models,
+    weights: Weights,
+    task: PreparedTask,
+    file: ItemFile | FollowedItems,
+    watch: Watch,
 ) -> None:
     """Ask what is not in the file yet, into the file."""
     watch.check()
@@ -207,7 +225,10 @@ def _asked(task: PreparedTask, weights: Weights, bf16: bool) -> dict[str, Any]:
 
 
 def _finish(
-    file: ItemFile, task: PreparedTask, weights: Weights, records: Sequence[ItemRecord]
+    file: ItemFile | FollowedItems,
+    task: PreparedTask,
+    weights: Weights,
+    records: Sequence[ItemRecord],
 ) -> TaskResult:
     marks = [record.extra["contaminated"] for record in records if "contaminated" in record.extra]
     asked: dict[str, Any] = {

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergectl.errors import RequestError
+from emergectl.errors import RequestError, ToldError
 from emergectl.evaluation.ask_tasks import Asking
 from emergectl.evaluation.item_files import RESULTS, open_items, read_json
 from emergectl.evaluation.results import TaskResult, Value, metrics_to_take, summarize
 
 if TYPE_CHECKING:
+    from emergectl.evaluation.held_out import Place
     from emergectl.evaluation.loading import LanguageModel, Weights
 
 METRICS = ("accuracy", "exact_match", "logprob", "logprob_per_token", "brier", "margin")
@@ -59,6 +60,7 @@ def evaluate_file(
     load: Callable[[], LanguageModel],
     folder: Path,
     *,
+    place: Place,
     resume: bool,
     bf16: bool,
 ) -> TaskResult:
@@ -77,19 +79,25 @@ def evaluate_file(
         "seed": asking.seed,
         "bf16": bf16,
     }
-    with open_items(folder, asked, resume=resume) as file:
+    with open_items(folder, asked, resume=resume, place=place) as file:
         if file.is_complete:
             records, own = file.records, read_json(folder / RESULTS)["lm_eval"]
         else:
             from emergectl.evaluation.lm_eval import run_task_file
 
-            found = run_task_file(
-                load(),
-                task.path,
-                shots=asking.shots or None,
-                limit=asking.limit,
-                seed=asking.seed,
-            )
+            model = load()
+            try:
+                found = run_task_file(
+                    model,
+                    task.path,
+                    shots=asking.shots or None,
+                    limit=asking.limit,
+                    seed=asking.seed,
+                )
+            except RequestError as error:  # the same on every rank: the file is to blame
+                if place.is_main:
+                    raise
+                raise ToldError(str(error), error.exit_code) from error
             records, own = list(found.records), found.metrics
         names = [metric.name for metric in metrics_to_take(METRICS, asking.metrics)]
         told: dict[str, Any] = {

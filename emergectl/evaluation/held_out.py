@@ -32,6 +32,11 @@ class Place:
     world: int = 1
     gather: Callable[[Any], list[Any]] = field(default=lambda value: [value])
 
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes what is found."""
+        return self.rank == 0
+
 
 def score_rows(
     model: PreTrainedModel,

@@ -4,6 +4,9 @@
 whatever order, a line each; a kill costs the torn last line at most. When all have come it is put
 into the order of the items, as a whole, and `results.json` is written: where that stands, the
 evaluation is complete. Asked again with `--resume`, only the items that are missing are asked.
+
+Of several ranks rank 0 alone holds the folder; the others know what it found there, take in the
+same answers and write nothing.
 """
 
 from __future__ import annotations
@@ -11,15 +14,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emergectl.errors import AlreadyRunningError, DataError, RequestError
 from emergectl.evaluation.records import ItemRecord, record_from_json, record_to_json
+from emergectl.evaluation.together import on_main
 from emergectl.store.atomic import json_safe, write_json, write_text
 from emergectl.store.lock import LOCK_NAME, drop_ballast, take_lock
 from emergectl.store.metrics_log import MetricsLog, read_metrics
+
+if TYPE_CHECKING:
+    from emergectl.evaluation.held_out import Place
 
 ASKED, ITEMS, RESULTS = "asked.json", "items.jsonl", "results.json"
 
@@ -75,9 +83,42 @@ class ItemFile:
                 )
 
 
+@dataclass
+class FollowedItems:
+    """What rank 0 holds as an ItemFile, on the other ranks: in memory alone."""
+
+    folder: Path
+    asked: dict[str, Any]
+    records: list[ItemRecord]
+    is_complete: bool
+
+    def append(self, record: ItemRecord) -> None:
+        """Take in what came of one item."""
+        self.records.append(record)
+
+    def finish(self, records: Iterable[ItemRecord], results: dict[str, Any]) -> None:
+        """Nothing: rank 0 leaves the records and the results."""
+
+
 @contextmanager
-def open_items(folder: Path, asked: dict[str, Any], *, resume: bool) -> Iterator[ItemFile]:
+def open_items(
+    folder: Path, asked: dict[str, Any], *, resume: bool, place: Place
+) -> Iterator[ItemFile | FollowedItems]:
     """The item file of a folder, which is made; AlreadyRunningError where somebody is at it."""
+    with ExitStack() as stack:
+        file: ItemFile | None = None
+
+        def hold() -> tuple[dict[str, Any], list[ItemRecord], bool]:
+            nonlocal file
+            file = stack.enter_context(_held(folder, asked, resume=resume))
+            return file.asked, file.records, file.is_complete
+
+        found = on_main(place, hold)
+        yield file or FollowedItems(folder, *found)
+
+
+@contextmanager
+def _held(folder: Path, asked: dict[str, Any], *, resume: bool) -> Iterator[ItemFile]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     if lock is None:

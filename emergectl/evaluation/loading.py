@@ -150,7 +150,9 @@ class LanguageModel:
 
     def _settle(self) -> None:
         """What the weights can do is tried in fp32, where rounding does not blur it."""
-        self.ways: Ways | None = None if self.seq2seq else find_ways(self.model)
+        ways = None if self.seq2seq else find_ways(self.model)
+        # Ranks share batches that are made for one way: all of them go rank 0's.
+        self.ways: Ways | None = self.place.gather(ways)[0]
         if self._bf16:
             self.model.bfloat16()
 

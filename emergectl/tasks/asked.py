@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from emergectl.config.schema import CLASSIFICATION, Experiment, FileSource, TaskAsked, TaskSource
+from emergectl.config.task_files import is_harness_file
 from emergectl.data.templates import template_fields
 from emergectl.errors import ExperimentError
 from emergectl.models.ladder import rung
 from emergectl.models.model_types import check_family, family_kind
-from emergectl.tasks.catalog import Task, make_task, task_classes
+from emergectl.tasks.catalog import Task, make_task, task_class
 from emergectl.tasks.task import SequenceTask, TextTask
 
 Name = Literal["clm", "mlm", "binary", "multiclass", "multilabel", "answer"]
@@ -63,6 +64,13 @@ def _check_evaluation(experiment: Experiment) -> None:
     for number, asked in enumerate(experiment.evaluation.tasks):
         key = f"evaluation.tasks.{number}"
         wanted = TaskAsked(task=asked) if isinstance(asked, str) else asked
+        if is_harness_file(Path(wanted.task)):
+            if wanted.params:
+                name = next(iter(wanted.params))
+                raise ExperimentError(
+                    f"{key}.{name}", "a file of lm-evaluation-harness takes no parameters"
+                )
+            continue
         if not isinstance(make_task(wanted, key=key), TextTask):
             raise ExperimentError(
                 key, f"`{wanted.task}` makes its own tokens: only a run that learns it can be asked"
@@ -167,8 +175,7 @@ def task_label(name: str, params: Mapping[str, object]) -> str:
 
 
 def _learns_text_tasks(experiment: Experiment) -> bool:
-    classes = task_classes()
-    found = [classes.get(s.task) for s in experiment.data.train if isinstance(s, TaskSource)]
+    found = [task_class(s.task) for s in experiment.data.train if isinstance(s, TaskSource)]
     return any(task is not None and issubclass(task, TextTask) for task in found)
 
 

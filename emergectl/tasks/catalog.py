@@ -1,6 +1,8 @@
 """Finds tasks: every class of this folder that has a `name`, and asks in text or in sequences.
 
-A new task is one new module; nothing here changes.
+A new task is one new module; nothing here changes. Who asks for one task pays for its module
+alone: which that is, is read in the modules' text, since importing all of them takes as long as
+all the rest of `validate`.
 """
 
 from __future__ import annotations
@@ -8,7 +10,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import re
 from functools import cache
+from pathlib import Path
 from typing import cast
 
 from pydantic import BaseModel, ValidationError
@@ -21,21 +25,46 @@ from emergectl.tasks.task import SequenceTask, TextTask
 Task = SequenceTask | TextTask
 
 
+_NAMED = re.compile(r"""^    name: ClassVar\[str\] = ["'](\w+)["']""", re.MULTILINE)
+
+
+def task_class(name: str) -> type[BaseModel] | None:
+    """The class of one task; None where there is no such task."""
+    module = _modules_by_name().get(name)
+    return task_classes().get(name) if module is None else _classes_of(module).get(name)
+
+
 @cache
 def task_classes() -> dict[str, type[BaseModel]]:
     """Task name → class, over all modules of `emergectl.tasks`."""
     found: dict[str, type[BaseModel]] = {}
     for module_info in pkgutil.iter_modules(emergectl.tasks.__path__):
-        if module_info.ispkg:
-            continue
-        module = importlib.import_module(f"emergectl.tasks.{module_info.name}")
-        for value in vars(module).values():
-            if not (isinstance(value, type) and issubclass(value, BaseModel)):
-                continue
-            asks = issubclass(value, TextTask) or hasattr(value, "sequences")
-            if asks and "name" in vars(value):
-                found[vars(value)["name"]] = value
+        if not module_info.ispkg:
+            found |= _classes_of(module_info.name)
     return found
+
+
+def _classes_of(module_name: str) -> dict[str, type[BaseModel]]:
+    """Task name → class, in one module."""
+    found: dict[str, type[BaseModel]] = {}
+    for value in vars(importlib.import_module(f"emergectl.tasks.{module_name}")).values():
+        if not (isinstance(value, type) and issubclass(value, BaseModel)):
+            continue
+        asks = issubclass(value, TextTask) or hasattr(value, "sequences")
+        if asks and "name" in vars(value):
+            found[vars(value)["name"]] = value
+    return found
+
+
+@cache
+def _modules_by_name() -> dict[str, str]:
+    """Task name → module, as far as the modules' text shows it; nothing is imported."""
+    return {
+        name: file.stem
+        for folder in emergectl.tasks.__path__
+        for file in sorted(Path(folder).glob("*.py"))
+        for name in _NAMED.findall(file.read_text(encoding="utf-8"))
+    }
 
 
 def make_task(source: TaskAsked, *, key: str) -> Task:
@@ -44,21 +73,21 @@ def make_task(source: TaskAsked, *, key: str) -> Task:
     `key` is where the source stands in the experiment (`data.train.0`). Raises ExperimentError
     for an unknown task or a parameter that does not fit, naming the nearest known one.
     """
-    classes = task_classes()
-    if source.task not in classes:
+    task_type = task_class(source.task)
+    if task_type is None:
+        classes = task_classes()
         near = difflib.get_close_matches(source.task, classes, 1)
         hint = f"did you mean `{near[0]}`? " if near else ""
         known = ", ".join(sorted(classes))
         raise ExperimentError(f"{key}.task", f"no task `{source.task}`; {hint}there are: {known}")
-    task_class = classes[source.task]
     try:
-        return cast(Task, task_class(**source.params))
+        return cast(Task, task_type(**source.params))
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else "task"
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            fields = list(task_class.model_fields)
+            fields = list(task_type.model_fields)
             near = difflib.get_close_matches(field, fields, 1)
             hint = f"did you mean `{near[0]}`?" if near else f"it has: {', '.join(fields)}"
             message = f"task `{source.task}` has no such parameter; {hint}"

@@ -14,7 +14,7 @@ from emergectl.config.schema import TaskSource
 from emergectl.config.shipped import shipped_tasks
 from emergectl.config.task_files import is_harness_file, split_reference, task_file, written_task
 from emergectl.errors import ExperimentError, RequestError
-from emergectl.tasks.catalog import Task, make_task, task_classes
+from emergectl.tasks.catalog import Task, make_task, task_class, task_classes
 
 
 def load_task(reference: str) -> Task:
@@ -24,7 +24,7 @@ def load_task(reference: str) -> Task:
     fit, with the file and line that set it.
     """
     written = written_task(reference)
-    if written.task not in task_classes():
+    if task_class(written.task) is None:
         if is_harness_file(Path(written.task)):
             raise RequestError(
                 f"{written.task} is a task of lm-evaluation-harness: it has no items of its own; "

@@ -8,6 +8,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import FrameType
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -21,14 +22,26 @@ from emergectl.training.stop import SIGNALS, StopRequest
 SHUTDOWN_SECONDS = 25
 
 
-def launch_ranks(arguments: Sequence[str], *, ranks: int, stop: StopRequest) -> str | None:
+@dataclass(frozen=True)
+class Ended:
+    """How ranks ended.
+
+    `exit_code` is that of the rank that failed first, 1 where it was killed; after a signal what a
+    run that was stopped ends with. `killed` is what no rank could say of itself.
+    """
+
+    exit_code: int = 0
+    killed: str | None = None
+    """`rank 1 was killed by SIGKILL`"""
+
+
+def launch_ranks(arguments: Sequence[str], *, ranks: int, stop: StopRequest) -> Ended:
     """Run `emergectl ARGUMENTS` as `ranks` processes that find each other; returns at their end.
 
     Signals are passed on to all ranks, and the first failure of one ends all the others (within
-    30 s). How it went stands in the run's status, so a failure is not raised here; what is
-    returned is what no rank could say of itself: `rank 1 was killed by SIGKILL`. Raises
-    EmergectlError where the ranks could not start, PreemptedError or InterruptedRunError where a
-    signal came before they did.
+    30 s). A failure is not raised here: rank 0 has said what it was. Raises EmergectlError where
+    the ranks could not start, PreemptedError or InterruptedRunError where a signal came before
+    they did.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     config = LaunchConfig(
@@ -49,20 +62,21 @@ def launch_ranks(arguments: Sequence[str], *, ranks: int, stop: StopRequest) -> 
     try:
         elastic_launch(config, command[0])(*command[1:])
     except ChildFailedError as error:
-        return _killed(error)
-    except SignalException:
-        return None
+        return _ended(error)
+    except SignalException as error:
+        keyboard = error.sigval == signal.SIGINT
+        return Ended((InterruptedRunError if keyboard else PreemptedError).exit_code)
     except (OSError, RuntimeError) as error:
         raise EmergectlError(f"{ranks} ranks could not be started: {error}") from error
     finally:
         logging.disable(logging.NOTSET)
-    return None
+    return Ended()
 
 
 def _raise_at_signals(stop: StopRequest) -> None:
     def receive(signum: int, _frame: FrameType | None) -> None:
         kind = InterruptedRunError if signum == signal.SIGINT else PreemptedError
-        raise kind("stopped before training began; start again to go on")
+        raise kind("stopped before it began; start again to go on")
 
     for signum in SIGNALS:
         signal.signal(signum, receive)
@@ -70,8 +84,8 @@ def _raise_at_signals(stop: StopRequest) -> None:
         receive(stop.signum, None)
 
 
-def _killed(error: ChildFailedError) -> str | None:
+def _ended(error: ChildFailedError) -> Ended:
     rank, failure = error.get_first_failure()
     if failure.exitcode >= 0:
-        return None
-    return f"rank {rank} was killed by {signal.Signals(-failure.exitcode).name}"
+        return Ended(failure.exitcode)
+    return Ended(1, f"rank {rank} was killed by {signal.Signals(-failure.exitcode).name}")

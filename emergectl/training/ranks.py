@@ -83,21 +83,30 @@ def join_ranks(spec: TrainSpec) -> Ranks:
     Raises ExperimentError where `train.device` asks for CUDA and there is none, or where there
     are more ranks than devices or than rows in a batch.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    check_ranks(spec, world)
-    rank = int(os.environ.get("RANK", "0"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = _pick_device(spec.device, local_rank)
-    if spec.threads is not None:
-        torch.set_num_threads(spec.threads)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    check_ranks(spec, int(os.environ.get("WORLD_SIZE", "1")))
+    ranks = join_group(device=spec.device, threads=spec.threads)
+    if ranks.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+    return ranks
+
+
+def join_group(*, device: str, threads: int | None) -> Ranks:
+    """This process's ranks and device (`auto`, `cpu`, `cuda`), whatever they are to do together.
+
+    Raises ExperimentError as `join_ranks` does.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    mine = _pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if mine.type == "cuda":
+        torch.cuda.set_device(mine)
     if world > 1 and not dist.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        backend = "nccl" if mine.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
-    return Ranks(rank=rank, world=world, device=device)
+    return Ranks(rank=rank, world=world, device=mine)
 
 
 def check_ranks(spec: TrainSpec, world: int) -> None:

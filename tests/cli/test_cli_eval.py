@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emergectl.cli.asking import AskingDisplay
+from emergectl.cli.asking_display import AskingDisplay
 from emergectl.cli.evaluate import split
 from emergectl.cli.main import main
 from emergectl.evaluation import evaluate_tasks
@@ -17,6 +17,7 @@ from emergectl.evaluation.records import ItemRecord
 
 EXPERIMENT = """
 name: sums
+seed: 7
 model: {family: gpt2, size: 10k}
 data: {train: {task: addition, digits: 2, examples: 500, test_items: 60}}
 train: {steps: 24, batch_size: 32, threads: 1, compile: false, precision: fp32}
@@ -234,6 +235,7 @@ def test_stage_evaluate_asks_the_same(
     file = tmp_path / "ask.yaml"
     file.write_text(
         "name: ask\nstage: evaluate\nmodel: {from: sums@all}\nevaluation:\n  by: carries\n"
+        "  contamination: true\n"
         "  tasks: {task: addition, digits: 2, test_items: 60}\n"
     )
     assert main(["validate", str(file)]) == 0
@@ -244,6 +246,9 @@ def test_stage_evaluate_asks_the_same(
         capsys, "eval", "sums", "--tasks", TASK, "--by", "carries", "--checkpoint", "all"
     )
     assert [r["metrics"] for r in found] == [r["metrics"] for r in own]
+    kept = json.loads((Path(found[0]["path"]) / "results.json").read_text())
+    assert kept["contamination"]["items"] == 0
+    assert "first 100,000 items" in kept["contamination"]["rule"]
     facts = json.loads((made / "run.json").read_text())
     assert facts["parent"] == run.name
     steps = [json.loads(line)["step"] for line in (made / "metrics.jsonl").read_text().splitlines()]
@@ -339,7 +344,7 @@ def test_progress_in_a_pipe_is_a_plain_line_now_and_then_with_the_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 10_000, 4))
-    monkeypatch.setattr("emergectl.cli.asking.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("emergectl.cli.asking_display.time.monotonic", lambda: next(clock))
     display = AskingDisplay(silent=False)
     for done in range(0, 100, 10):
         display.tell("addition", 24, done, 100)

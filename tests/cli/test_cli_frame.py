@@ -37,7 +37,7 @@ def command(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
     file = tmp_path / "e.yaml"
-    file.write_text("data: {train: {task: copying}}\n")
+    file.write_text("data: {train: {task: addition}}\nevaluation: {tasks: [sorting]}\n")
     return file
 
 

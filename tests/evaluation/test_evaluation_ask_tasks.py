@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
 from asked_models import small_model
 from reference_model import ReferenceModel
 
@@ -19,11 +21,14 @@ from emergectl.evaluation.ask_tasks import (
     prepare,
 )
 from emergectl.evaluation.asking import Question, Writing
+from emergectl.evaluation.held_out import Place
 from emergectl.evaluation.item_files import open_items, read_items, write_items
 from emergectl.evaluation.loading import LanguageModel
 from emergectl.evaluation.records import ItemRecord, Scored, record_from_json, record_to_json
 from emergectl.evaluation.results import metrics_to_take, values_of
 from emergectl.tasks.task import Ask, Item, Split, Template, TextTask
+
+ALONE = Place(device=torch.device("cpu"), autocast=nullcontext)
 
 
 class Letters(TextTask):
@@ -227,7 +232,7 @@ def test_samples_are_counted_for_pass_at_k(slow: ReferenceModel) -> None:
 def run_into(folder: Path, asked: PreparedTask, model: ReferenceModel, *, stop_after: int) -> int:
     """Ask into a folder, going on with what is there; returns how many were answered anew."""
     answered = 0
-    with open_items(folder, {"task": asked.label}, resume=True) as file:
+    with open_items(folder, {"task": asked.label}, resume=True, place=ALONE) as file:
         for record in ask(model, asked, known=tuple(file.records)):
             file.append(record)
             answered += 1
@@ -266,22 +271,22 @@ def test_items_with_one_id_are_each_asked(tmp_path: Path, slow: ReferenceModel) 
 
 
 def test_what_was_asked_otherwise_is_not_gone_on_with(tmp_path: Path) -> None:
-    with open_items(tmp_path, {"shots": 0}, resume=False):
+    with open_items(tmp_path, {"shots": 0}, resume=False, place=ALONE):
         pass
     with (
         pytest.raises(RequestError, match="was asked with shots 0, not 5"),
-        open_items(tmp_path, {"shots": 5}, resume=True),
+        open_items(tmp_path, {"shots": 5}, resume=True, place=ALONE),
     ):
         pass
-    with open_items(tmp_path, {"shots": 5}, resume=False) as file:
+    with open_items(tmp_path, {"shots": 5}, resume=False, place=ALONE) as file:
         assert file.records == []
 
 
 def test_two_evaluations_never_write_one_file(tmp_path: Path) -> None:
     with (
-        open_items(tmp_path, {}, resume=False),
+        open_items(tmp_path, {}, resume=False, place=ALONE),
         pytest.raises(AlreadyRunningError, match="another evaluation"),
-        open_items(tmp_path, {}, resume=True),
+        open_items(tmp_path, {}, resume=True, place=ALONE),
     ):
         pass
     assert not (tmp_path / "run.lock").exists()

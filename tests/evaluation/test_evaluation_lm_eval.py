@@ -249,7 +249,13 @@ def test_eval_runs_a_task_file_and_keeps_records_and_both_sides_metrics(
     path = folder / "choice.yaml"
     task = prepare_file(path, Asking(limit=20))
     result = evaluate_file(
-        task, asked.weights, lambda: asked, tmp_path / "out", resume=False, bf16=False
+        task,
+        asked.weights,
+        lambda: asked,
+        tmp_path / "out",
+        place=asked.place,
+        resume=False,
+        bf16=False,
     )
     values = {value.metric: value.value for value in result.values}
     assert (
@@ -262,5 +268,7 @@ def test_eval_runs_a_task_file_and_keeps_records_and_both_sides_metrics(
     def no_model() -> LanguageModel:
         raise AssertionError("what is complete is not asked again")
 
-    again = evaluate_file(task, asked.weights, no_model, tmp_path / "out", resume=True, bf16=False)
+    again = evaluate_file(
+        task, asked.weights, no_model, tmp_path / "out", place=asked.place, resume=True, bf16=False
+    )
     assert again.values == result.values

@@ -11,7 +11,7 @@ import pytest
 from emergectl.config.schema import TaskAsked
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.tasks.arithmetic import Addition
-from emergectl.tasks.catalog import make_task, task_classes
+from emergectl.tasks.catalog import make_task, task_class, task_classes
 from emergectl.tasks.learning.text_feeds import test_rows as rows_to_ask
 from emergectl.tasks.learning.vocabulary import tasks_tokenizer
 from emergectl.tasks.made import BLOCK_ITEMS, MadeTask
@@ -287,3 +287,16 @@ def test_chance_is_one_in_as_many_answers_as_there_are(
     # Both splits, often enough that every possible answer comes up.
     seen = {item.target for split in ("train", "test") for item in some(task, split, count=3_000)}
     assert 1 / task.chance["exact_match"] == pytest.approx(len(seen))
+
+
+def test_each_task_is_found_without_the_others() -> None:
+    for name, found in task_classes().items():
+        assert task_class(name) is found
+    assert task_class("no such task") is None
+    code = (
+        "import sys; from emergectl.tasks.catalog import task_class; task_class('addition');"
+        "print([m for m in sys.modules if m.startswith('emergectl.tasks.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "emergectl.tasks.arithmetic" in done.stdout
+    assert "emergectl.tasks.listops" not in done.stdout

@@ -7,6 +7,7 @@ and lack of memory come from wrapped functions of the loop. Nothing in the packa
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
 import os
 import resource
@@ -191,6 +192,22 @@ def in_step(*, step: int, signum: int, rank: int = 0) -> None:
     _before_backward(step, strike)
 
 
+def in_answers(*, batch: int, signum: int, rank: int = 0) -> None:
+    """A signal before the `batch`-th batch (1-based) of questions, on one of the ranks."""
+    from emergectl.evaluation import scorer
+
+    original, seen = scorer._ask_forest, itertools.count(1)
+
+    def call(*args: Any) -> Any:
+        if int(os.environ.get("RANK", "0")) == rank and next(seen) == batch:
+            os.kill(os.getpid(), signum)
+        return original(*args)
+
+    scorer._ask_forest = call
+    batching = importlib.import_module("emergectl.evaluation.batching")
+    batching.CPU_TOKENS = 64  # so that a few questions are many batches
+
+
 # Broken numbers ---------------------------------------------------------------------------------
 
 
@@ -302,6 +319,7 @@ HARMS: dict[str, Callable[..., None]] = {
         at_call,
         at_point,
         in_evaluation,
+        in_answers,
         in_step,
         poison,
         out_of_memory,
