@@ -97,15 +97,21 @@ def run(
     """Run what is missing of a sweep."""
     from emergectl.cli.sweep_plan import show_dry_run
     from emergectl.config.sweep import load_sweep
-    from emergectl.sweeps.driver import HostLock, Wishes
+    from emergectl.sweeps.driver import Wishes
     from emergectl.sweeps.folder import SweepFolder
+    from emergectl.sweeps.hosts import HostLock
     from emergectl.sweeps.plan import plan_sweep
     from emergectl.training.stop import StopRequest
 
     stop = StopRequest()
     stop.install()
-    wishes = Wishes(workers=_workers(workers), retry=retry, fail_fast=fail_fast)
     loaded = load_sweep(file, overrides or ())
+    wishes = Wishes(
+        workers=_workers(workers),
+        retry=retry,
+        fail_fast=fail_fast,
+        ensemble=loaded.spec.ensemble,
+    )
     folder = SweepFolder(runs_root(runs_dir), loaded.name)
     if dry_run:
         show_dry_run(plan_sweep(loaded), folder, wishes, json_=json_)

@@ -112,6 +112,9 @@ class SweepSpec(Part):
     """each trial with so many seeds, counted from the experiment's own"""
     search: SearchSpec | None = None
     """instead of a grid: search"""
+    ensemble: Literal["auto", "off"] | PositiveInt = "auto"
+    """how many trials of one shape (they differ in seed, learning rate, decay, betas or data) are
+    trained as one in a process; auto: what is measured to be fastest"""
 
     @model_validator(mode="before")
     @classmethod

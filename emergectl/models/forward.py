@@ -4,28 +4,23 @@ Three things make transformers slower in training than the same model written by
 them changes a result: a key-value cache that nobody reads, logits at positions that carry no
 target, and attention masks that say what causality says already. A causal model whose rows are
 padded on the right needs no mask at all: padding stands behind every real token, so no real token
-sees it. Without a mask PyTorch's flash kernels apply; transformers itself would build one under
-torch.compile, where it cannot look whether there is padding.
+sees it (`models.attention`). transformers itself would build a mask under torch.compile, where it
+cannot look whether there is padding.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import PretrainedConfig, PreTrainedModel
 
+from emergectl.models.attention import MASKLESS, OF_MEMBERS
 from emergectl.models.families import FAMILIES
 
 Batch = dict[str, torch.Tensor]
-
-_MASKLESS = "sdpa_without_mask"
-# An attention function with no mask function beside it: transformers then passes no mask, and
-# scaled_dot_product_attention is told `is_causal`.
-AttentionInterface.register(_MASKLESS, sdpa_attention_forward)
 
 
 def token_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
@@ -35,6 +30,23 @@ def token_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """
     with maskless(model):
         return model(**_inputs(model, batch)).logits
+
+
+def logits_of_members(
+    model: PreTrainedModel, weights: Mapping[str, torch.Tensor], batch: Batch
+) -> torch.Tensor:
+    """`token_logits` of many models of one shape at once: [members, rows, seq, vocab].
+
+    weights: every parameter of `model` by name, [members, …]; batch: tensors [members, rows, seq].
+    `model` lends its code alone; it is one that `attends_plainly`.
+    """
+
+    def forward(own: dict[str, torch.Tensor], rows: Batch) -> torch.Tensor:
+        found = torch.func.functional_call(model, own, (), _inputs(model, rows))
+        return found.logits
+
+    with maskless(model, OF_MEMBERS):
+        return torch.vmap(forward)(dict(weights), batch)
 
 
 def target_logits(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,21 +107,21 @@ def last_hidden_states(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def maskless(model: PreTrainedModel) -> Iterator[None]:
+def maskless(model: PreTrainedModel, attention: str = MASKLESS) -> Iterator[None]:
     """Inside, a plainly causal model attends without masks, whatever mask it is given."""
     config = model.base_model.config
-    if not _is_plainly_causal(config):
+    if not attends_plainly(config):
         yield
         return
     before = config._attn_implementation_internal
-    config._attn_implementation_internal = _MASKLESS
+    config._attn_implementation_internal = attention
     try:
         yield
     finally:
         config._attn_implementation_internal = before
 
 
-def _is_plainly_causal(config: PretrainedConfig) -> bool:
+def attends_plainly(config: PretrainedConfig) -> bool:
     """A family known to attend to all that came before, in every layer, through sdpa."""
     family = FAMILIES.get(config.model_type)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])

@@ -83,7 +83,7 @@ def _cross_entropy(
 ) -> torch.Tensor:
     """logits: [..., vocab], labels: [...] → the sum over targets."""
     return F.cross_entropy(
-        _exact(logits.flatten(0, -2)),
+        exact(logits.flatten(0, -2)),
         labels.flatten(),
         ignore_index=IGNORED,
         reduction="sum",
@@ -91,7 +91,7 @@ def _cross_entropy(
     )
 
 
-def _exact(logits: torch.Tensor) -> torch.Tensor:
+def exact(logits: torch.Tensor) -> torch.Tensor:
     """In a dtype that sums over a vocabulary do not spoil."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
@@ -117,7 +117,7 @@ def classification_loss(
     label; the count is then the sum of the weights, as in PyTorch's and scikit-learn's weighted
     means. Smoothing ε moves ε of the target's mass evenly over the classes. The sum is fp32.
     """
-    logits = _exact(logits)
+    logits = exact(logits)
     class_weights = None if class_weights is None else class_weights.to(logits.dtype)
     if kind == "multiclass":
         loss = F.cross_entropy(

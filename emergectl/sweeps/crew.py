@@ -44,6 +44,11 @@ class Worker:
         except BrokenPipeError:
             return
 
+    def weigh(self, experiment: dict[str, Any], sizes: list[int]) -> None:
+        """Have it measured whether ensembles of an experiment pay."""
+        self.ready = False
+        self.tell(as_line(weigh=experiment, sizes=sizes))
+
     def run(self, orders: list[Order]) -> None:
         """Give it a pack of trials."""
         self.keys = [order.key for order in orders]

@@ -16,14 +16,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from emergectl.errors import AlreadyRunningError, EmergectlError
-from emergectl.store.lock import take_lock
-from emergectl.store.owner import Owner, this_process
+from emergectl.errors import EmergectlError
+from emergectl.store.owner import this_process
 from emergectl.store.run import open_run
 from emergectl.sweeps.claims import Claims
 from emergectl.sweeps.crew import Crew, Gone, Worker, may_have_gpus, shares, workers_that_pay
 from emergectl.sweeps.folder import SETTLED, Standing, SweepFolder
-from emergectl.sweeps.orders import as_line
+from emergectl.sweeps.hosts import host_name
+from emergectl.sweeps.orders import Order, as_line
+from emergectl.sweeps.packs import FEWEST, Wish, best_size, candidates, in_words
 from emergectl.sweeps.work import Work
 from emergectl.training.stop import StopRequest
 
@@ -47,6 +48,8 @@ class Wishes:
     """stop at the first failure"""
     device: str = "auto"
     """cpu where no trial may use a GPU"""
+    ensemble: Wish = "auto"
+    """how many trials of one kind are trained as one"""
 
 
 @dataclass(kw_only=True)
@@ -88,28 +91,6 @@ class Outcome:
     failed_fast: bool
 
 
-class HostLock:
-    """The promise that one machine never runs the same sweep twice at once."""
-
-    def __init__(self, folder: SweepFolder) -> None:
-        here = this_process()
-        place = folder.path / "hosts" / host_name(here)
-        place.mkdir(parents=True, exist_ok=True)
-        lock = take_lock(place)
-        if lock is None:
-            raise AlreadyRunningError(f"{folder.name}: is being run on {here.host} already")
-        self._lock = lock
-
-    def close(self) -> None:
-        """Let another start have it."""
-        os.close(self._lock)
-
-
-def host_name(owner: Owner) -> str:
-    """A machine, apart from another that is called the same."""
-    return f"{owner.host}-{owner.boot[:8] or 'boot'}"
-
-
 class Driver:
     """One start of a sweep."""
 
@@ -139,6 +120,8 @@ class Driver:
         self._open: deque[str] = deque()
         self._elsewhere: dict[str, float] = {}
         self._running: dict[str, Running] = {}
+        self._sizes: dict[str, int] = {}
+        self._weighing: tuple[Worker, str] | None = None
         for key, standing in self._standings.items():
             if self._is_over(standing):
                 work.settled(key, standing)
@@ -186,6 +169,8 @@ class Driver:
         if self._stopping:
             return
         self._look_elsewhere()
+        if self._is_weighing():
+            return
         for worker in [w for w in self._crew.workers if w.ready and not w.keys]:
             pack = self._next_pack()
             if pack:
@@ -208,27 +193,77 @@ class Driver:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         return shares(wanted, self._devices or 0, worker=worker, visible=visible)
 
-    def _next_pack(self) -> list[Any]:
-        """Orders for one worker: today a pack is one trial."""
-        while self._open:
-            key = self._open.popleft()
-            standing = self._folder.look(key)
-            if not self._is_over(standing):
-                if standing.state == "running" or not self._claims.take(key):
-                    self._elsewhere[key] = time.monotonic()
-                    self._standings[key] = replace(standing, state="running")
-                    continue
-                standing = self._folder.look(key)  # Done meanwhile by whoever had it before?
-                if not self._is_over(standing) and standing.state != "running":
-                    order = self._work.order(key, standing)
-                    self._standings[key] = replace(standing, state="running")
-                    self._running[key] = Running(key=key, step=standing.step)
-                    return [order]
-                self._claims.release(key)
-                if standing.state == "running":
-                    self._elsewhere[key] = time.monotonic()
-                    continue
-            self._settle(key, standing)
+    def _next_pack(self) -> list[Order]:
+        """Orders for one worker: a trial, and those that are to be trained with it as one."""
+        pack: list[Order] = []
+        while self._open and not pack:
+            pack += self._claim(self._open.popleft())
+        if not pack:
+            return []
+        first = pack[0].key
+        kind, step = self._work.kind(first), self._standings[first].step
+        alike = [
+            key
+            for key in self._open
+            if kind is not None
+            and self._work.kind(key) == kind
+            and self._standings[key].step == step
+        ]
+        for key in alike:
+            if len(pack) >= self._size(kind, 1 + len(alike)):
+                break
+            self._open.remove(key)
+            pack += self._claim(key)
+        return pack
+
+    def _size(self, kind: str | None, alike: int) -> int:
+        """How many trials of a kind go together, so many being left."""
+        if kind is None or self._wishes.ensemble == "off":
+            return 1
+        if self._wishes.ensemble != "auto":
+            return self._wishes.ensemble
+        return min(self._sizes.get(kind, 1), -(-alike // self._wanted_workers()))
+
+    def _is_weighing(self) -> bool:
+        """Whether a worker measures ensembles of what comes next; the others wait meanwhile."""
+        if self._weighing is not None:
+            return True
+        if self._wishes.ensemble != "auto" or not self._open:
+            return False
+        key = self._open[0]
+        kind = self._work.kind(key)
+        if kind is None or kind in self._sizes:
+            return False
+        alike = sum(self._work.kind(other) == kind for other in self._open)
+        share = -(-alike // max(1, self._wanted_workers()))
+        if share < FEWEST:
+            return False
+        idle = [w for w in self._crew.workers if w.ready and not w.keys]
+        if not idle or not all(worker.began for worker in self._crew.workers):
+            return bool(idle)
+        idle[0].weigh(self._work.experiment(key), candidates(share))
+        self._weighing = idle[0], kind
+        return True
+
+    def _claim(self, key: str) -> list[Order]:
+        """An order for a trial, as a list; none where it is over or in other hands."""
+        standing = self._folder.look(key)
+        if not self._is_over(standing):
+            if standing.state == "running" or not self._claims.take(key):
+                self._elsewhere[key] = time.monotonic()
+                self._standings[key] = replace(standing, state="running")
+                return []
+            standing = self._folder.look(key)  # Done meanwhile by whoever had it before?
+            if not self._is_over(standing) and standing.state != "running":
+                order = self._work.order(key, standing)
+                self._standings[key] = replace(standing, state="running")
+                self._running[key] = Running(key=key, step=standing.step)
+                return [order]
+            self._claims.release(key)
+            if standing.state == "running":
+                self._elsewhere[key] = time.monotonic()
+                return []
+        self._settle(key, standing)
         return []
 
     def _look_elsewhere(self) -> None:
@@ -259,9 +294,20 @@ class Driver:
         elif "metrics" in said:
             if self._work.metric(said["metrics"], said["step"], said["value"]):
                 worker.tell(as_line(prune=said["metrics"]))
+        elif "weighed" in said:
+            worker.ready = True
+            self._weighed(dict(said["weighed"]))
         elif "ended" in said:
             worker.ready = not said["leaving"]
             self._end(worker, said["ended"], said["reason"])
+
+    def _weighed(self, rates: dict[int, float]) -> None:
+        """What was measured decides, for this start."""
+        assert self._weighing is not None
+        kind, self._weighing = self._weighing[1], None
+        self._sizes[kind] = best_size(rates) if rates else 1
+        if len(rates) > 1:
+            self._say(in_words(rates))
 
     def _end(self, worker: Worker, key: str, reason: str | None) -> None:
         """A trial ended in a worker that lives."""
@@ -285,6 +331,8 @@ class Driver:
 
     def _lose(self, worker: Worker, gone: Gone) -> None:
         """A worker is gone, with or without trials in hand."""
+        if self._weighing is not None and self._weighing[0] is worker:
+            self._weighed({})
         for key in worker.keys:
             del self._running[key]
             self._claims.release(key)

@@ -1,8 +1,9 @@
 """What a driver and its workers say to each other: one JSON object a line, over two pipes.
 
-Driver → worker: `run` (a pack of one or more orders), `probe` (an experiment), `prune` (a key),
-`stop` (a signal's number). Worker → driver: `ready`, then of each trial `began`, `at` (a step),
-`metrics`, and `ended`, with `leaving` where the worker can go on with nothing; `probed`. The end of
+Driver → worker: `run` (a pack of one or more orders), `probe` (an experiment), `weigh` (an
+experiment, and sizes of ensembles), `prune` (a key), `stop` (a signal's number). Worker → driver:
+`ready`, then of each trial `began`, `at` (a step), `metrics`, and `ended`, with `leaving` where the
+worker can go on with nothing; `probed`, `weighed`. The end of
 the driver's pipe is the driver's end: a worker then keeps a checkpoint and leaves.
 """
 

@@ -123,6 +123,15 @@ class SearchWork:
             record = kept_record(self._folder, key, trial, standing)
         return make_order(self._folder, record, trial, self._argv, watch=self._search.metric)
 
+    def kind(self, key: str) -> str | None:
+        """None: a search learns from each trial before it draws the next."""
+        del key
+        return None
+
+    def experiment(self, key: str) -> dict[str, Any]:
+        """Never asked for: no trial of a search has a kind."""
+        raise KeyError(key)
+
     def settled(self, key: str, standing: Standing) -> None:
         """Tell Optuna how a trial ended, unless it knows.
 

@@ -1,18 +1,19 @@
 """What a driver still has to do: from a key of the plan to an order, and from its end to a result.
 
 A grid knows its trials beforehand; a search draws one when its turn comes. Both are asked the same
-four things, so the driver does not know which it has.
+things, so the driver does not know which it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from emergectl.store.run import new_run_id
 from emergectl.sweeps.folder import Planned, Record, Standing, SweepFolder
 from emergectl.sweeps.orders import Order, plain_experiment
+from emergectl.sweeps.packs import kind_of
 from emergectl.sweeps.plan import Plan, Trial
 
 
@@ -24,6 +25,12 @@ class Work(Protocol):
 
     def order(self, key: str, standing: Standing) -> Order:
         """What a worker is to do for a claimed trial that is not done; its record is written."""
+
+    def kind(self, key: str) -> str | None:
+        """What trials have in common that may be trained as one; None: not with any other."""
+
+    def experiment(self, key: str) -> dict[str, Any]:
+        """The experiment of a trial that has a kind, as plain data."""
 
     def settled(self, key: str, standing: Standing) -> None:
         """A trial is done, or failed for good. Told of every such trial, also of earlier starts."""
@@ -39,6 +46,7 @@ class GridWork:
         self._trials = {trial.id: trial for trial in plan.trials}
         self._folder = folder
         self._argv = list(argv)
+        self._kinds: dict[str, str | None] = {}
 
     def planned(self) -> list[Planned]:
         """The trials as the plan has them."""
@@ -49,6 +57,16 @@ class GridWork:
         trial = self._trials[key]
         record = kept_record(self._folder, key, trial, standing)
         return make_order(self._folder, record, trial, self._argv)
+
+    def kind(self, key: str) -> str | None:
+        """By the trial's experiment."""
+        if key not in self._kinds:
+            self._kinds[key] = kind_of(self._trials[key].experiment)
+        return self._kinds[key]
+
+    def experiment(self, key: str) -> dict[str, Any]:
+        """As the plan has it."""
+        return plain_experiment(self._trials[key].experiment)
 
     def settled(self, key: str, standing: Standing) -> None:
         """Nobody waits for a grid's results."""

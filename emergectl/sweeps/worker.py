@@ -1,4 +1,5 @@
-"""A worker: a process that imports torch once and then trains one trial after another.
+"""A worker: a process that imports torch once and then trains one trial, or one pack
+of trials, after another.
 
 Started by a driver as `python -m emergectl.sweeps.worker`; orders come in on stdin, word goes out
 on what was stdout, and whatever libraries print goes to the worker's log. A trial that breaks (a
@@ -19,11 +20,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from emergectl.config.schema import Experiment
-from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError
+from emergectl.errors import EmergectlError, PreemptedError
 from emergectl.sweeps.orders import Order, as_line
 from emergectl.training.stop import StopRequest
 
@@ -129,10 +130,10 @@ def main() -> int:
     while stop.signum is None and (message := control.next()) is not None:
         if "probe" in message:
             _probe(message["probe"], process, send)
-            continue
-        for order in [Order(**each) for each in message["run"]]:
-            if not _run(order, control, process, send):
-                return 1
+        elif "weigh" in message:
+            _weigh(message["weigh"], message["sizes"], process, send)
+        elif not _run([Order(**each) for each in message["run"]], control, process, send):
+            return 1
     return 0
 
 
@@ -177,74 +178,127 @@ class Process:
             return False
 
 
-def _run(order: Order, control: Control, process: Process, send: Send) -> bool:
-    """Train one trial and tell how it ended; whether the worker can go on."""
-    stop = control.trials[order.key] = TrialStop(control.stop)
-    reason: str | None = None
-    expected = True
-    try:
-        reason = _train(order, stop, send)
-    except (PreemptedError, InterruptedRunError) as error:
-        reason = str(error)
-    except EmergectlError as error:
-        reason = str(error)
-    except Exception as error:  # A bug of one trial is that trial's end, and no other's.
-        traceback.print_exc()
-        reason, expected = f"{type(error).__name__}: {error}", False
-    finally:
-        del control.trials[order.key]
+def _run(orders: Sequence[Order], control: Control, process: Process, send: Send) -> bool:
+    """Train a pack of trials and tell how each ended; whether the worker can go on."""
+    sound = True
+    trials: list[OpenTrial] = []
+
+    def ended(trial: Order | OpenTrial, error: Exception | None) -> None:
+        nonlocal sound
+        reason = None if error is None else _reason(error)
+        if isinstance(trial, OpenTrial):
+            reason = trial.close(error, reason)
+        expected = error is None or isinstance(error, EmergectlError)
+        sound = sound and (expected or process.is_sound())
+        del control.trials[trial.key]
+        send(ended=trial.key, reason=reason, leaving=not sound)
+
+    for order in orders:
+        stop = control.trials[order.key] = TrialStop(control.stop)
+        try:
+            trials.append(OpenTrial(order, stop, send))
+        except Exception as error:  # A bug of one trial is that trial's end, and no other's.
+            ended(order, error)
+    if len(trials) == 1:
+        ended(trials[0], _alone(trials[0]))
+    elif trials:
+        from emergectl.training.session import run_together
+
+        requests = [(trial.experiment, trial.session) for trial in trials]
+        run_together(requests, ended=lambda number, error: ended(trials[number], error))
     process.restore()
-    sound = expected or process.is_sound()
-    send(ended=order.key, reason=reason, leaving=not sound)
     return sound
 
 
-def _train(order: Order, stop: TrialStop, send: Send) -> str | None:
-    """Train in the run's directory, made or gone on with; why it ended, if not at its end."""
-    from pathlib import Path
+def _reason(error: Exception) -> str:
+    """Why a trial ended, in words; where nobody foresaw it, its traceback is in the log."""
+    if isinstance(error, EmergectlError):
+        return str(error)
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
 
-    from emergectl.store.run import create_run, open_run, read_facts
-    from emergectl.tasks.learning.materials import check_experiment
-    from emergectl.training.listeners import Listener, ListenerGroup
-    from emergectl.training.ranks import join_ranks
-    from emergectl.training.session import Session, run_session
-    from emergectl.training.tracking import open_trackers
 
-    experiment = Experiment.model_validate(order.experiment)
-    path = Path(order.root) / order.run
-    before: dict[str, Any] = {}
-    if (path / "run.json").exists():
-        run = open_run(path)
-        before = read_facts(path)
-    else:
-        root, facts = Path(order.root), order.facts
-        run = create_run(root, experiment, argv=order.argv, run_id=order.run, facts=facts)
-    with run:
-        check_experiment(experiment)
-        teller: Listener = Teller(order, send)
-        plain = order.experiment
-        trackers = open_trackers(
-            experiment.tracking, run_path=path, run_id=run.id, experiment=plain, warn=run.log
-        )
-        session = Session(
-            run=run,
-            ranks=join_ranks(experiment.train),
-            listener=ListenerGroup([teller, *trackers]),
-            stop=stop,
-            decided=before.get("arithmetic"),
-        )
+class OpenTrial:
+    """A trial whose run is open, made or gone on with."""
+
+    def __init__(self, order: Order, stop: TrialStop, send: Send) -> None:
+        from pathlib import Path
+
+        from emergectl.store.run import create_run, open_run, read_facts
+        from emergectl.tasks.learning.materials import check_experiment
+        from emergectl.training.listeners import Listener, ListenerGroup
+        from emergectl.training.ranks import join_ranks
+        from emergectl.training.session import Session
+        from emergectl.training.tracking import open_trackers
+
+        self.key, self._stop = order.key, stop
+        self.experiment = Experiment.model_validate(order.experiment)
+        path = Path(order.root) / order.run
+        before: dict[str, Any] = {}
+        if (path / "run.json").exists():
+            self._run = open_run(path)
+            before = read_facts(path)
+        else:
+            root, facts = Path(order.root), order.facts
+            self._run = create_run(
+                root, self.experiment, argv=order.argv, run_id=order.run, facts=facts
+            )
         try:
-            run_session(experiment, session)
-        except PreemptedError:
-            if not stop.pruned:
-                raise
-            from emergectl.store.status import read_status
-            from emergectl.sweeps.folder import PRUNED
+            check_experiment(self.experiment)
+            teller: Listener = Teller(order, send)
+            trackers = open_trackers(
+                self.experiment.tracking,
+                run_path=path,
+                run_id=self._run.id,
+                experiment=order.experiment,
+                warn=self._run.log,
+            )
+            self.session = Session(
+                run=self._run,
+                ranks=join_ranks(self.experiment.train),
+                listener=ListenerGroup([teller, *trackers]),
+                stop=stop,
+                decided=before.get("arithmetic"),
+            )
+        except BaseException:
+            self._run.close()
+            raise
 
-            reason = f"{PRUNED} at step {read_status(path).step}: behind other trials"
-            run.set_status("done", exit_code=0, reason=reason)
-            return reason
+    def close(self, error: Exception | None, reason: str | None) -> str | None:
+        """Close the run, as done where a search gave the trial up; why it ended, if not at its
+        end."""
+        with self._run as run:
+            if isinstance(error, PreemptedError) and self._stop.pruned:
+                from emergectl.store.status import read_status
+                from emergectl.sweeps.folder import PRUNED
+
+                reason = f"{PRUNED} at step {read_status(run.path).step}: behind other trials"
+                run.set_status("done", exit_code=0, reason=reason)
+        return reason
+
+
+def _alone(trial: OpenTrial) -> Exception | None:
+    """Train one trial; what ended it, if not its end."""
+    from emergectl.training.session import run_session
+
+    try:
+        run_session(trial.experiment, trial.session)
+    except Exception as error:
+        return error
     return None
+
+
+def _weigh(plain: dict[str, Any], sizes: list[int], process: Process, send: Send) -> None:
+    """Measure ensembles of an experiment and tell the driver, or why they cannot be."""
+    from emergectl.sweeps.weigh import weigh
+
+    try:
+        rates = weigh(Experiment.model_validate(plain), sizes)
+        send(weighed=[[size, rate] for size, rate in rates.items()])
+    except EmergectlError:  # Its trials will say so, each in its run.
+        send(weighed=[])
+    finally:
+        process.restore()
 
 
 def _probe(plain: dict[str, Any], process: Process, send: Send) -> None:

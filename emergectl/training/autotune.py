@@ -213,7 +213,7 @@ def _memory_of(
     """The file that remembers the choice for this machine, model, batch and version of torch."""
     parts = {
         "torch": torch.__version__,
-        "device": _device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "shapes": [[*p.shape] for p in module.parameters()],
         "model": str(getattr(module, "model", module).__class__),
@@ -225,7 +225,8 @@ def _memory_of(
     return cache_root() / "arithmetic" / f"{key}.json"
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What tells apart devices of different speed: the GPU's name, or the CPU's and its flags."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")

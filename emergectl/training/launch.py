@@ -6,12 +6,13 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 
-from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -44,23 +45,13 @@ def launch_ranks(arguments: Sequence[str], *, ranks: int, stop: StopRequest) -> 
     they did.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    config = LaunchConfig(
-        run_id=uuid.uuid4().hex,
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=ranks,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        monitor_interval=0.2,
-        signals_to_handle="SIGTERM,SIGINT,SIGUSR1,SIGHUP,SIGQUIT",
-        shutdown_timeout=SHUTDOWN_SECONDS,
-    )
     command = [sys.executable, "-m", "emergectl.cli.main", *arguments]
     _raise_at_signals(stop)  # Until the launcher, about to start the ranks, takes them over.
     logging.disable(logging.ERROR)  # It tells of every signal, and of a lost rank in thirty lines.
     try:
-        elastic_launch(config, command[0])(*command[1:])
+        # Left to itself the launcher leaves a folder behind each time.
+        with tempfile.TemporaryDirectory(prefix="emergectl-ranks-") as folder:
+            elastic_launch(_config(ranks, folder), command[0])(*command[1:])
     except ChildFailedError as error:
         return _ended(error)
     except SignalException as error:
@@ -71,6 +62,22 @@ def launch_ranks(arguments: Sequence[str], *, ranks: int, stop: StopRequest) -> 
     finally:
         logging.disable(logging.NOTSET)
     return Ended()
+
+
+def _config(ranks: int, log_dir: str) -> LaunchConfig:
+    return LaunchConfig(
+        run_id=uuid.uuid4().hex,
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.2,
+        signals_to_handle="SIGTERM,SIGINT,SIGUSR1,SIGHUP,SIGQUIT",
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        logs_specs=DefaultLogsSpecs(log_dir=log_dir),
+    )
 
 
 def _raise_at_signals(stop: StopRequest) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -46,6 +46,7 @@ class Job:
     loss_module: nn.Module
     """maps a batch to the sum of its losses; compiled and wrapped for ranks where asked"""
     precision: str
+    compiled: bool
     ranks: Ranks
     evaluate: Callable[[], dict[str, float] | None]
     """held-out metrics of the model as it is; None where a stop was asked for meanwhile"""
@@ -56,9 +57,23 @@ class Job:
 def train(job: Job) -> Ending:
     """Train until the budget is spent or someone asks to stop; returns why it ended.
 
-    `done`: the budget is spent. `early`: the watched metric no longer improves. `stopped`: a
-    signal came. A checkpoint of the last step is on disk each time. Raises TrainingError where a
-    number is not finite (`train.nan`) or memory does not suffice.
+    Raises TrainingError where a number is not finite (`train.nan`) or memory does not suffice.
+    """
+    course = follow(job)
+    try:
+        next(course)
+        while True:
+            course.send(take_step(job))
+    except StopIteration as end:
+        return cast(Ending, end.value)
+
+
+def follow(job: Job) -> Generator[None, StepResult, Ending]:
+    """All that happens around the steps of a run; whoever takes them sends each one's result.
+
+    Returns why the run ended. `done`: the budget is spent. `early`: the watched metric no longer
+    improves. `stopped`: a signal came. A checkpoint of the last step is on disk each time. Raises
+    TrainingError where what is measured or kept is not finite.
     """
     progress, recorder = job.trained.progress, job.recorder
     seconds_before, began = progress.seconds, time.monotonic()
@@ -78,7 +93,7 @@ def train(job: Job) -> Ending:
             recorder.checkpoint()
             return "done"
         recorder.checkpoint_if_due()
-        result = take_step(job)
+        result = yield
         progress.seconds = seconds_before + time.monotonic() - began
         spent, stopped = _control(job)
         recorder.step(result, final=spent)
@@ -89,13 +104,7 @@ def take_step(job: Job) -> StepResult:
     """One optimizer step on the batch of `progress.step`, which it then counts up."""
     began = time.perf_counter()
     progress, trained = job.trained.progress, job.trained
-    factor = learning_rate_factor(
-        job.experiment.schedule,
-        progress.step,
-        total_steps=job.budget.steps,
-        elapsed=job.budget.elapsed(progress.step, progress.seconds),
-    )
-    learning_rate = trained.optimizers.set_learning_rate(factor)
+    learning_rate = trained.optimizers.set_learning_rate(rate_factor(job))
     loss, tokens = _gradients(job)
     for optimizer in trained.optimizers.all:
         trained.scaler.unscale_(optimizer)
@@ -106,10 +115,21 @@ def take_step(job: Job) -> StepResult:
             trained.scaler.step(optimizer)
         trained.scaler.update()
     else:
-        _refuse_update(job, loss, grad_norm)
+        refuse_update(job, loss, grad_norm)
     progress.step += 1
     progress.tokens += tokens
     return StepResult(loss, grad_norm, learning_rate, tokens, time.perf_counter() - began)
+
+
+def rate_factor(job: Job) -> float:
+    """The learning rate of the step to come, as a share of the peak."""
+    progress, budget = job.trained.progress, job.budget
+    return learning_rate_factor(
+        job.experiment.schedule,
+        progress.step,
+        total_steps=budget.steps,
+        elapsed=budget.elapsed(progress.step, progress.seconds),
+    )
 
 
 def _gradients(job: Job) -> tuple[float, int]:
@@ -118,7 +138,7 @@ def _gradients(job: Job) -> tuple[float, int]:
     size = job.experiment.train.batch_size
     first, last = job.ranks.share(size)
     batch = job.feed.batch(progress.step, size, first, last)
-    targets, tokens = job.ranks.sum([job.objective.target_weight(batch), _count_tokens(batch)])
+    targets, tokens = job.ranks.sum([job.objective.target_weight(batch), count_tokens(batch)])
     while True:
         seed_step(job.experiment.seed, progress.step, job.ranks.rank)
         job.trained.optimizers.zero_grad()
@@ -153,7 +173,8 @@ def _backward(
     return total
 
 
-def _count_tokens(batch: dict[str, torch.Tensor]) -> float:
+def count_tokens(batch: dict[str, torch.Tensor]) -> float:
+    """Input tokens of a batch, padding left out."""
     mask = batch.get("attention_mask")
     return float(batch["input_ids"].numel() if mask is None else mask.sum())
 
@@ -167,8 +188,8 @@ def _clip(parameters: list[nn.Parameter], limit: float | None) -> float:
     return float(norm)
 
 
-def _refuse_update(job: Job, loss: float, grad_norm: float) -> None:
-    """Leave out an update that is not finite, or end the run, as `train.nan` says."""
+def refuse_update(job: Job, loss: float, grad_norm: float) -> None:
+    """Leave out an update that is not finite, or raise TrainingError, as `train.nan` says."""
     progress, policy = job.trained.progress, job.experiment.train.nan
     what = f"loss {loss}" if not math.isfinite(loss) else f"gradient norm {grad_norm}"
     size = job.experiment.train.batch_size

@@ -6,7 +6,8 @@ there is one, trains, and writes down how it ended. The loop itself is `emergect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from emergectl.tasks.learning.objectives import Objective
 from emergectl.training.autotune import Arithmetic, choose_arithmetic
 from emergectl.training.budget import Budget, plan_budget
 from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
+from emergectl.training.ensemble import arithmetic_of_members, train_together
 from emergectl.training.listeners import Listener, RunFacts
 from emergectl.training.loop import Ending, Job, train
 from emergectl.training.optimizers import Optimizers
@@ -85,12 +87,55 @@ def run_session(experiment: Experiment, session: Session) -> Ending:
     Raises PreemptedError or InterruptedRunError where a signal stopped it with a checkpoint, and
     the error itself, after writing it into the status, where it failed.
     """
-    run = session.run
-    try:
-        if run is not None:
-            run.set_status("running")
+    with _accounted(session):
+        _begin(session)
         job = prepare(experiment, session)
         ending = train(job)
+    return _conclude(session, job, ending)
+
+
+def run_together(
+    requests: Sequence[tuple[Experiment, Session]],
+    *,
+    ended: Callable[[int, Exception | None], None],
+) -> None:
+    """Train several experiments, those that can be as one ensemble; each as `run_session` would.
+
+    `ended` is called with the place of each request, when that run is over, and what
+    `run_session` would have raised.
+    """
+    jobs: dict[int, Job] = {}
+    for number, (experiment, session) in enumerate(requests):
+        try:
+            with _accounted(session):
+                _begin(session)
+                decided = session.decided or arithmetic_of_members(experiment, session.ranks)
+                jobs[number] = prepare(experiment, replace(session, decided=decided))
+        except Exception as error:
+            ended(number, error)
+    for number, outcome in train_together(jobs):
+        session = requests[number][1]
+        try:
+            with _accounted(session):
+                if isinstance(outcome, Exception):
+                    raise outcome
+            _conclude(session, jobs[number], outcome)
+        except Exception as error:
+            ended(number, error)
+        else:
+            ended(number, None)
+
+
+def _begin(session: Session) -> None:
+    if session.run is not None:
+        session.run.set_status("running")
+
+
+@contextlib.contextmanager
+def _accounted(session: Session) -> Iterator[None]:
+    """Whatever is raised inside is written into the run's status, in words where there are any."""
+    try:
+        yield
     except EmergectlError as error:
         _finish(session, "failed", error.exit_code, str(error))
         raise
@@ -101,6 +146,10 @@ def run_session(experiment: Experiment, session: Session) -> Ending:
             raise
         _finish(session, "failed", told.exit_code, str(told))
         raise told from error
+
+
+def _conclude(session: Session, job: Job, ending: Ending) -> Ending:
+    """Write down how training ended; raises where a signal ended it."""
     if ending == "stopped":
         step = job.trained.progress.step
         interrupted = session.stop.was_keyboard
@@ -189,6 +238,7 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         trained=trained,
         loss_module=ranks.wrap(arithmetic.compiled(loss_module)),
         precision=arithmetic.precision,
+        compiled=arithmetic.compile,
         ranks=ranks,
         evaluate=_evaluator(experiment, session, materials, model, arithmetic),
         recorder=recorder,

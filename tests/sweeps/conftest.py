@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweep_nursery import Nursery
+from nursery import Nursery
 from sweep_study import SWEEP, WORDS, Study
 
 
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    nursery = Nursery(
+        tmp_path_factory.mktemp("nursery"), Path(__file__).with_name("sweep_nursery.py")
+    )
     yield nursery
     nursery.close()
 
@@ -28,11 +30,14 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(tmp_path: Path, text: Path) -> Study:
-    """Writes a sweep file of tiny trials."""
+    """Writes a sweep file of tiny trials, which are trained one by one unless something is said."""
 
-    def write(varies: str, *, steps: int = 6, name: str = "tiny.yaml") -> Path:
+    def write(
+        varies: str, *, steps: int = 6, name: str = "tiny.yaml", ensemble: object = "'off'"
+    ) -> Path:
         path = tmp_path / name
-        path.write_text(SWEEP.format(text=text, varies=varies, steps=steps))
+        told = SWEEP.format(text=text, varies=varies, steps=steps, ensemble=ensemble)
+        path.write_text(told)
         return path
 
     return write

@@ -5,6 +5,7 @@ from pathlib import Path
 
 SWEEP = """\
 name: tiny
+ensemble: {ensemble}
 experiment:
   model: {{family: gpt2, size: 10k}}
   tokenizer: {{kind: char}}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_nursery import Nursery, kill
+from nursery import Nursery, kill
 from sweep_study import Study
 
 from emergectl.store.checkpoints import list_steps
@@ -261,7 +261,7 @@ def test_two_machines_share_a_sweep_and_a_dead_one_gives_its_trials_back(
     }
     one, two = (
         nursery.start(
-            "sweep", sweep, "--workers", 2, "--runs-dir", root, host=host, planted=patience
+            "sweep", sweep, "--workers", 2, "--runs-dir", root, host=host, values=patience
         )
         for host in ("alpha", "beta")
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
-from sweep_nursery import Nursery
+from nursery import Nursery
 from sweep_study import Study
 
 from emergectl.config.sweep import load_sweep
@@ -130,5 +130,5 @@ def test_a_metric_that_no_trial_measures_is_told_with_those_there_are(
     sweep = study(SEARCH.replace("validation/loss", "validation/los") % 3)
     ended = nursery.run("sweep", sweep, "--workers", 1, "--runs-dir", tmp_path / "runs")
     assert ended.code == 2
-    assert "tiny.yaml:13: search.metric: no trial measures `validation/los`" in ended.stderr
+    assert "tiny.yaml:14: search.metric: no trial measures `validation/los`" in ended.stderr
     assert "validation/loss" in ended.stderr

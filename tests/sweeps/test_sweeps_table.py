@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from sweep_nursery import Nursery
+from nursery import Nursery
 from sweep_study import Study
 
 from emergectl.cli.main import main
@@ -25,7 +25,7 @@ def done(nursery: Nursery, text: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("done")
     sweep = folder / "tiny.yaml"
     varies = "grid: {optimizer.lr: [1e-3, 1e-2], model.size: [10k, 30k]}\nseeds: 2"
-    sweep.write_text(SWEEP.format(text=text, varies=varies, steps=6))
+    sweep.write_text(SWEEP.format(text=text, varies=varies, steps=6, ensemble="auto"))
     ended = nursery.run("sweep", sweep, "--workers", 2, "--runs-dir", folder / "runs")
     assert ended.code == 0, ended.said
     return folder / "runs"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from training_nursery import Nursery
+from nursery import Nursery
 from training_runs import Bench
 
 EXPERIMENT = """\
@@ -27,7 +27,9 @@ WORDS = "the cat sat on a mat and saw big red dogs run far away from home in rai
 
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    nursery = Nursery(
+        tmp_path_factory.mktemp("nursery"), Path(__file__).with_name("training_nursery.py")
+    )
     yield nursery
     nursery.close()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_nursery import Ended, Nursery
+from nursery import Ended, Nursery
 
 from emergectl.evaluation.item_files import read_items
 from emergectl.store.status import read_status

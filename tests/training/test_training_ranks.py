@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from training_nursery import Started
+from nursery import Started
 from training_runs import Bench, checkpoint_step, status
 
 from emergectl.store.metrics_log import read_metrics

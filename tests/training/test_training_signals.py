@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_nursery import REPOSITORY, Ended
+from nursery import REPOSITORY, Ended
 from training_runs import Bench, checkpoint_step, status
 
 CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}

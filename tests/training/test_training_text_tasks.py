@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from training_nursery import Nursery
+from nursery import Nursery
 from training_runs import Bench
 
 from emergectl.store.metrics_log import read_metrics

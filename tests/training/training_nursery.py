@@ -1,144 +1,29 @@
-"""Training processes by the dozen: one server imports everything once and forks each of them.
+"""The server of the nursery in which training processes are forked (`nursery`).
 
-`emergectl train` needs seconds to import torch and transformers and a fraction of one to train a
-tiny model. So the tests of kills and signals start their processes here: a server (this file as a
-script, single-threaded, so that forking is sound) forks a child, which runs the command line from
-its entry point to its exit. What is to go wrong in it is planted after the fork (`sabotage`); the
-product knows nothing of it.
+Planted in a child: `sabotage`, what is to go wrong in it, and `environment`.
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import os
-import signal
-import subprocess
-import sys
-import time
-import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from nursery import serve
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a training process ended."""
+def plant(
+    sabotage: Sequence[dict[str, Any]] = (), environment: Mapping[str, str] | None = None
+) -> None:
+    """Make this process one in which things go wrong."""
+    from training_sabotage import plant as plant_harm
 
-    code: int
-    """exit code, or minus the signal that killed it"""
-    stdout: str
-    stderr: str
-
-    @property
-    def said(self) -> str:
-        """All that a person would have seen, for messages of failed assertions."""
-        return f"exit {self.code}\n{self.stdout}\n{self.stderr}"
+    os.environ.update(environment or {})
+    for harm in sabotage:
+        plant_harm(**harm)
 
 
-class Started:
-    """A training process that runs."""
-
-    def __init__(self, nursery: Nursery, pid: int, folder: Path) -> None:
-        self._nursery = nursery
-        self._folder = folder
-        self.pid = pid
-
-    def signal(self, signum: int) -> None:
-        """Send a signal; nothing where the process has ended meanwhile."""
-        if self._nursery.ask({"poll": self.pid}) is None:
-            os.kill(self.pid, signum)
-
-    def wait(self, seconds: float = 60.0) -> Ended:
-        """Wait for its end; a process that takes longer is killed, and the test fails."""
-        code = self._nursery.ask({"wait": self.pid, "seconds": seconds})
-        ended = Ended(code, *(self._read(name) for name in ("stdout", "stderr")))
-        if code is None:
-            os.kill(self.pid, signal.SIGKILL)
-            self._nursery.ask({"wait": self.pid, "seconds": 10})
-            raise AssertionError(f"did not end within {seconds} s\n{ended.said}")
-        return ended
-
-    def wait_for(self, path: Path, *, seconds: float = 30.0) -> None:
-        """Wait until `path` exists, or the process has ended."""
-        deadline = time.monotonic() + seconds
-        while not path.exists() and time.monotonic() < deadline:
-            if self._nursery.ask({"poll": self.pid}) is not None:
-                return
-            time.sleep(0.002)
-
-    def _read(self, name: str) -> str:
-        return (self._folder / name).read_text("utf-8", errors="replace")
-
-
-class Nursery:
-    """The server's other end: starts training processes in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = 0
-        path = os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)])
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        environment |= {"EMERGECTL_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
-        self._server = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        assert self._answer() == "ready"
-
-    def ask(self, request: dict[str, Any]) -> Any:
-        """Put a request to the server; its answer."""
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return self._answer()
-
-    def start(
-        self,
-        *arguments: object,
-        sabotage: Sequence[dict[str, Any]] = (),
-        environment: dict[str, str] | None = None,
-    ) -> Started:
-        """Start `emergectl ARGUMENTS`, with what is to go wrong in it."""
-        self._count += 1
-        folder = self._folder / f"process-{self._count}"
-        folder.mkdir()
-        request = {
-            "arguments": [str(argument) for argument in arguments],
-            "folder": str(folder),
-            "sabotage": list(sabotage),
-            "environment": environment or {},
-        }
-        return Started(self, self.ask({"start": request}), folder)
-
-    def run(self, *arguments: object, seconds: float = 60.0, **options: Any) -> Ended:
-        """Start `emergectl ARGUMENTS` and wait for its end."""
-        return self.start(*arguments, **options).wait(seconds)
-
-    def close(self) -> None:
-        """End the server."""
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(timeout=30)
-
-    def _answer(self) -> Any:
-        assert self._server.stdout is not None
-        return json.loads(self._server.stdout.readline())
-
-
-# The server -------------------------------------------------------------------------------------
-
-
-def serve() -> None:
-    """Answer requests until the other end closes."""
-    import torch
+if __name__ == "__main__":
     import transformers.models.gpt2.modeling_gpt2
     import transformers.models.llama.modeling_llama  # noqa: F401
 
@@ -149,70 +34,4 @@ def serve() -> None:
     import emergectl.training.session
     import emergectl.training.tracking  # noqa: F401
 
-    torch.set_num_threads(1)
-    gc.freeze()  # So that a child's collector leaves the shared pages alone.
-    ended: dict[int, int] = {}
-    _reply("ready")
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "start" in request:
-            _reply(_fork(**request["start"]))
-        else:
-            pid = request.get("wait") or request["poll"]
-            _reply(_end_of(pid, ended, seconds=request.get("seconds", 0.0)))
-
-
-def _reply(value: Any) -> None:
-    print(json.dumps(value), flush=True)
-
-
-def _end_of(pid: int, ended: dict[int, int], *, seconds: float) -> int | None:
-    """The exit code (or minus the signal) of a child; None where it runs on."""
-    deadline = time.monotonic() + seconds
-    while pid not in ended:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            ended[pid] = os.waitstatus_to_exitcode(status)
-        elif time.monotonic() >= deadline:
-            return None
-        else:
-            time.sleep(0.002)
-    return ended[pid]
-
-
-def _fork(
-    arguments: list[str],
-    folder: str,
-    sabotage: list[dict[str, Any]],
-    environment: dict[str, str],
-) -> int:
-    """Fork a child that runs the command line; its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    os.setsid()
-    for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT, 0o666), descriptor)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115 — the server's is at an end here
-    os.environ.update(environment)
-    from training_sabotage import plant
-
-    from emergectl.cli.main import main
-
-    for harm in sabotage:
-        plant(**harm)
-    sys.argv = ["emergectl", *arguments]
-    code = 1
-    try:
-        code = main(arguments)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        # The interpreter's own end takes apart every module and with it a second.
-        os._exit(code)
-
-
-if __name__ == "__main__":
-    serve()
+    serve(plant)

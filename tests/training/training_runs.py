@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from training_nursery import Ended, Nursery, Started
+from nursery import Ended, Nursery, Started
 
 from emergectl.store.checkpoints import list_steps, newest, step_name, verify
 from emergectl.store.metrics_log import read_metrics
