@@ -58,7 +58,7 @@ def test_the_tasks_of_wei_over_flops_and_exact_match_beside_bleu(
 ) -> None:
     mapping = tmp_path / "wei.yaml"
     mapping.write_text(
-        "model: Model\nflops: flops_e21\nscale: {flops: 1e21}\nchance: {'': 0, persian: 0.25}\n"
+        "model: Model\nflops: flops_e21\nscale: {flops: 1e21}\nchance: [0, persian=0.25]\n"
         "values:\n"
         "- ipa_transliterate_2_exact_match=ipa/exact_match\n"
         "- ipa_transliterate_2_bleu=ipa/bleu\n"
