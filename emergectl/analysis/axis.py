@@ -16,6 +16,7 @@ import numpy as np
 from emergectl.analysis.breaks import Interval, locate
 from emergectl.analysis.curves import Floats, make_curve
 from emergectl.analysis.families import broken_grid, fit, project, smooth_grid
+from emergectl.analysis.metric_names import is_logged
 from emergectl.analysis.table import AXES, Axis, Row
 
 FEWEST_MODELS, FEWEST_ROWS = 3, 6
@@ -26,8 +27,8 @@ DRAWS = 400
 class AxisScore:
     """How well one curve over an axis predicts models that it has not seen.
 
-    `error`: root mean square over models, in the metric's units; `best`: the share of redrawn sets
-    of models in which this axis had the smallest error.
+    `error`: root mean square over models, in the metric's units (perplexities: in decades); `best`:
+    the share of redrawn sets of models in which this axis had the smallest error.
     """
 
     axis: Axis
@@ -51,6 +52,8 @@ def score_axes(rows: Sequence[Row], rng: np.random.Generator) -> list[AxisScore]
             f"common; {FEWEST_MODELS} models, {FEWEST_ROWS} rows and 2 axes are the fewest"
         )
     values = np.array([row.value for row in kept])
+    if is_logged(kept[0].metric):
+        values = np.log10(values)
     squares = np.empty((len(axes), len(names)))
     counts = np.array([(models == name).sum() for name in names])
     for i, axis in enumerate(axes):
@@ -119,7 +122,8 @@ def _predict(places: Floats, values: Floats, at: Floats) -> Floats:
     order = np.argsort(places, kind="stable")
     t, index = np.unique(places[order], return_inverse=True)
     y = np.bincount(index, weights=values[order]) / np.bincount(index)
-    sign = 1.0 if np.corrcoef(t, y)[0, 1] >= 0 or np.ptp(y) == 0 else -1.0
+    # Where either is constant there is neither rise nor fall.
+    sign = -1.0 if (t - t.mean()) @ (y - y.mean()) < 0 else 1.0
     weights = np.bincount(index).astype(float)
     everywhere = np.union1d(t, at)
     seen = np.isin(everywhere, t)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import stats
 
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.families import (
@@ -29,6 +30,8 @@ from emergectl.analysis.ratio import BROKEN_PARAMETERS, LEAST_NOISE, inverse_var
 FINE_WIDTHS = tuple(float(w) for w in np.linspace(0.02, 0.5, 25))
 FINE_PER_GAP = 32
 DRAWS = 2000
+MISFIT = 0.05
+"""what is left by the best break is misfit where chance leaves so much less often than this"""
 KINDS = 3
 """logistic, ramp, hinge"""
 
@@ -78,11 +81,7 @@ def locate(
         at = fit(project(coarse, inverse_variances(curve, at)), y).values
     projector = project(grid, inverse_variances(curve, at))
     best = fit(projector, y)
-    freedom = max(1, len(y) - BROKEN_PARAMETERS)
-    noise = max(best.squares / freedom, 1.0 if curve.is_binomial else 0.0)
-    squares, seed_freedom = curve.spread_between_seeds(at)
-    if seed_freedom:
-        noise = max(noise, squares / seed_freedom)
+    noise = _noise(curve, at, best.squares)
     noise = max(noise, LEAST_NOISE * float(total_squares(projector.weights, y)), 1e-300)
 
     gained = explained(projector, y)
@@ -122,6 +121,22 @@ def locate(
         log_positions=positions,
         kinds=kinds[nodes],
     )
+
+
+def _noise(curve: Curve, at: Floats, squares: float) -> float:
+    """Noise relative to what is expected, from seeds and from what the best break leaves, pooled.
+
+    The larger of the two would be too large on average, and the intervals too wide; but what the
+    break leaves counts alone where it is more than the pool allows, for then the shape does not
+    fit. Binomial noise is never less than 1.
+    """
+    freedom = max(1, len(curve.x) - BROKEN_PARAMETERS)
+    between, seed_freedom = curve.spread_between_seeds(at)
+    pooled = (squares + between) / (freedom + seed_freedom)
+    pooled = max(pooled, 1.0) if curve.is_binomial else pooled
+    allowed = pooled * float(stats.chi2.isf(MISFIT, freedom)) / freedom
+    rest = squares / freedom
+    return rest if rest > allowed else pooled
 
 
 def difference(first: Break, second: Break) -> Interval:

@@ -16,26 +16,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from emergectl.analysis.metric_names import is_falling, is_logged
+
 Floats = NDArray[np.float64]
 
 LARGEST = 1e30
 """magnitude beyond which single precision overflows"""
-LOGGED = ("perplexity", "ppl")
-FALLING = (
-    "loss",
-    "nll",
-    "brier",
-    "bits_per_byte",
-    "bits_per_character",
-    "edit_distance",
-    "error",
-    "ece",
-    "wer",
-    "cer",
-    "mse",
-    "mae",
-)
-"""last words of metrics that fall when a model gets better"""
 
 
 @dataclass(frozen=True)
@@ -224,18 +210,3 @@ def make_curve(
         group=group,
         seed_sources=tuple(seed_sources),
     )
-
-
-def is_falling(metric: str) -> bool:
-    """Whether a metric, by its name, falls when a model gets better."""
-    return is_logged(metric) or _ends_in(metric, FALLING)
-
-
-def is_logged(metric: str) -> bool:
-    """Whether a metric, by its name, spans orders of magnitude and is logged before fitting."""
-    return _ends_in(metric, LOGGED)
-
-
-def _ends_in(metric: str, words: tuple[str, ...]) -> bool:
-    name = metric.lower().rsplit("/", 1)[-1]
-    return any(name == word or name.endswith("_" + word) for word in words)

@@ -6,7 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from emergectl.analysis.breaks import Break, Interval, breakthroughness, linearity
+from emergectl.analysis.curves import Floats
+from emergectl.analysis.scaling import fit_law_with_intervals, isoflop
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
 from emergectl.analysis.verdict import Finding
 
@@ -55,6 +59,40 @@ def as_data(finding: Finding, *, shapes: bool = True) -> dict[str, Any]:
         "values": curve.values.tolist(),
         "seeds": curve.seeds.tolist(),
         "items": [_known(n) for n in curve.items],
+    }
+
+
+def scaling_data(
+    params: Floats, tokens: Floats, loss: Floats, rng: np.random.Generator, *, draws: int = 400
+) -> dict[str, Any]:
+    """The scaling law of runs [runs] with its intervals, and isoFLOP optima, as plain data."""
+    fit = fit_law_with_intervals(params, tokens, loss, rng, draws=draws)
+    flops = 6 * params * tokens
+    budgets = isoflop(params, flops, loss)
+    return {
+        "formula": "loss = E + A / params^alpha + B / tokens^beta",
+        "runs": len(loss),
+        "objective": fit.law.objective,
+        "parameters": {
+            name: {**_interval(interval), "standard_error": fit.standard_errors[name]}
+            for name, interval in fit.intervals.items()
+        },
+        "tokens_exponent": fit.law.tokens_exponent,
+        "optima": [
+            {
+                "flops": c,
+                "params": n,
+                "tokens": c / 6 / n,
+                "loss": float(fit.law.loss(n, c / 6 / n)),
+            }
+            for c in (float(flops.max()) * times for times in (1, 10, 100))
+            for n in (fit.law.optimal_params(c),)
+        ],
+        "isoflop": {
+            "exponent": _known(budgets.exponent),
+            "caution": budgets.caution,
+            "optima": [vars(optimum) for optimum in budgets.optima],
+        },
     }
 
 

@@ -38,6 +38,8 @@ WIDEST = 4
 """the widest smooth rise, relative to the span of the rungs"""
 NARROW_WIDTHS = (0.02, 0.1, 0.2, 0.3, 0.5)
 """of compact rises, relative to the narrowest smooth one"""
+LEAST_EXTENT = 1e-6
+"""a shape that varies less over the rungs is flat"""
 HINGE_POWERS = (0.0, 0.25, 0.5, 1.0)
 """exponents of the approach to the ceiling after a hinge; 0 is a line"""
 
@@ -201,11 +203,14 @@ class Projector:
 def project(grid: Grid, weights: Floats) -> Projector:
     """Centre and scale the shapes of a grid for weights [rungs] (inverse variances)."""
     share = weights / weights.sum()
-    mean = grid.shapes @ share
-    squares = np.maximum((grid.shapes**2) @ weights - mean**2 * weights.sum(), 0)
-    usable = squares > 1e-9 * weights.sum() * np.maximum(1e-6, grid.extent**2)
+    # Centred before squaring: far in a tail, where a shape hardly varies, the difference of two
+    # sums of squares would be all rounding, and the node would seem to explain what it does not.
+    centred = grid.shapes - (grid.shapes @ share)[:, None]
+    squares = (centred**2) @ weights
+    # Rungs without weight are predicted, not fitted: what varies there alone is not known.
+    usable = (grid.extent > LEAST_EXTENT) & (squares > 1e-9 * weights.sum() * grid.extent**2)
     scale = np.where(usable, 1 / np.sqrt(np.where(usable, squares, 1)), 0)
-    return Projector(grid, weights, (grid.shapes - mean[:, None]) * (scale[:, None] * weights))
+    return Projector(grid, weights, centred * (scale[:, None] * weights))
 
 
 def explained(projector: Projector, y: Floats) -> Floats:

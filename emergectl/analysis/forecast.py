@@ -17,9 +17,10 @@ import numpy as np
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.metric_names import is_logged
 from emergectl.analysis.metric_pair import LOG_PROBABILITY, as_probability, explain
 from emergectl.analysis.ratio import inverse_variances
-from emergectl.analysis.shapes import FORMS, Form, Shape, fit_shapes, weigh
+from emergectl.analysis.shapes import FORMS, Shape, fit_shapes, refit, weigh
 
 FEWEST_BELOW = 4
 MOST_CUTOFFS = 10
@@ -43,9 +44,9 @@ class Backtest:
     """One method over all cutoffs.
 
     `covered` of `predictions` measured values lay in their intervals; `error` is the root mean
-    square error. `seen_from` is the smallest cutoff from which on the rise at the largest scale was
-    foretold: its interval lies above half way from the smallest scale's value to the largest's, and
-    holds what was measured. None: it never was.
+    square error (of perplexities: in decades). `seen_from` is the smallest cutoff from which on the
+    rise at the largest scale was foretold: its interval lies above half way from the smallest
+    scale's value to the largest's, and holds what was measured. None: it never was.
     """
 
     method: str
@@ -83,7 +84,7 @@ def predict_through(
     levels = _by_power(proxy, over, ahead, rng)
     if levels is None:
         levels = _by_shape(proxy, over, ahead, rng)
-    levels += _noise(curve, levels, rng)
+    levels += _noise(curve, fit_shapes(curve, left_out=False)[0], levels, rng)
     return Forecast(
         f"through {proxy.metric}", float(curve.x[-1]), np.asarray(scales), _intervals(curve, levels)
     )
@@ -132,9 +133,8 @@ def _by_shape(proxy: Curve, curve: Curve, ahead: Floats, rng: np.random.Generato
         seed_items=tuple(curve.seed_items[i] for i in order),
     )
     forms = tuple(form for form in FORMS if form.name in ("flat", "line", "sigmoid", "hinge"))
-    shapes = _redrawn(mapped, rng, len(ahead), forms)
-    places = (ahead - low) / width
-    return np.stack([shape.at(row) for shape, row in zip(shapes, places, strict=True)])
+    shapes = fit_shapes(mapped, forms=forms, left_out=False)
+    return _redrawn(mapped, shapes, (ahead - low) / width, rng)
 
 
 def backtest(
@@ -168,10 +168,12 @@ def _score(curve: Curve, forecasts: list[Forecast]) -> Backtest:
     half = (curve.values[0] + curve.values[-1]) / 2
     sign = 1 if curve.values[-1] >= curve.values[0] else -1
     seen_from = None
+    logged = is_logged(curve.metric)
     for forecast in forecasts:
         measured = curve.values[-len(forecast.scales) :]
         for value, interval in zip(measured, forecast.predicted, strict=True):
-            errors.append(value - interval.value)
+            pair = np.array([value, interval.value])
+            errors.append(float(np.diff(np.log10(pair) if logged else pair)[0]))
             covered.append(interval.low <= value <= interval.high)
         last = forecast.predicted[-1]
         edge = last.low if sign > 0 else last.high
@@ -197,25 +199,27 @@ def _check(curve: Curve) -> None:
 
 def _simulate(curve: Curve, log_x: Floats, rng: np.random.Generator, draws: int) -> Floats:
     """Possible levels at log10 scales, noise of a measurement included: [draws, places]."""
-    levels = np.stack([shape.at(log_x) for shape in _redrawn(curve, rng, draws, FORMS)])
-    return levels + _noise(curve, levels, rng)
+    shapes = fit_shapes(curve, left_out=False)
+    levels = _redrawn(curve, shapes, np.broadcast_to(log_x, (draws, len(log_x))), rng)
+    return levels + _noise(curve, shapes[0], levels, rng)
 
 
 def _redrawn(
-    curve: Curve, rng: np.random.Generator, draws: int, forms: tuple[Form, ...]
-) -> list[Shape]:
-    """One shape for each draw: of the curve drawn anew, chosen by the weights of all shapes."""
-    shapes = fit_shapes(curve, forms=forms, left_out=False)
-    chosen = rng.choice(len(shapes), draws, p=np.array([shape.weight for shape in shapes]))
+    curve: Curve, shapes: Sequence[Shape], places: Floats, rng: np.random.Generator
+) -> Floats:
+    """Levels at places [draws, places]: of the curve drawn anew, shapes by their weights."""
+    chosen = rng.choice(len(shapes), len(places), p=np.array([shape.weight for shape in shapes]))
     weights, noise = _what_is_left(curve, shapes[0])
     deviation = np.sqrt(noise / weights)
-    redrawn = []
-    for index in chosen:
-        shape = shapes[index]
-        y = shape.values + deviation * rng.standard_normal(len(curve.x))
-        sample = _sample(curve, np.clip(y, 0, 1) if curve.is_rate else y)
-        redrawn.append(fit_shapes(sample, forms=(shape.form,), left_out=False)[0])
-    return redrawn
+    levels = np.empty(places.shape)
+    for index in np.unique(chosen):
+        shape, own = shapes[index], chosen == index
+        y = shape.values + deviation * rng.standard_normal((int(own.sum()), len(curve.x)))
+        y = np.clip(y, 0, 1) if curve.is_rate else y
+        same = bool((places == places[0]).all())
+        refits = refit(shape, curve.log_x, y, weights)
+        levels[own] = refits.at(places[0] if same else places[own])
+    return levels
 
 
 def _sample(curve: Curve, level: Floats) -> Curve:
@@ -236,9 +240,9 @@ def _what_is_left(curve: Curve, shape: Shape) -> tuple[Floats, float]:
     return weights, max(noise, rest / max(1, len(curve.x) - shape.form.parameters))
 
 
-def _noise(curve: Curve, levels: Floats, rng: np.random.Generator) -> Floats:
+def _noise(curve: Curve, shape: Shape, levels: Floats, rng: np.random.Generator) -> Floats:
     """What one more measurement like the curve's last would add: the shape of `levels`."""
-    _, noise = _what_is_left(curve, fit_shapes(curve, left_out=False)[0])
+    _, noise = _what_is_left(curve, shape)
     last = curve.rungs(np.arange(len(curve.x)) == len(curve.x) - 1)
     spread = np.sqrt(noise / inverse_variances(last, levels.reshape(-1, 1)))
     return spread.reshape(levels.shape) * rng.standard_normal(levels.shape)

@@ -31,7 +31,8 @@ _STEP = re.compile(r"step[-_]?(\d+)")
 class Columns:
     """Which column of a file holds what; None: the column of that very name, if there is one.
 
-    `values` names the columns of a wide table, each a task (or `task/metric`). `scales` multiplies
+    `values` names the columns of a wide table, each a task (or `task/metric`; `COLUMN=task/metric`
+    says which, so that metrics of the same outputs find each other). `scales` multiplies
     a column: {"params": 1e9} where sizes stand in billions.
     """
 
@@ -184,8 +185,10 @@ def _complete(columns: Columns, names: list[str], path: Path | str) -> Columns:
         if given is not None:
             _known(given, names, path)
     for value in columns.values:
-        _known(value, names, path)
+        _known(wide_column(value)[0], names, path)
     found: dict[str, Any] = {w: getattr(columns, w) or (w if w in names else None) for w in WORDS}
+    if not columns.values and found["value"] is None:
+        found["value"] = found["loss"]  # A table of losses alone: they are what it says.
     if not columns.values and found["value"] is None:
         raise RequestError(
             f"{path}: no column `value`; name it with --value, or the columns of a wide table "
@@ -207,11 +210,19 @@ def _add(table: Table, record: Mapping[str, Any], columns: Columns, where: str) 
         value = number(cells.get(word), word, where)
         cells[word] = None if value is None else value * factor
     if not columns.values:
+        if columns.value == columns.loss and not cells.get("metric"):
+            cells["metric"] = "loss"
         table.add(cells, where)
         return
-    for name in columns.values:
+    for column, name in map(wide_column, columns.values):
         task, _, metric = name.partition("/")
-        table.add({**cells, "task": task, "metric": metric, "value": record.get(name)}, where)
+        table.add({**cells, "task": task, "metric": metric, "value": record.get(column)}, where)
+
+
+def wide_column(text: str) -> tuple[str, str]:
+    """(column, name) of a column of a wide table: `COLUMN`, or `COLUMN=TASK/METRIC`."""
+    column, equals, name = text.partition("=")
+    return (column, name) if equals and name else (text, text)
 
 
 def _read_json(table: Table, path: Path) -> None:

@@ -8,6 +8,7 @@ in place of the sum ends the optimiser too early: that is how the published valu
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,12 @@ from scipy import optimize, special
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Floats
+from emergectl.analysis.table import Row
 
 HUBER_DELTA = 1e-3
+FEWEST_DIFFERENT = 3
+TIED = 0.999
+"""correlation of log size and log length from which on a law cannot tell them apart"""
 NAMES = ("A", "B", "E", "alpha", "beta")
 STARTS = tuple(
     itertools.product((0.0, 10.0, 20.0), (0.0, 10.0, 20.0), (-0.5, 0.5), (0.2, 0.8), (0.2, 0.8))
@@ -66,6 +71,35 @@ class ScalingFit:
     standard_errors: dict[str, float]
     intervals: dict[str, Interval]
     """for the five parameters, and params_exponent"""
+
+
+def runs_of_law(rows: Iterable[Row]) -> tuple[Floats, Floats, Floats]:
+    """(params, tokens, loss), each [runs], of every run in a table; where steps are told, its last.
+
+    Tokens are FLOPs / (6 · params) where they are not given. Raises ValueError where fewer than
+    three sizes or lengths of training are there, or one follows from the other: the law's two terms
+    could not be told apart.
+    """
+    last: dict[tuple[object, ...], tuple[float, tuple[float, float, float]]] = {}
+    for row in rows:
+        params, loss = row.params, row.loss
+        tokens = row.tokens or (row.flops / 6 / params if row.flops and params else None)
+        if not (params and tokens and loss and min(params, tokens, loss) > 0):
+            continue
+        run = (params, float(tokens), loss)
+        key = run if row.step is None else (row.group, row.model, params, row.seed)
+        if key not in last or last[key][0] < (row.step or 0):
+            last[key] = (row.step or 0, run)
+    found = np.array([run for _, run in last.values()]).reshape(-1, 3)
+    params_, tokens_, loss_ = found.T
+    if min(len(np.unique(params_)), len(np.unique(tokens_))) < FEWEST_DIFFERENT:
+        raise ValueError(
+            f"{len(loss_)} runs of {len(np.unique(params_))} sizes and {len(np.unique(tokens_))} "
+            f"lengths (params, tokens or flops, loss); {FEWEST_DIFFERENT} of each are the fewest"
+        )
+    if abs(np.corrcoef(np.log(params_), np.log(tokens_))[0, 1]) > TIED:
+        raise ValueError("tokens follow from params in these runs: vary one without the other")
+    return params_, tokens_, loss_
 
 
 def fit_law(

@@ -14,14 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.families import hinge_rise, logistic_rise
 from emergectl.analysis.ratio import LEAST_NOISE, inverse_variances
 
+Flags = NDArray[np.bool_]
 Rise = Callable[[Floats, Floats], Floats]
 """(log10 scale [..., places], parameters [nodes, n]) → rises [nodes, places]"""
 ZOOMS, BEST, TICKS = 6, 3, 7
+REFINED = (1.0, 0.3)
+"""boxes of a refit about the shape, in steps of the grid"""
 FEWEST_FOR_SHAPES = 4
 
 
@@ -174,13 +178,82 @@ def _search(form: Form, t: Floats, y: Floats, weights: Floats) -> tuple[Floats, 
     lowest = float(squares.min())
     ticks = _product([np.linspace(-1, 1, TICKS)] * len(axes))
     for _ in range(ZOOMS):
-        around = np.where(ratio, best[:, None] * step**ticks, best[:, None] + step * ticks)
-        nodes = np.clip(around.reshape(-1, len(axes)), low, high)
+        nodes = np.clip(_around(best, step, ratio, ticks), low, high)
         squares = _residual(form.rise(t, nodes), y, weights, form.linear)
         best = nodes[np.argsort(squares)[:BEST]]
         lowest = float(squares.min())
         step = np.where(ratio, step**0.4, step * 0.4)
     return best[0], lowest
+
+
+def _around(best: Floats, step: Floats, ratio: Flags, ticks: Floats) -> Floats:
+    """Boxes about places: [best, n] → [best · ticks, n]; in ratios where `ratio` says so."""
+    factors = np.where(ratio, step, 1.0) ** ticks
+    moved = np.where(ratio, best[:, None] * factors, best[:, None] + step * ticks)
+    return moved.reshape(-1, best.shape[1])
+
+
+@dataclass(frozen=True)
+class Refits:
+    """One form fitted to many samples: own parameters [draws, n], floors and heights [draws]."""
+
+    form: Form
+    own: Floats
+    floors: Floats
+    heights: Floats
+    offset: float
+
+    def at(self, log_x: Floats) -> Floats:
+        """Levels at log10 scales [places], or [draws, places] with places of their own."""
+        if log_x.ndim == 1:
+            rise = _rise(self.form, log_x, self.own, self.offset)
+        else:
+            rise = np.stack(
+                [
+                    _rise(self.form, places, own[None], self.offset)[0]
+                    for places, own in zip(log_x, self.own, strict=True)
+                ]
+            )
+        return self.floors[:, None] + self.heights[:, None] * rise
+
+
+def refit(shape: Shape, t: Floats, samples: Floats, weights: Floats) -> Refits:
+    """A shape's form fitted anew to samples of the same rungs: t [rungs], samples [draws, rungs].
+
+    All draws are fitted at once on the form's grid, made finer about the shape itself, about which
+    the samples' own best fits lie: one product of matrices in place of a search for each.
+    """
+    form = shape.form
+    axes = _ranges(form, t)
+    nodes = _product(axes)
+    if axes:
+        ratio = np.array([name != "position" for name in form.names])
+        low, high = np.array([a[0] for a in axes]), np.array([a[-1] for a in axes])
+        step = np.array(
+            [a[1] / a[0] if r else a[1] - a[0] for a, r in zip(axes, ratio, strict=True)]
+        )
+        middle = np.array([[shape.parameters[name] for name in form.names]])
+        ticks = _product([np.linspace(-1, 1, TICKS)] * len(axes))
+        boxes = []
+        for share in REFINED:
+            finer = np.where(ratio, step**share, step * share)
+            boxes.append(np.clip(_around(middle, finer, ratio, ticks), low, high))
+        nodes = np.concatenate([nodes, *boxes])
+    rise = _rise(form, t, nodes, shape.offset)
+    share = weights / weights.sum()
+    mean_y = samples @ share
+    if form.linear == 1:
+        flat = np.zeros(len(samples))
+        return Refits(form, np.repeat(nodes[:1], len(samples), axis=0), mean_y, flat, shape.offset)
+    mean_rise = rise @ share
+    centred = rise - mean_rise[:, None]
+    spread = (centred**2) @ weights
+    usable = spread > 1e-12
+    along = np.maximum(samples @ (centred * weights).T, 0) * usable  # [draws, nodes]
+    spread = np.where(usable, spread, 1.0)
+    best = (along**2 / spread).argmax(axis=1)
+    heights = along[np.arange(len(samples)), best] / spread[best]
+    return Refits(form, nodes[best], mean_y - heights * mean_rise[best], heights, shape.offset)
 
 
 def _residual(rise: Floats, y: Floats, weights: Floats, linear: int) -> Floats:

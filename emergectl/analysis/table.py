@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emergectl.analysis.curves import LARGEST, Curve, is_falling, is_logged, make_curve
+from emergectl.analysis.curves import LARGEST, Curve, make_curve
+from emergectl.analysis.metric_names import is_falling, is_logged
 from emergectl.errors import DataError, RequestError
 
 Axis = Literal["params", "tokens", "flops", "loss", "step"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -41,9 +41,11 @@ def emergence(
         raise RequestError("--json and --csv exclude each other")
     table = read_source(source)
 
-    from emergectl.analysis.describe import ROW, as_data, as_row, counts
+    from emergectl.analysis.describe import ROW, as_row, counts
+    from emergectl.analysis.examine import examine
     from emergectl.analysis.table import curves_of
     from emergectl.analysis.verdict import judge
+    from emergectl.cli.findings import explain, show_plots
 
     axis = axis_of(source, table)
     curves = curves_of(table, axis)
@@ -54,31 +56,95 @@ def emergence(
     findings = judge(
         curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged")
     )
-    tell = progress("fitted")
-    data = []
-    for index, finding in enumerate(findings, 1):
-        data.append(as_data(finding))
-        tell(index, len(findings))
+    examined = examine(table, findings, alpha=alpha, workers=workers, progress=progress("examined"))
     if json_:
-        print_json(data)
+        print_json({"left_out": [vars(skipped) for skipped in table.skipped], **examined})
         return
-    print_table(ROW, [as_row(item) for item in data], csv=csv)
+    print_table(ROW, [as_row(item) for item in examined["abilities"]], csv=csv)
     if not csv:
-        _explain(data)
+        if sys.stdout.isatty():
+            show_plots(examined)
+        explain(examined)
         say(f"{counts(findings)} over {axis} (alpha {alpha:g})")
+
+
+@app.command()
+@reads_tables
+def scaling(
+    source: Source,
+    drop_highest: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Leave out the N runs of the highest loss.")
+    ] = 0,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 1000,
+    json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
+) -> None:
+    """Fit loss = E + A / params^alpha + B / tokens^beta, and isoFLOP parabolas.
+
+    A row is a run: params, loss, and tokens or flops (6 · params · tokens); where steps are told,
+    the last of each run counts. Huber loss on log loss, errors by bootstrap over runs.
+    """
+    import numpy as np
+
+    from emergectl.analysis.describe import scaling_data
+    from emergectl.analysis.scaling import runs_of_law
+
+    table = read_source(source)
+    for skipped in table.skipped:
+        say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
+    try:
+        params, tokens, loss = runs_of_law(table.rows)
+        keep = np.argsort(loss, kind="stable")[: len(loss) - drop_highest]
+        law = scaling_data(
+            params[keep], tokens[keep], loss[keep], np.random.default_rng(0), draws=draws
+        )
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    if json_:
+        print_json(law)
+        return
+    header = ["parameter", "value", "low", "high", "standard error"]
+    rows = [
+        [name, *(float(f"{p[key]:.6g}") for key in ("value", "low", "high", "standard_error"))]
+        for name, p in law["parameters"].items()
+    ]
+    print_table(header, rows)
+    say(f"{law['formula']}: {law['runs']} runs, objective {law['objective']:.6g}")
+    say(
+        f"compute-optimal: params ∝ FLOPs^{law['parameters']['params_exponent']['value']:.3f}, "
+        f"tokens ∝ FLOPs^{law['tokens_exponent']:.3f}"
+    )
+    budgets = law["isoflop"]
+    if budgets["exponent"] is not None:
+        say(
+            f"isoFLOP parabolas ({len(budgets['optima'])} budgets): params ∝ "
+            f"FLOPs^{budgets['exponent']:.3f}; {budgets['caution']}"
+        )
 
 
 @app.command()
 def calibrate(
     trials: Annotated[int, typer.Option(min=10, help="Simulated abilities of each kind.")] = 300,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    rungs: Annotated[
+        int | None, typer.Option(min=5, max=40, help="Rungs (default: what is promised for).")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=100, help="Seeds at each rung.")] = None,
+    items: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Items that each seed answers.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
 ) -> None:
-    """Measure the error rates of the verdicts on simulated abilities; exit 1 where one is off."""
-    from emergectl.analysis.calibration import all_rates
+    """Measure the error rates of the verdicts on simulated abilities; exit 1 where one is off.
 
+    With --rungs, --seeds, --items: those of a ladder such as yours, before it is trained. Breaks
+    found is then what it is, not a promise.
+    """
+    from emergectl.analysis.calibration import Ladder, all_rates
+
+    ladder = Ladder(rungs, seeds, items)
     rates = []
-    for rate in all_rates(trials, seed):
+    for rate in all_rates(trials, seed, ladder=ladder, workers=workers):
         rates.append(rate)
         say(f"{rate.name}: {rate.rate:.3f}")
     header = ["what", "rate", "error", "low", "high", "holds"]
@@ -86,14 +152,3 @@ def calibrate(
     print_table(header, rows, json_=json_)
     if not all(rate.holds for rate in rates):
         raise typer.Exit(1)
-
-
-def _explain(data: list[dict[str, Any]]) -> None:
-    """One line of reason under the table for each ability, as far as a person reads."""
-    if not sys.stdout.isatty() and len(data) > 40:
-        return
-    for item in data[:40]:
-        name = "/".join(part for part in (item["group"], item["task"], item["metric"]) if part)
-        last = f"would settle it: {item['settle']}" if item["settle"] else ""
-        last = last or f"would overturn it: {item['overturn']}"
-        say(f"{name}: {item['verdict']}: {item['reason']}; {last}")

@@ -52,9 +52,9 @@ def report(
 
     One HTML file that needs nothing else. Links lead to the files that the numbers came from.
     """
+    from emergectl.analysis.examine import examine
     from emergectl.analysis.table import curves_of
     from emergectl.analysis.verdict import judge
-    from emergectl.reports.examine import examine
     from emergectl.reports.page import describe_report, html_page, markdown_page
 
     target = output or (_default_place(source) if format_ == "html" else None)
@@ -69,7 +69,7 @@ def report(
     findings = judge(
         curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged")
     )
-    examined = examine(table, findings, alpha=alpha, progress=progress("examined"))
+    examined = examine(table, findings, alpha=alpha, workers=workers, progress=progress("examined"))
     made = describe_report(
         table, examined, title=_title(source), commands=_commands(source, alpha, margin)
     )

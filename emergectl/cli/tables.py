@@ -245,8 +245,8 @@ def _with_file(options: dict[str, Any], path: Path) -> dict[str, Any]:
         if options[key] is not None:
             continue
         if key in ("chance", "scale", "where"):
-            pairs = value.items() if isinstance(value, dict) else None
-            value = [f"{k}={v}" for k, v in pairs] if pairs is not None else [str(value)]
+            pairs = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else value
+            value = [str(pair) for pair in (pairs if isinstance(pairs, list) else [pairs])]
         elif isinstance(value, list):
             value = ",".join(map(str, value))
         options[key] = str(value) if not isinstance(value, list) else value

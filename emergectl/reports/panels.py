@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from emergectl.analysis.metric_names import RESTATED_LOSS
 from emergectl.errors import RequestError
 from emergectl.reports.ability import Ability, find_ability
 
 CURVES_IN_A_PANEL = 6
-# The held-out loss in other words: they would draw the loss again.
-RESTATED_LOSS = ("perplexity", "bits_per_byte")
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ import pytest
 from emergectl.analysis.calibration import (
     COMPACT,
     SMOOTH,
+    Ladder,
     Rate,
     all_rates,
     broken_ability,
+    false_emergent,
     smooth_ability,
 )
 from emergectl.analysis.curves import make_curve
@@ -40,6 +42,18 @@ def test_breaks_of_fifty_points_are_found_where_they_are(kind: str) -> None:
     assert covered >= 16
 
 
+def test_one_seed_of_many_items_does_not_make_a_power_law_emergent() -> None:
+    (rate,) = false_emergent("power", 60, 3, ladder=Ladder(rungs=5, seeds=1, items=1000))
+    assert rate.count <= 6  # More would come up once in 30 times at a rate of 5%.
+
+
+def test_the_rates_are_the_same_in_one_process_and_in_two() -> None:
+    ladder = Ladder(rungs=5, seeds=1, items=100)
+    rates = [list(all_rates(2, ladder=ladder, workers=workers)) for workers in (1, 2)]
+    assert rates[0] == rates[1]
+    assert [r.low for r in rates[0] if r.name.startswith("breaks found")] == [0, 0]
+
+
 def test_a_rate_outside_what_is_promised_does_not_hold() -> None:
     assert Rate("x", 95, 100, 0.92, 0.98).holds
     assert not Rate("x", 99, 100, 0.92, 0.98).holds
@@ -47,7 +61,7 @@ def test_a_rate_outside_what_is_promised_does_not_hold() -> None:
 
 @pytest.mark.long
 def test_every_rate_that_is_promised_holds() -> None:
-    off = [rate for rate in all_rates(1000) if not rate.holds]
+    off = [rate for rate in all_rates(1000, workers=2) if not rate.holds]
     # Beyond what a thousand trials can tell.
     assert not [r for r in off if min(abs(r.rate - r.low), abs(r.rate - r.high)) > 2 * r.error]
 

@@ -67,6 +67,16 @@ def test_the_smooth_family_fits_as_well_as_an_optimiser_finds_at_any_precision()
         assert total_squares(weights, y) - gained < best + 0.05
 
 
+def test_no_shape_explains_more_than_there_is_however_unequal_the_weights() -> None:
+    y = np.array([0.0, 0.605, 0.878, 0.94, 0.963])
+    for first in (1.0, 1e2, 1e4, 1e6):
+        weights = np.array([2.0 * first, 4, 4, 4, 4]) * 1e3
+        t = 6 + 1.14 * np.arange(5)
+        for grid in (refined_smooth_grid(t, y, weights), broken_grid(t)):
+            gained = explained(project(grid, weights), y).max()
+            assert gained <= total_squares(weights, y) * (1 + 1e-9)
+
+
 def test_a_step_is_fitted_by_the_broken_family_alone() -> None:
     y, weights = np.where(T > 7.4, 0.7, 0.1), np.full(len(T), 1e4)
     assert fit(project(broken_grid(T), weights), y).squares < 1

@@ -32,7 +32,9 @@ def test_a_wide_table_gives_a_verdict_for_every_column(
     command = ["analyze", "emergence", str(wide), "--params", "size", "--values", "add,sub"]
     command += ["--n", "500", "--chance", "0", "--scale", "params=1e6", "--json"]
     assert main(command) == 0
-    add, sub = json.loads(capsys.readouterr().out)
+    said = json.loads(capsys.readouterr().out)
+    assert said["axis"] == "params"
+    add, sub = said["abilities"]
     assert (add["task"], add["verdict"]) == ("add", "emergent")
     assert 8e6 < add["break"]["position"]["low"] < add["break"]["position"]["high"] < 32e6
     assert sub["verdict"] == "smooth"
@@ -63,13 +65,121 @@ def test_a_run_is_judged_over_its_steps(tmp_path: Path, capsys: pytest.CaptureFi
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     command = ["analyze", "emergence", str(run), "--x", "step", "--n", "1000", "--chance", "0"]
     assert main([*command, "--json"]) == 0
-    (finding,) = json.loads(capsys.readouterr().out)
+    (finding,) = json.loads(capsys.readouterr().out)["abilities"]
     assert (finding["axis"], finding["task"], finding["metric"]) == (
         "step",
         "validation",
         "accuracy",
     )
     assert finding["verdict"] == "emergent"
+
+
+def test_metrics_of_the_same_outputs_are_told_by_naming_their_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    rows = [(2**k, 0.02 if k < 4 else 0.7, -2 + 0.2 * k) for k in range(8)]
+    path.write_text("size,em,lp\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    names = "em=add/exact_match,lp=add/logprob_per_token"
+    command = ["analyze", "emergence", str(path), "--params", "size", "--values", names]
+    command += ["--n", "500", "--chance", "exact_match=0"]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert "beside logprob_per_token: only the discontinuous metric breaks" in told
+    assert "forecast direct:" in told
+    assert "forecast through logprob_per_token:" in told
+    assert main([*command, "--json"]) == 0
+    exact, log = json.loads(capsys.readouterr().out)["abilities"]
+    assert exact["pair"]["metric"] == "logprob_per_token"
+    assert log["pair"] is None
+    assert exact["measured"][0]["seeds"][0]["where"].endswith("t.csv:2")
+
+
+def test_seeds_that_fall_in_two_groups_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    lines = ["params,seed,value,n,chance"]
+    for k in range(6):
+        for seed in range(10):
+            learned = k > 3 or (k == 3 and seed < 5)
+            lines.append(f"{10**k},{seed},{0.9 + seed / 500 if learned else seed / 500},100,0")
+    path.write_text("\n".join(lines) + "\n")
+    assert main(["analyze", "emergence", str(path)]) == 0
+    told = capsys.readouterr().err
+    assert "seeds that succeed, by scale: 0/10, 0/10, 0/10, 5/10, 10/10, 10/10" in told
+    assert "at 1e+03 the seeds fall in two groups" in told
+
+
+def test_models_over_steps_are_set_on_every_axis_and_their_lags_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    lines = ["model,params,tokens,step,loss,task,metric,value,n,chance"]
+    for params in (1e6, 1e7, 1e8, 1e9):
+        for step in (2**k for k in range(4, 16)):
+            loss = 1.7 + 40 / params**0.2 + 30 / step**0.3
+            for task, at in (("train", 64), ("test", 2048)):
+                cells = ("m", params, step * 100, step, loss, task, "accuracy")
+                value = 0.0 if step < at else 0.9
+                lines.append(f"{cells[0]}{params:g}," + ",".join(map(str, (*cells[1:], value))))
+                lines[-1] += ",1000,0"
+    path.write_text("\n".join(lines) + "\n")
+    assert main(["analyze", "emergence", str(path), "--x", "step"]) == 0
+    told = capsys.readouterr().err
+    assert "m1e+06/test/accuracy follows m1e+06/train/accuracy after" in told
+    assert "one curve for all models, error over tokens" in told
+    assert "appears at loss" in told
+
+
+def test_a_scaling_law_is_fitted_to_a_table_of_losses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "runs.csv"
+    rows = [
+        (n, 6 * n * d, 1.7 + 400 / n**0.34 + 410 / d**0.28)
+        for n in (1e7, 1e8, 1e9, 1e10)
+        for d in (1e9, 1e10, 1e11, 1e12)
+    ]
+    path.write_text("N,C,loss\n" + "".join(f"{n},{c},{loss}\n" for n, c, loss in rows))
+    command = ["analyze", "scaling", str(path), "--params", "N", "--flops", "C"]
+    assert main([*command, "--json"]) == 0
+    law = json.loads(capsys.readouterr().out)
+    assert law["parameters"]["E"]["value"] == pytest.approx(1.7, rel=0.01)
+    assert law["parameters"]["alpha"]["value"] == pytest.approx(0.34, rel=0.01)
+    assert main([*command, "--drop-highest", "2"]) == 0
+    captured = capsys.readouterr()
+    assert "params_exponent" in captured.out
+    assert "14 runs" in captured.err
+
+
+def test_runs_whose_tokens_follow_from_their_sizes_give_no_law(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "runs.csv"
+    lines = [f"{n},{20 * n},{2 + n**-0.1}" for n in (1e6, 1e7, 1e8, 1e9)]
+    path.write_text("params,tokens,loss\n" + "\n".join(lines) + "\n")
+    assert main(["analyze", "scaling", str(path)]) == 2
+    assert "tokens follow from params" in capsys.readouterr().err
+
+
+def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> None:
+    from emergectl.analysis.examine import examine
+    from emergectl.analysis.reading import Columns, read_tables
+    from emergectl.analysis.table import curves_of, with_defaults
+    from emergectl.analysis.verdict import judge
+    from emergectl.cli.findings import plot
+
+    table = with_defaults(
+        read_tables([wide], Columns(values=("add",), params="size")), n=500, chance={"": 0.0}
+    )
+    examined = examine(table, judge(curves_of(table, "params")), alpha=0.05)
+    text = plot(examined["abilities"][0], "params", width=60, color=False)
+    assert text.splitlines()[0] == "add: emergent (over params)"
+    assert text.count("o") >= 8
+    assert "┊" in text
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 60
 
 
 @pytest.mark.parametrize(

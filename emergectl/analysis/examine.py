@@ -1,38 +1,49 @@
-"""Everything that analysis says of a table, as one plain structure: what a report is made from.
+"""Everything that analysis says of a table, as one plain structure.
 
-`examine` is the only place where reports call analysis. The structure is what `--format json`
-prints; pages and figures read nothing else, so they hold for whatever analysis adds.
+It is what `analyze emergence --json` prints and what a report is made from: pages, figures and the
+terminal read nothing else. What is not known, or cannot be asked of the table, is None.
 
-abilities: analysis' findings (`analysis.describe.as_data`), and for those that are shown in full
-`name`, `measured` (each value with the file that it came from), `fit`, `seeds_part`, `forecast`,
-`pair`, `axes`, `loss_at_appearance`. `lags`: what moves first, along steps and tokens.
+- `axis`, `alpha`.
+- `abilities`: a finding each (`describe.as_data`: verdict, p and q values, break, shapes, what
+  would overturn or settle it) with `name` and `pair`: the continuous metric of the same outputs,
+  which of the two breaks, how far apart in decades, what p^L explains. Those that are shown in full
+  (at most `SHOWN`, the strongest verdicts first) also have `measured` (each value with its seed,
+  items and the file that it came from), `fit` (the likeliest shape, drawn out), `seeds_part`
+  (success by scale with intervals, humps, seeds needed), `forecast` (each method from every cutoff,
+  scored), `axes` (how well one curve over each axis predicts models left out) and
+  `loss_at_appearance`. Errors of perplexities are in decades.
+- `lags`: along steps and tokens, what moves first and by how much the next lags.
+- `scaling`: the law of loss in parameters and tokens with its intervals, and isoFLOP optima.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from emergectl.analysis.axis import loss_at_appearance, score_axes
-from emergectl.analysis.curves import Curve
-from emergectl.analysis.describe import as_data
+from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.describe import as_data, scaling_data
 from emergectl.analysis.forecast import backtest
 from emergectl.analysis.in_time import Lag, lag, lags, order_of_breaks
+from emergectl.analysis.metric_names import RESTATED_LOSS
 from emergectl.analysis.metric_pair import pair_up
+from emergectl.analysis.scaling import runs_of_law
 from emergectl.analysis.seeds import seeds_needed, successes
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
 from emergectl.analysis.table import LATE_FIRST, Row, Table
-from emergectl.analysis.verdict import Finding
-from emergectl.reports.panels import RESTATED_LOSS
+from emergectl.analysis.verdict import MANY, Finding
 
 SHOWN = 40
 """abilities that get figures and details; the others stand in the table of verdicts"""
 FEWEST_FOR_FORECAST = 5
 MOST_ROWS_FOR_AXES = 300
+FEWEST_RUNS_FOR_LAW, LAW_DRAWS = 12, 100
 ORDER = ("emergent", "undetermined", "smooth", "flat")
 RIGHT_OR_WRONG = ("exact_match", "em", "accuracy", "acc", "acc_norm", "multiple_choice_grade")
 CONTINUOUS = (
@@ -41,6 +52,10 @@ CONTINUOUS = (
 )
 """metrics of the same outputs to set beside a right-or-wrong one, the most telling first"""
 
+Places = Mapping[tuple[str, str, str], Row]
+Outputs = Mapping[tuple[str, str], Sequence[Finding]]
+"""(group, task) → the findings of its metrics"""
+
 
 def examine(
     table: Table,
@@ -48,20 +63,29 @@ def examine(
     *,
     alpha: float,
     seed: int = 0,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Findings with all that can be said beside them; the shown ones in full, `ORDER` first."""
+    """Findings with all that can be said beside them; the shown ones in full, `ORDER` first.
+
+    `progress` is told (done, all). The same table and seed give the same numbers.
+    """
     places = {(row.where, row.task, row.metric): row for row in table.rows}
-    telling = [index for index, finding in enumerate(findings) if not _restates(finding, findings)]
+    outputs: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        outputs.setdefault((finding.curve.group, finding.curve.task), []).append(finding)
+    telling = [index for index, finding in enumerate(findings) if not _restates(finding, outputs)]
     telling.sort(key=lambda index: ORDER.index(findings[index].verdict))
     shown = set(telling[:SHOWN])
     abilities = []
-    for index, finding in enumerate(findings):
-        said = as_data(finding, shapes=index in shown)
+    for index, said in enumerate(_described(findings, workers)):
+        finding = findings[index]
+        beside = _continuous_beside(finding, outputs)
         said["name"] = finding.curve.name.removesuffix("/value")
+        said["pair"] = _pair(finding, beside, alpha)
         if index in shown:
             rng = np.random.default_rng([seed, zlib.crc32(finding.curve.name.encode())])
-            said |= _in_full(finding, findings, table, places, rng, alpha)
+            said |= _in_full(finding.curve, beside, table, places, rng)
         abilities.append(said)
         if progress:
             progress(index + 1, len(findings))
@@ -69,43 +93,61 @@ def examine(
         "axis": findings[0].curve.axis,
         "alpha": alpha,
         "abilities": abilities,
-        "lags": _lags(findings, np.random.default_rng(seed), alpha),
+        "lags": _lags(findings, outputs, np.random.default_rng(seed), alpha),
+        "scaling": _scaling(table, np.random.default_rng(seed)),
     }
 
 
-def _restates(finding: Finding, findings: Sequence[Finding]) -> bool:
+def _described(findings: Sequence[Finding], workers: int) -> Iterable[dict[str, Any]]:
+    """The findings as data, in their order; in several processes where there are many."""
+    if workers == 1 or len(findings) < MANY:
+        yield from map(as_data, findings)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(as_data, findings, chunksize=16)
+
+
+def _restates(finding: Finding, outputs: Outputs) -> bool:
     """Whether a metric is the loss of the same outputs in other words: it would be drawn twice."""
     curve = finding.curve
     if _last_word(curve.metric) not in RESTATED_LOSS:
         return False
-    others = [
-        f.curve for f in findings if (f.curve.group, f.curve.task) == (curve.group, curve.task)
-    ]
-    return any(_last_word(other.metric) == "loss" for other in others)
+    return any(_last_word(f.curve.metric) == "loss" for f in outputs[curve.group, curve.task])
 
 
 def _in_full(
-    finding: Finding,
-    findings: Sequence[Finding],
-    table: Table,
-    places: dict[tuple[str, str, str], Row],
-    rng: np.random.Generator,
-    alpha: float,
+    curve: Curve, beside: Finding | None, table: Table, places: Places, rng: np.random.Generator
 ) -> dict[str, Any]:
-    curve = finding.curve
-    beside = _continuous_beside(finding, findings)
     proxies = [beside.curve] if beside is not None else []
+    loss = _loss_of_models(curve, places)
+    if loss is not None and all(_last_word(p.metric) != "loss" for p in proxies):
+        proxies.append(loss)
     return {
         "measured": _measured(curve, places),
         "fit": _fit(curve),
         "seeds_part": _seeds_part(curve, rng),
-        "pair": _pair(finding, beside, alpha),
         "forecast": _forecast(curve, proxies, rng),
         **_axes(curve, table, rng),
     }
 
 
-def _measured(curve: Curve, places: dict[tuple[str, str, str], Row]) -> list[dict[str, Any]]:
+def _loss_of_models(curve: Curve, places: Places) -> Curve | None:
+    """The loss of the models of a curve, over the same axis; None where any is unknown."""
+    if curve.axis == "loss" or _last_word(curve.metric) in ("loss", *RESTATED_LOSS):
+        return None
+    rows = [
+        [places.get((where, curve.task, curve.metric)) for where in sources]
+        for sources in curve.seed_sources
+    ]
+    losses = [[row.loss if row and row.loss else 0.0 for row in rung] for rung in rows]
+    if not losses or not all(loss > 0 for rung in losses for loss in rung):
+        return None
+    return make_curve(
+        curve.x, losses, task=curve.task, metric="loss", axis=curve.axis, group=curve.group
+    )
+
+
+def _measured(curve: Curve, places: Places) -> list[dict[str, Any]]:
     """Every rung with the value of each seed, who that was, and where it stands."""
     rungs = []
     for k, scale in enumerate(curve.x):
@@ -155,16 +197,12 @@ def _seeds_part(curve: Curve, rng: np.random.Generator) -> dict[str, Any] | None
     }
 
 
-def _continuous_beside(finding: Finding, findings: Sequence[Finding]) -> Finding | None:
+def _continuous_beside(finding: Finding, outputs: Outputs) -> Finding | None:
     """The continuous metric of the same outputs as a right-or-wrong one; None without."""
     curve = finding.curve
     if _last_word(curve.metric) not in RIGHT_OR_WRONG:
         return None
-    same = {
-        _last_word(f.curve.metric): f
-        for f in findings
-        if (f.curve.group, f.curve.task) == (curve.group, curve.task)
-    }
+    same = {_last_word(f.curve.metric): f for f in outputs[curve.group, curve.task]}
     return next((same[name] for name in CONTINUOUS if name in same), None)
 
 
@@ -216,14 +254,14 @@ def _axes(curve: Curve, table: Table, rng: np.random.Generator) -> dict[str, Any
 
 
 def _lags(
-    findings: Sequence[Finding], rng: np.random.Generator, alpha: float
+    findings: Sequence[Finding], outputs: Outputs, rng: np.random.Generator, alpha: float
 ) -> list[dict[str, Any]]:
     """Along steps: how far held-out rows lag behind those of training; then who follows whom."""
     if findings[0].curve.axis not in LATE_FIRST:
         return []
     said = []
     for group in dict.fromkeys(f.curve.group for f in findings):
-        own = [f for f in findings if f.curve.group == group and not _restates(f, findings)]
+        own = [f for f in findings if f.curve.group == group and not _restates(f, outputs)]
         broken = {(f.curve.task, f.curve.metric): f for f in order_of_breaks(own, alpha=alpha)}
         by_heart = [
             lag(broken["train", metric], held_out, rng)
@@ -243,3 +281,14 @@ def _lag(found: Lag) -> dict[str, Any]:
         "p_first": found.p_first,
         "sentence": found.sentence,
     }
+
+
+def _scaling(table: Table, rng: np.random.Generator) -> dict[str, Any] | None:
+    """The law of the losses that the rows tell, each model at every size and length of training."""
+    try:
+        params, tokens, loss = runs_of_law(table.rows)
+    except ValueError:
+        return None  # Too few runs, or sizes and lengths that go together: no law can be told.
+    if len(loss) < FEWEST_RUNS_FOR_LAW:
+        return None
+    return scaling_data(params, tokens, loss, rng, draws=LAW_DRAWS)
