@@ -42,8 +42,8 @@ def watch_with(display: AskingDisplay, stop: StopRequest, *, beat: Run | None = 
     """Progress onto the display and into the run's status; signals end between two items."""
     from emergectl.evaluation.evaluate_tasks import Watch
 
-    def tell(task: str, step: int | None, done: int, items: int) -> None:
-        display.tell(task, step, done, items)
+    def tell(task: str, step: int | None, done: int, items: int, samples: int) -> None:
+        display.tell(task, step, done, items, samples=samples)
         if beat is not None:
             beat.heartbeat(step or 0)
 
@@ -62,13 +62,15 @@ def asking_of(experiment: Experiment) -> Asking:
     spec = experiment.evaluation
     temperature = spec.temperature
     if temperature is None:
-        temperature = 1.0 if spec.samples > 1 else 0.0
+        temperature = 1.0 if spec.samples > 1 or spec.until_passes else 0.0
     return Asking(
         shots=spec.shots,
         limit=spec.limit,
         seed=experiment.seed,
         samples=spec.samples,
         temperature=temperature,
+        until_passes=spec.until_passes,
+        most_samples=spec.most_samples,
         metrics=tuple(spec.metrics),
         by=tuple(spec.by),
     )
