@@ -243,7 +243,6 @@ def test_a_task_of_choices_is_trained_on_its_right_choice_with_any_tokenizer(
 
     classes = {**catalog.task_classes(), "capitals": Capitals}
     monkeypatch.setattr(catalog, "task_classes", lambda: classes)
-    monkeypatch.setattr("emergectl.tasks.asked.task_classes", lambda: classes)
     for tokenizer in ({}, {"kind": "char"}):
         found = materials({"task": "capitals"}, tokenizer=tokenizer)
         rows = texts(found, found.train.batch(0, 3, 0, 3))
