@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
-from emergectl.errors import RequestError
+from emergectl.errors import RequestError, ToldError
 from emergectl.store.locate import find_run, runs_root
 
 if TYPE_CHECKING:
@@ -104,12 +104,17 @@ def evaluate(
         "resume": resume,
         "checkpoint": rescore and checkpoint != "last",
     }
-    _check_options(
-        asked | {name: value for name, value in others.items() if value},
-        has_tasks=tasks is not None,
-        rescore=rescore,
-        ranks=int(os.environ.get("WORLD_SIZE", gpus or 1)),
-    )
+    try:
+        _check_options(
+            asked | {name: value for name, value in others.items() if value},
+            has_tasks=tasks is not None,
+            rescore=rescore,
+            ranks=int(os.environ.get("WORLD_SIZE", gpus or 1)),
+        )
+    except RequestError as error:
+        if os.environ.get("RANK", "0") == "0":
+            raise
+        raise ToldError(str(error), error.exit_code) from None  # to every rank alike
     if gpus is not None and gpus > 1 and "RANK" not in os.environ:
         from emergectl.cli.asking_ranks import ask_on_ranks
 
@@ -180,7 +185,11 @@ def _check_options(given: Mapping[str, Any], *, has_tasks: bool, rescore: bool, 
         for option in options.values():
             raise RequestError(f"{option} needs --tasks: what to ask")
     if ranks > 1 and (rescore or not has_tasks):
-        raise RequestError("several ranks need --tasks: what they are to ask; leave out --gpus")
+        raise RequestError(
+            "several ranks share the items of --tasks; "
+            + ("--rescore" if rescore else "what a run held out")
+            + " is for one process: leave out --gpus, or torchrun"
+        )
     if "most_samples" in given and "until_passes" not in given:
         raise RequestError("--most-samples belongs to --until-passes")
     if "samples" in given and "until_passes" in given:

@@ -139,6 +139,31 @@ def test_a_signal_to_one_rank_stops_stage_evaluate_on_all_and_it_goes_on(
     assert len(answers(made / "evals" / ASKED)) == 60
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [((), "what a run held out is for one process"), (("--rescore",), "--rescore is for one")],
+)
+def test_what_ranks_cannot_share_is_refused_and_told_by_one(
+    nursery: Nursery, run: Path, options: tuple[str, ...], reason: str
+) -> None:
+    first, second = on_two_ranks(nursery, "eval", run, *options)
+    assert (first.code, second.code) == (2, 2)
+    assert reason in first.stderr
+    assert second.stderr == ""
+
+
+def test_two_ranks_sample_until_passes_as_one(nursery: Nursery, run: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(run, alone)
+    asked = ("--tasks", TASK, "--until-passes", "2", "--most-samples", "60", "--limit", "20")
+    assert nursery.run("eval", alone, *asked, "--json").code == 0
+    first, second = on_two_ranks(nursery, "eval", run, *asked, "--json")
+    assert (first.code, second.code) == (0, 0), first.said + second.said
+    one, other = (list(read_items(at / "evals" / ASKED / "items.jsonl")) for at in (alone, run))
+    assert [(r.extra, r.written) for r in other] == [(r.extra, r.written) for r in one]
+    assert {record.extra["samples"] for record in one} == {60}
+
+
 def test_a_wrong_request_is_told_by_one_rank(nursery: Nursery, run: Path) -> None:
     ended = on_two_ranks(nursery, "eval", run, "--tasks", TASK, "--by", "hops")
     assert [one.code for one in ended] == [2, 2], ended[0].said + ended[1].said
