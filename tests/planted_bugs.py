@@ -241,10 +241,10 @@ BUGS = (
         f"{ASKED}a_signal_to_one_rank_stops_stage_evaluate_on_all_and_it_goes_on",
     ),
     Bug(
-        "a rank that fails does not tell the others",
+        "every rank tells the person what is wrong",
         "evaluation/together.py",
-        "    if not failed:",
-        "    if own is None:",
+        "    if not place.is_main:\n        raise ToldError(message, exit_code)\n",
+        "",
         f"{ASKED}a_wrong_request_is_told_by_one_rank",
     ),
     Bug(

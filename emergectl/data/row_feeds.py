@@ -22,8 +22,8 @@ from emergectl.data.rows import PackedRows
 
 _WIDTH_STEP = 8
 POOL_BATCHES = 16
-"""batches that trade rows; of banking77 in batches of 32, 70% is padding with 1 and 32% with 16, and
-training takes half the time"""
+"""batches that trade rows; of banking77 in batches of 32, 70% is padding with 1 and 32% with 16,
+and training takes half the time"""
 
 _POOL_KEY = 0xB0C5
 
