@@ -241,8 +241,12 @@ def test_a_task_of_choices_is_trained_on_its_right_choice_with_any_tokenizer(
 ) -> None:
     from emergectl.tasks import catalog
 
-    classes = {**catalog.task_classes(), "capitals": Capitals}
-    monkeypatch.setattr(catalog, "task_classes", lambda: classes)
+    known = catalog.task_class
+    for module in ("catalog", "asked"):
+        monkeypatch.setattr(
+            f"emergectl.tasks.{module}.task_class",
+            lambda name: Capitals if name == "capitals" else known(name),
+        )
     for tokenizer in ({}, {"kind": "char"}):
         found = materials({"task": "capitals"}, tokenizer=tokenizer)
         rows = texts(found, found.train.batch(0, 3, 0, 3))
