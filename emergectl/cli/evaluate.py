@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import typer
 
 from emergectl.cli.output import print_json, print_table, say
 from emergectl.errors import RequestError, ToldError
-from emergectl.store.locate import find_run, runs_root
+from emergectl.store.locate import find_run, list_runs, name_in_id, runs_root
 
 if TYPE_CHECKING:
     from emergectl.config.schema import Experiment
@@ -135,6 +136,8 @@ def evaluate(
     def settle() -> tuple[list[Weights], Experiment]:
         """What is asked of what."""
         weights = find_weights(model, which=checkpoint, root=root)
+        if weights[0].run is None and not Path(weights[0].source).exists():
+            _tell_near_run(weights[0].source, root)
         if contamination and weights[0].run is None:
             name = weights[0].name
             raise RequestError(f"--contamination: what {name} was trained on is not known")
@@ -172,6 +175,14 @@ def split(names: str) -> list[str]:
     """The parts of a list with commas; those between brackets part nothing."""
     parts = re.split(r",(?![^\[{]*[\]}])", names)
     return [part.strip() for part in parts if part.strip()]
+
+
+def _tell_near_run(source: str, root: Path) -> None:
+    """Say which run may be meant by what is about to be taken for a name on the hub."""
+    runs = {name for path in list_runs(root) for name in (path.name, name_in_id(path.name))}
+    near = difflib.get_close_matches(source, runs, n=1, cutoff=0.7)
+    if near and os.environ.get("RANK", "0") == "0":
+        say(f"no run `{source}` (did you mean `{near[0]}`?): taken for a name on the hub")
 
 
 def _check_options(given: Mapping[str, Any], *, has_tasks: bool, rescore: bool, ranks: int) -> None:

@@ -445,3 +445,12 @@ def test_stage_evaluate_samples_until_passes_too(
     )
     assert main(["train", str(tmp_path / "asked.yaml")]) == 2
     assert "exclude each other" in told(capsys)[1]
+
+
+def test_a_run_that_is_misspelt_is_guessed_before_the_hub_is_asked(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert run.name == "sums"
+    assert main(["eval", "sumz", "--tasks", TASK]) == 2
+    assert "no run `sumz` (did you mean `sums`?)" in told(capsys)[1]
