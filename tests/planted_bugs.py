@@ -45,6 +45,7 @@ NUMBERS = "training/test_training_numbers.py::test_"
 CLAIMS = "sweeps/test_sweeps_claims.py::test_a_claim_"
 SWEEPS = "sweeps/test_sweeps_running.py::test_"
 PAGE = "reports/test_reports_page.py::test_"
+ASKED = "training/test_training_asking_ranks.py::test_"
 
 BUGS = (
     Bug(
@@ -216,6 +217,43 @@ BUGS = (
         "    _, tokens = job.ranks.sum([0.0, _count_tokens(batch)])\n"
         "    targets = job.objective.target_weight(batch)\n",
         "training/test_training_ranks.py::test_two_ranks_give_the_losses_of_one",
+    ),
+    Bug(
+        "every rank asks the same batches",
+        "evaluation/batching.py",
+        "batches[first + place.rank : first + place.rank + 1]",
+        "batches[first : first + 1]",
+        f"{ASKED}two_ranks_leave_the_records_of_one_and_each_item_once",
+    ),
+    Bug(
+        "every rank writes the answers",
+        "evaluation/item_files.py",
+        "        found = on_main(place, hold)\n",
+        "        found = hold()\n",
+        f"{ASKED}two_ranks_leave_the_records_of_one_and_each_item_once",
+    ),
+    Bug(
+        "a signal to one rank is not told to the others",
+        "cli/asking_ranks.py",
+        "            gathered = self._ranks.gather((self._own.signum, value))",
+        "            gathered = self._ranks.gather((None, value))\n"
+        "            self.signum = self._own.signum",
+        f"{ASKED}a_signal_to_one_rank_stops_stage_evaluate_on_all_and_it_goes_on",
+    ),
+    Bug(
+        "every rank tells the person what is wrong",
+        "evaluation/together.py",
+        "    if not place.is_main:\n        raise ToldError(message, exit_code)\n",
+        "",
+        f"{ASKED}a_wrong_request_is_told_by_one_rank",
+    ),
+    Bug(
+        "samples beyond the last pass that was needed are counted",
+        "evaluation/pass_until.py",
+        "            if self.is_done:\n                return\n",
+        "",
+        "evaluation/test_evaluation_pass_until.py::"
+        "test_a_limit_of_samples_leaves_the_estimate_unbiased_and_the_interval_right",
     ),
     Bug(
         "a gradient that is not finite goes into the update",

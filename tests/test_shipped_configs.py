@@ -22,6 +22,7 @@ REACHES = {
     "finetune/tags": ("validation/f1", ">", 0.9),
     "finetune/answers": ("validation/exact_match", ">", 0.25),
     "finetune/translation": ("phrases/exact_match", ">", 0.95),
+    "finetune/translation_t5": ("phrases/exact_match", ">", 0.95),
     "reproduce/grokking": ("modular/loss", "<", 0.01),
     "reproduce/induction-heads": ("copying/loss", "<", 0.35),
 }

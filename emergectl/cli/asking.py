@@ -42,8 +42,8 @@ def watch_with(display: AskingDisplay, stop: StopRequest, *, beat: Run | None = 
     """Progress onto the display and into the run's status; signals end between two items."""
     from emergectl.evaluation.evaluate_tasks import Watch
 
-    def tell(task: str, step: int | None, done: int, items: int) -> None:
-        display.tell(task, step, done, items)
+    def tell(task: str, step: int | None, done: int, items: int, samples: int) -> None:
+        display.tell(task, step, done, items, samples=samples)
         if beat is not None:
             beat.heartbeat(step or 0)
 
@@ -62,13 +62,15 @@ def asking_of(experiment: Experiment) -> Asking:
     spec = experiment.evaluation
     temperature = spec.temperature
     if temperature is None:
-        temperature = 1.0 if spec.samples > 1 else 0.0
+        temperature = 1.0 if spec.samples > 1 or spec.until_passes else 0.0
     return Asking(
         shots=spec.shots,
         limit=spec.limit,
         seed=experiment.seed,
         samples=spec.samples,
         temperature=temperature,
+        until_passes=spec.until_passes,
+        most_samples=spec.most_samples,
         metrics=tuple(spec.metrics),
         by=tuple(spec.by),
     )
@@ -315,6 +317,8 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
         for result in results
         for value in result.values
     ]
+    if not rows and not csv:
+        return  # nothing could be asked, which is told
     bounds = ["low", "high"] if csv else ["95% interval"]
     columns = ["step", "task", "group", "metric", "value", *bounds, "chance", "n"]
     if not csv:  # A column that says nothing is left out for people.

@@ -23,8 +23,8 @@ class AskingDisplay:
         self._asking: tuple[str, int | None] | None = None
         self._pace = Pace()
 
-    def tell(self, task: str, step: int | None, done: int, items: int) -> None:
-        """`done` of `items` items of a task are answered."""
+    def tell(self, task: str, step: int | None, done: int, items: int, *, samples: int = 0) -> None:
+        """`done` of `items` items of a task are answered, with so many samples drawn (0: none)."""
         now = time.monotonic()
         if self._asking != (task, step):
             self._asking, self._pace = (task, step), Pace()
@@ -34,6 +34,8 @@ class AskingDisplay:
         self._spoken = now
         at = "" if step is None else f"step {step:,}, "
         text = f"{at}{one_line(task)}: {done:,} of {items:,} items"
+        if samples:
+            text += f", {samples:,} samples"
         left = self._pace.seconds_to(items, now=now)
         if left is not None and done < items:
             text += f", {format_duration(left)} left"

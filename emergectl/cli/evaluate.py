@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
-from emergectl.errors import RequestError
-from emergectl.store.locate import find_run, runs_root
+from emergectl.errors import RequestError, ToldError
+from emergectl.store.locate import find_run, list_runs, name_in_id, runs_root
 
 if TYPE_CHECKING:
     from emergectl.config.schema import Experiment
@@ -45,6 +46,18 @@ def evaluate(
     temperature: Annotated[
         float | None, typer.Option(min=0, help="Of sampling (default: greedy; 1 for several).")
     ] = None,
+    until_passes: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Write texts for each item until so many are right: the pass rate of what is "
+            "rare (10: to about a third).",
+        ),
+    ] = None,
+    most_samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --until-passes: texts of an item at most (10,000)."),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Of items, shots, samples; 0: those asked in training.")
     ] = 0,
@@ -74,22 +87,44 @@ def evaluate(
     if json_ and csv:
         raise RequestError("--json and --csv exclude each other")
     root = runs_root(runs_dir)
-    on_ranks = gpus is not None and gpus > 1 and "RANK" not in os.environ
-    if on_ranks and (rescore or tasks is None):
-        raise RequestError("--gpus needs --tasks: what the ranks are to ask")
-    if gpus is not None and on_ranks:
+    asked: dict[str, Any] = {
+        "shots": shots or None,
+        "limit": limit,
+        "by": split(by) or None,
+        "metrics": split(metrics) or None,
+        "samples": samples if samples > 1 else None,
+        "temperature": temperature,
+        "until_passes": until_passes,
+        "most_samples": most_samples,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    others = {
+        "seed": seed,
+        "bf16": bf16,
+        "contamination": contamination,
+        "resume": resume,
+        "checkpoint": rescore and checkpoint != "last",
+    }
+    try:
+        _check_options(
+            asked | {name: value for name, value in others.items() if value},
+            has_tasks=tasks is not None,
+            rescore=rescore,
+            ranks=int(os.environ.get("WORLD_SIZE", gpus or 1)),
+        )
+    except RequestError as error:
+        if os.environ.get("RANK", "0") == "0":
+            raise
+        raise ToldError(str(error), error.exit_code) from None  # to every rank alike
+    if gpus is not None and gpus > 1 and "RANK" not in os.environ:
         from emergectl.cli.asking_ranks import ask_on_ranks
 
         ask_on_ranks(gpus)
         return
-    asked = {"shots": shots, "limit": limit, "by": split(by), "metrics": split(metrics)}
     if rescore:
         _rescore(find_run(model, root), split(tasks or ""), asked, json_=json_, csv=csv)
         return
     if tasks is None:
-        for name, value in asked.items():
-            if value:
-                raise RequestError(f"--{name} needs --tasks: what to ask")
         _measure_held_out(find_run(model, root), checkpoint, json_=json_, csv=csv)
         return
     from emergectl.cli.asking import ask_model, experiment_of, show_results
@@ -101,13 +136,15 @@ def evaluate(
     def settle() -> tuple[list[Weights], Experiment]:
         """What is asked of what."""
         weights = find_weights(model, which=checkpoint, root=root)
+        if weights[0].run is None and not Path(weights[0].source).exists():
+            _tell_near_run(weights[0].source, root)
         if contamination and weights[0].run is None:
             name = weights[0].name
             raise RequestError(f"--contamination: what {name} was trained on is not known")
         experiment = experiment_of(
             weights[0].source,
             split(tasks or ""),
-            {**asked, "samples": samples, "temperature": temperature},
+            asked,
             seed=seed,
             precision="bf16" if bf16 else "fp32",
         )
@@ -140,6 +177,38 @@ def split(names: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def _tell_near_run(source: str, root: Path) -> None:
+    """Say which run may be meant by what is about to be taken for a name on the hub."""
+    runs = {name for path in list_runs(root) for name in (path.name, name_in_id(path.name))}
+    near = difflib.get_close_matches(source, runs, n=1, cutoff=0.7)
+    if near and os.environ.get("RANK", "0") == "0":
+        say(f"no run `{source}` (did you mean `{near[0]}`?): taken for a name on the hub")
+
+
+def _check_options(given: Mapping[str, Any], *, has_tasks: bool, rescore: bool, ranks: int) -> None:
+    """Raise RequestError for options that would have no effect, or exclude each other."""
+    options = {name: f"--{name.replace('_', '-')}" for name in given}
+    if rescore:
+        for name, option in options.items():
+            if name not in ("by", "metrics"):
+                raise RequestError(f"{option} is for asking, and --rescore asks nothing")
+    elif not has_tasks:
+        for option in options.values():
+            raise RequestError(f"{option} needs --tasks: what to ask")
+    if ranks > 1 and (rescore or not has_tasks):
+        raise RequestError(
+            "several ranks share the items of --tasks; "
+            + ("--rescore" if rescore else "what a run held out")
+            + " is for one process: leave out --gpus, or torchrun"
+        )
+    if "most_samples" in given and "until_passes" not in given:
+        raise RequestError("--most-samples belongs to --until-passes")
+    if "samples" in given and "until_passes" in given:
+        raise RequestError("--samples and --until-passes exclude each other")
+    if "until_passes" in given and given.get("temperature") == 0:
+        raise RequestError("--until-passes needs a --temperature above 0: greedy texts are equal")
+
+
 def _rescore(
     run: Path, tasks: Sequence[str], asked: dict[str, Any], *, json_: bool, csv: bool
 ) -> None:
@@ -147,7 +216,9 @@ def _rescore(
     from emergectl.cli.asking import show_results
     from emergectl.evaluation.rescore import rescore_run
 
-    results = rescore_run(run, tasks=tasks, metrics=asked["metrics"], by=asked["by"])
+    results = rescore_run(
+        run, tasks=tasks, metrics=asked.get("metrics", ()), by=asked.get("by", ())
+    )
     show_results(results, json_=json_, csv=csv)
 
 

@@ -153,7 +153,9 @@ def _chance(task: Any) -> dict[str, float]:
 
 def _parameters(found: Any) -> list[dict[str, Any]]:
     """Name, default, values and meaning of each parameter, the task's own first."""
-    schema = found.model_json_schema()
+    from emergectl.config.parts import field_meanings
+
+    schema, meanings = found.model_json_schema(), field_meanings(found)
     rows = []
     own = vars(found).get("__annotations__", {})
     for name, field in sorted(found.model_fields.items(), key=lambda f: f[0] not in own):
@@ -163,7 +165,7 @@ def _parameters(found: Any) -> list[dict[str, Any]]:
                 "name": name,
                 "default": None if field.is_required() else field.get_default(),
                 "values": "required" if field.is_required() else _values(described),
-                "meaning": one_line(field.description or ""),
+                "meaning": one_line(meanings.get(name, "")),
             }
         )
     return rows

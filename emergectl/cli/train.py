@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,10 +85,12 @@ def _train(
 ) -> None:
     stop = StopRequest()
     stop.install()
-    loaded = None if file is None else load_experiment(file, overrides or ())
-    if loaded is None and overrides:
+    if file is None and overrides:
         raise RequestError("key=value needs an experiment FILE")
-    request = Request(runs_root(runs_dir), loaded, resume, run_dir, sys.argv)
+    request = Request(runs_root(runs_dir), None, resume, run_dir, sys.argv)
+    if file is not None:
+        request = _with_experiment(request, file, overrides or ())
+    loaded = request.loaded
     try:
         choice = choose_run(request)
         if stage is not None and choice.experiment.stage != stage:
@@ -108,6 +111,25 @@ def _train(
                 _tell(run, json_)
     except ExperimentError as error:
         raise error if loaded is None else loaded.locate(error) from None
+
+
+def _with_experiment(request: Request, file: Path, overrides: Sequence[str]) -> Request:
+    """The request with its experiment. What that starts from may be gone where a run of it is there
+    to go on with."""
+    try:
+        return replace(request, loaded=load_experiment(file, overrides))
+    except RequestError:
+        if request.resume is None:
+            raise
+        loaded = load_experiment(file, overrides, check_paths=False)
+        resuming = replace(request, loaded=loaded)
+        try:
+            found = choose_run(resuming).existing
+        except RequestError:
+            found = None
+        if found is None:
+            raise
+        return resuming
 
 
 def _evaluate(request: Request, choice: Choice, stop: StopRequest, json_: bool) -> None:

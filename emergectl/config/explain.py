@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from emergectl.config.parts import Part, field_meanings
 from emergectl.config.reader import Document, Key, printable
-from emergectl.config.schema import Experiment, FileSource, Part, TaskSource
+from emergectl.config.schema import Experiment, FileSource, TaskSource
 from emergectl.errors import RequestError
 
 MAX_LINES = 20
@@ -92,6 +93,15 @@ def known_keys(part: type[Part]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in part.model_fields.items()}
 
 
+def _described(part: type[Part], key: str) -> FieldInfo | None:
+    """The field behind a key, with its description."""
+    for name, field in part.model_fields.items():
+        if (field.alias or name) == key:
+            field.description = field.description or field_meanings(part).get(name)
+            return field
+    return None
+
+
 def _part(kinds: set[Any]) -> type[Part] | None:
     parts = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Part)]
     return parts[0] if len(parts) == 1 else None
@@ -125,7 +135,7 @@ def _field_at(path: Sequence[Key], root: type[Part]) -> tuple[type[Part] | None,
         if kinds >= set(_SOURCE_TAGS.values()):
             kinds = {FileSource}  # an unknown key can only be a file source's
         part = _part(kinds)
-        field = known_keys(part).get(key) if part else None
+        field = _described(part, key) if part else None
         kinds = set(_kinds(field.annotation)) if field else set()
     return part, field
 

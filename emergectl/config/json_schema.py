@@ -6,15 +6,17 @@ without a list, a tracker by its name alone) is added here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from emergectl.config.parts import Part, field_meanings
 from emergectl.config.schema import Experiment
 from emergectl.config.sweep_schema import SweepSpec
 
 
 def experiment_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of an experiment file, with every field's description."""
-    schema = Experiment.model_json_schema(by_alias=True)
+    schema = _described(Experiment)
     for name in ("train", "validation"):
         _also(schema["$defs"]["DataSpec"]["properties"][name], as_one=True)
     for name in ("tasks", "by", "metrics"):
@@ -30,7 +32,7 @@ def experiment_schema() -> dict[str, Any]:
 
 def sweep_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a sweep file."""
-    schema = SweepSpec.model_json_schema(by_alias=True)
+    schema = _described(SweepSpec)
     together = schema["properties"]["zip"]
     together["anyOf"] = [together["items"], {"type": "array", "items": together.pop("items")}]
     del together["type"]
@@ -39,6 +41,26 @@ def sweep_schema() -> dict[str, Any]:
         **schema,
         "title": "emergectl sweep",
     }
+
+
+def _described(root: type[Part]) -> dict[str, Any]:
+    """The schema of a section, with the meanings of its fields and of those of all within it."""
+    schema = root.model_json_schema(by_alias=True)
+    sections = {section.__name__: section for section in _subclasses(Part)}
+    for title, part in {root.__name__: schema, **schema["$defs"]}.items():
+        section = sections[title]
+        meanings = field_meanings(section)
+        for name, field in section.model_fields.items():
+            described = part["properties"][field.alias or name]
+            if name in meanings:
+                described.setdefault("description", meanings[name])
+    return schema
+
+
+def _subclasses(section: type[Part]) -> Iterator[type[Part]]:
+    for one in section.__subclasses__():
+        yield one
+        yield from _subclasses(one)
 
 
 def _also(field: dict[str, Any], *, as_one: bool) -> None:

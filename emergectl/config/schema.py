@@ -17,6 +17,7 @@ from emergectl.config.parts import Fraction, Part, PositiveFloat, PositiveInt
 from emergectl.config.training_schema import OptimizerSpec, ScheduleSpec, TrainSpec
 
 DEFAULT_SEQ_LEN = 256
+MOST_SAMPLES = 10_000
 Steps = Annotated[
     PositiveInt | Literal["log"] | list[Annotated[int, Field(ge=0)]] | None,
     Field(description="a number N (every N steps), `log` (log-spaced), a list of steps, or null"),
@@ -222,8 +223,23 @@ class EvaluationSpec(Part):
     """stage evaluate: texts written for each item, where a task is one of writing"""
     temperature: Annotated[float, Field(ge=0)] | None = None
     """stage evaluate: of sampling; null: 0 (greedy) for one sample, 1 for several"""
+    until_passes: Annotated[int, Field(ge=2)] | None = None
+    """stage evaluate: instead of `samples`, write texts for each item until so many are right:
+    `pass_rate`, for abilities too rare for a fixed number of samples (10: to about a third)"""
+    most_samples: PositiveInt = MOST_SAMPLES
+    """stage evaluate: with `until_passes`, texts of an item at most"""
     contamination: bool = False
     """stage evaluate: look for the items in what the run that is asked was trained on"""
+
+    @model_validator(mode="after")
+    def _sampled_in_one_way(self) -> Self:
+        if self.until_passes is not None and self.samples > 1:
+            raise ValueError("`samples` and `until_passes` exclude each other")
+        if self.until_passes is not None and self.temperature == 0:
+            raise ValueError("`until_passes` needs a `temperature` above 0: greedy texts are equal")
+        if self.until_passes is None and self.most_samples != MOST_SAMPLES:
+            raise ValueError("`most_samples` belongs to `until_passes`")
+        return self
 
     @field_validator("tasks", "by", "metrics", mode="before")
     @classmethod
@@ -262,7 +278,17 @@ class TrackerSpec(Part):
 
 NO_DATA = DataSpec.model_construct(train=[])
 """Where nothing is learnt."""
-ASKING = ("shots", "limit", "by", "metrics", "samples", "temperature", "contamination")
+ASKING = (
+    "shots",
+    "limit",
+    "by",
+    "metrics",
+    "samples",
+    "temperature",
+    "until_passes",
+    "most_samples",
+    "contamination",
+)
 """fields of `evaluation` that belong to stage `evaluate`"""
 
 

@@ -13,8 +13,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -137,6 +135,9 @@ def _format_of(path: Path, given: str, *, key: str) -> str:
 
 def _download(url: str, *, key: str, cache: Path) -> Path:
     """The file behind an https URL, fetched once and then taken from the cache."""
+    import urllib.error
+    import urllib.request
+
     if not url.startswith("https://"):
         raise ExperimentError(f"{key}.path", f"only https is fetched, not {url}")
     name = Path(url.split("?")[0].split("#")[0]).name or "file"

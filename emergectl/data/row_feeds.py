@@ -2,6 +2,10 @@
 
 A batch is as wide as the longest row of the whole global batch of its step, rounded up to a
 multiple of 8, so that every slice of the batch agrees and padding stays small.
+
+Rows with a class come in batches of about one length: what POOL_BATCHES batches of the shuffled
+order hold is sorted by width, cut, and the batches are shuffled. Which rows make a batch remains a
+function of (seed, step), and an epoch holds each row once.
 """
 
 from __future__ import annotations
@@ -13,9 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from emergectl.data.feeds import IGNORED, Batch, Feed, shuffled_rows
+from emergectl.data.order import derive, permute
 from emergectl.data.rows import PackedRows
 
 _WIDTH_STEP = 8
+POOL_BATCHES = 16
+"""batches that trade rows; of banking77 in batches of 32, 70% is padding with 1 and 32% with 16,
+and training takes half the time"""
+
+_POOL_KEY = 0xB0C5
 
 
 class RowsFeed(Feed):
@@ -49,6 +59,25 @@ class RowsFeed(Feed):
         self.rows = self.held_out_rows = len(self._chosen)
         self.seq_len = seq_len
         self.fingerprint = packed.fingerprint
+        self._pool: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+
+    def batch(self, step: int, batch_size: int, first: int, last: int) -> Batch:
+        """Rows [first, last) of the global batch of `step`, see `Feed.batch`."""
+        if self._targets is None:
+            return super().batch(step, batch_size, first, last)
+        start, stop = _pool_around(step, batch_size, self.rows)
+        if self._pool is None or self._pool[0] != (start, batch_size):
+            self._pool = (start, batch_size), self._pooled(start, stop, batch_size)
+        draws = self._pool[1][step - start]
+        return self.take(draws[first:last], self.width(draws))
+
+    def _pooled(self, start: int, stop: int, batch_size: int) -> NDArray[np.int64]:
+        """The draws of steps [start, stop), rows of one width together: [steps, batch_size]."""
+        draws = np.arange(start * batch_size, stop * batch_size)
+        widths = -(-self._lengths[self._drawn(draws)] // _WIDTH_STEP)
+        sorted_draws = draws[np.argsort(widths, kind="stable")].reshape(stop - start, batch_size)
+        order = np.arange(stop - start)
+        return sorted_draws[permute(order, stop - start, derive(self._seed, start, _POOL_KEY))]
 
     def take(self, draws: NDArray[np.int64], width: int) -> Batch:
         """The rows drawn, padded to `width`."""
@@ -91,3 +120,14 @@ class RowsFeed(Feed):
             following = packed.tokens[np.where(predicts, places + 1, 0)].astype(np.int64)
             batch["labels"] = torch.from_numpy(np.where(predicts, following, IGNORED))
         return batch
+
+
+def _pool_around(step: int, batch_size: int, rows: int) -> tuple[int, int]:
+    """The steps [start, stop) whose batches trade rows with that of `step`.
+
+    They begin in one epoch of `rows` rows, so that so many steps as an epoch has hold all of it.
+    """
+    epoch = step * batch_size // rows
+    begin, end = (-(-number * rows // batch_size) for number in (epoch, epoch + 1))
+    start = step - (step - begin) % POOL_BATCHES
+    return start, min(start + POOL_BATCHES, end)

@@ -31,6 +31,7 @@ from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import TokenizerSpec
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.store.origins import link_out
 
 DEFAULT_BPE_VOCAB = 8192
 # A BPE vocabulary settles long before this much text, and training holds the counts of its words.
@@ -82,12 +83,19 @@ def load_tokenizer(name: str | Path, *, key: str = "tokenizer.from") -> PreTrain
     """The tokenizer of a directory or of a model on the hub; never runs code that came with it.
 
     A directory may hold tokenizer.json, or the bare vocabulary files of GPT-2 (vocab.json and
-    merges.txt) or BERT (vocab.txt). Raises ExperimentError under `key` where there is none.
+    merges.txt) or BERT (vocab.txt). Raises ExperimentError under `key` where there is none, and
+    where a file is a link to somewhere else: what a run is made of could change behind its back.
     """
     from transformers import AutoTokenizer, BertTokenizer, GPT2Tokenizer
 
     folder = Path(name).expanduser()
     described = (folder / "tokenizer.json", folder / "tokenizer_config.json")
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if (target := link_out(path, folder)) is not None:
+            raise ExperimentError(
+                key,
+                f"{path} is a link out of its directory, to {target}: put the file itself there",
+            )
     try:
         if folder.is_dir() and not any(path.is_file() for path in described):
             if (folder / "vocab.txt").is_file():

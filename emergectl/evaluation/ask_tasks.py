@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from emergectl.errors import RequestError
 from emergectl.evaluation.asking import Model, Question, TooLong, Writing
 from emergectl.evaluation.metrics import Metric
+from emergectl.evaluation.pass_until import Sampled, pass_until
 from emergectl.evaluation.records import ItemRecord, Scored
 from emergectl.evaluation.results import metrics_to_take
 from emergectl.tasks.task import Item, TextTask, put
@@ -45,6 +46,10 @@ class Asking:
     """texts written for each item, where the task is one of writing"""
     temperature: float = 0.0
     """0: greedy"""
+    until_passes: int | None = None
+    """instead of `samples`: texts are written for each item until so many are right"""
+    most_samples: int = 10_000
+    """of an item, where it is sampled until it passes"""
     metrics: tuple[str, ...] = ()
     """beside the task's own"""
     by: tuple[str, ...] = ()
@@ -83,8 +88,9 @@ def prepare(task: TextTask, label: str, asking: Asking) -> PreparedTask:
     Raises RequestError for an unknown metric, a test split without items, shots where there is
     nothing to draw them from, and a fact to group by that no item has; DataError for bad rows.
     """
-    metrics = tuple(metrics_to_take(task.metrics, asking.metrics))
-    _check_samples(metrics, asking.samples)
+    sampled = ("pass_rate",) if asking.until_passes else ()
+    metrics = tuple(metrics_to_take(task.metrics, (*sampled, *asking.metrics)))
+    _check_samples(task, label, asking, metrics)
     items = tuple(islice(task.items("test", seed=asking.seed), asking.limit))
     if not items:
         raise RequestError(f"task `{label}` has no test items: there is nothing to ask")
@@ -107,11 +113,17 @@ def check_groups(tasks: Sequence[PreparedTask], by: Sequence[str]) -> None:
 
 
 def ask(
-    model: Model, prepared: PreparedTask, *, known: Sequence[ItemRecord] = (), ends: bool = False
+    model: Model,
+    prepared: PreparedTask,
+    *,
+    known: Sequence[ItemRecord] = (),
+    ends: bool = False,
+    drawn: Callable[[int], None] = lambda _: None,
 ) -> Iterator[ItemRecord]:
     """The records of all items that are not `known` yet, as the model comes to them.
 
     `ends`: the model has learnt to end after its answer, so a right answer ends there.
+    `drawn(count)` is told of samples as they come where items are sampled until they pass.
     """
     places = _unanswered(prepared, known)
     for place in places:
@@ -137,13 +149,37 @@ def ask(
             yield _judged(prepared, place, scores, ())
     if prepared.writes:
         places = [place for place in places if place not in not_asked]
-        writings = [_writing(prepared, place) for place in places]
-        for number, texts in model.write(writings):
-            place = places[number]
-            if isinstance(texts, TooLong):
-                yield _record(prepared, place, skipped=str(texts))
+        for place, written in _written(model, prepared, places, drawn):
+            if isinstance(written, TooLong):
+                yield _record(prepared, place, skipped=str(written))
             else:
-                yield _judged(prepared, place, scored.get(place, ()), texts)
+                yield _judged(prepared, place, scored.get(place, ()), written)
+
+
+def _written(
+    model: Model, prepared: PreparedTask, places: Sequence[int], drawn: Callable[[int], None]
+) -> Iterator[tuple[int, tuple[str, ...] | Sampled | TooLong]]:
+    """What the model writes to the items of these places, each once, in any order."""
+    task, asking = prepared.task, prepared.asking
+    writings = [_writing(prepared, place) for place in places]
+
+    def is_right(number: int, text: str) -> bool:
+        return task.is_right(prepared.items[places[number]], task.extract(text))
+
+    found: Iterator[tuple[int, tuple[str, ...] | Sampled | TooLong]]
+    if asking.until_passes is None:
+        found = model.write(writings)
+    else:
+        found = pass_until(
+            model,
+            writings,
+            is_right,
+            passes=asking.until_passes,
+            most_samples=asking.most_samples,
+            drawn=drawn,
+        )
+    for number, written in found:
+        yield places[number], written
 
 
 def in_item_order(prepared: PreparedTask, records: Sequence[ItemRecord]) -> list[ItemRecord]:
@@ -154,11 +190,19 @@ def in_item_order(prepared: PreparedTask, records: Sequence[ItemRecord]) -> list
     return [waiting[item.id].pop(0) for item in prepared.items]
 
 
-def _check_samples(metrics: Sequence[Metric], samples: int) -> None:
+def _check_samples(task: TextTask, label: str, asking: Asking, metrics: Sequence[Metric]) -> None:
+    """Raise RequestError for samples that cannot be drawn, or not be judged, as they are asked."""
     for metric in metrics:
         stem, _, k = metric.name.partition("@")
-        if stem == "pass" and int(k) > samples:
-            raise RequestError(f"`{metric.name}` needs {k} samples of each item, not {samples}")
+        if stem == "pass" and int(k) > asking.samples:
+            raise RequestError(
+                f"`{metric.name}` needs {k} samples of each item, not {asking.samples}"
+            )
+    if asking.until_passes is not None and task.ask in ("choice", "rank"):
+        raise RequestError(
+            f"task `{label}` asks for one of several choices: there are no texts to write until "
+            "enough of them pass"
+        )
 
 
 def _draw_shots(task: TextTask, label: str, asking: Asking) -> list[Item]:
@@ -228,10 +272,14 @@ def _seed_of(seed: int, item_id: str) -> int:
 
 
 def _judged(
-    prepared: PreparedTask, place: int, scores: tuple[Scored, ...], texts: tuple[str, ...]
+    prepared: PreparedTask,
+    place: int,
+    scores: tuple[Scored, ...],
+    written: tuple[str, ...] | Sampled,
 ) -> ItemRecord:
     """What came of an item: scores, texts, and what follows from them by the task's rule."""
     task, item = prepared.task, prepared.items[place]
+    texts = (written.first,) if isinstance(written, Sampled) else written
     found: dict[str, Any] = {"written": texts}
     if task.ask in ("choice", "rank"):
         order = sorted(range(len(scores)), key=lambda choice: -scores[choice].logprob)
@@ -249,7 +297,13 @@ def _judged(
         right = [task.is_right(item, answer) for answer in answers]
         if task.ask == "generate":
             found["correct"] = right[0]
-        if len(texts) > 1:
+        if isinstance(written, Sampled):
+            found["extra"] |= {
+                "passes": written.passes,
+                "samples": written.samples,
+                "reached": written.reached,
+            }
+        elif len(texts) > 1:
             found["extra"]["samples_right"] = sum(right)
     return _record(prepared, place, **found)
 

@@ -32,7 +32,7 @@ class Writing:
     """A context to go on from.
 
     Ends before the first of `stop`, or after `max_tokens`; `samples` texts, greedy where
-    `temperature` is 0.
+    `temperature` is 0, else those from number `first` on of all that could be drawn.
     """
 
     context: str
@@ -41,6 +41,7 @@ class Writing:
     samples: int = 1
     temperature: float = 0.0
     seed: int = 0
+    first: int = 0
 
 
 class TooLong(Exception):

@@ -45,8 +45,8 @@ _LONGEST_NAME = 100
 class Watch:
     """Who is told of progress, and who may stop it."""
 
-    tell: Callable[[str, int | None, int, int], None] = lambda *_: None
-    """called with task, step, items done, all items"""
+    tell: Callable[[str, int | None, int, int, int], None] = lambda *_: None
+    """called with task, step, items done, all items, and samples drawn so far (0: not told)"""
     check: Callable[[], None] = lambda: None
     """called between two items; raises to stop there"""
 
@@ -171,15 +171,22 @@ def _ask_rest(
     watch: Watch,
 ) -> None:
     """Ask what is not in the file yet, into the file."""
-    watch.check()
-    watch.tell(task.label, weights.step, len(file.records), len(task.items))
+    samples = sum(record.extra.get("samples", 0) for record in file.records)
+
+    def tell(count: int = 0) -> None:
+        nonlocal samples
+        samples += count
+        watch.tell(task.label, weights.step, len(file.records), len(task.items), samples)
+        watch.check()
+
+    tell()
     if len(file.records) == len(task.items):
         return
     ends = task.task.ends and _learnt_to_end(weights.run)
-    for record in ask(models.holding(weights), task, known=tuple(file.records), ends=ends):
+    model = models.holding(weights)
+    for record in ask(model, task, known=tuple(file.records), ends=ends, drawn=tell):
         file.append(record)
-        watch.tell(task.label, weights.step, len(file.records), len(task.items))
-        watch.check()
+        tell()
 
 
 def _learnt_to_end(run: Path | None) -> bool:
@@ -217,6 +224,8 @@ def _asked(task: PreparedTask, weights: Weights, bf16: bool) -> dict[str, Any]:
         "seed": asking.seed,
         "samples": asking.samples,
         "temperature": asking.temperature,
+        "until_passes": asking.until_passes,
+        "most_samples": asking.most_samples if asking.until_passes else None,
         "bf16": bf16,
         "writes": task.writes,
         "items": len(task.items),

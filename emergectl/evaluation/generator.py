@@ -107,8 +107,9 @@ def _strands(index: int, writing: Writing, context: Ids, coder: Coder) -> Iterat
     if coder.reach is not None:  # The last token is never run, so it may stand behind the reach.
         most = min(most, coder.reach - (0 if coder.seq2seq else len(context)) + 1)
     count = _drawn(writing)
-    for first in range(0, count, _ROWS_AT_ONCE):
-        yield Strand(index, writing, context, first, min(_ROWS_AT_ONCE, count - first), most)
+    for start in range(0, count, _ROWS_AT_ONCE):
+        rows = min(_ROWS_AT_ONCE, count - start)
+        yield Strand(index, writing, context, writing.first + start, rows, most)
 
 
 def _ends(model: PreTrainedModel, coder: Coder) -> frozenset[int]:

@@ -48,7 +48,7 @@ def prepare_file(path: Path, asking: Asking) -> HarnessTask:
         raise RequestError(
             f"{path} is a task of lm-evaluation-harness: pip install 'emergectl[lm-eval]'"
         )
-    if asking.samples > 1 or asking.temperature:
+    if asking.samples > 1 or asking.temperature or asking.until_passes:
         raise RequestError(f"{path}: how many texts are written, and how, is the file's to say")
     metrics_to_take(METRICS, asking.metrics)  # an unknown one is said before anything is asked
     return HarnessTask(path, asking)

@@ -27,13 +27,18 @@ class Measure:
     chance: float | None = None
     is_share: bool = False
     """each item is right or wrong, and the value is the share of right ones"""
+    exact: tuple[float, float] | None = None
+    """the interval, where it is known and drawing items again cannot show it"""
 
     def value(self) -> float:
         """The value with every item counted once; NaN where it is not defined."""
         return float(self.of(np.ones((1, self.items)))[0])
 
     def interval(self, *, seed: int = 0) -> tuple[float, float] | None:
-        """The 95% interval: Wilson's for a share, else the bootstrap; None where there is none."""
+        """The 95% interval: the exact one where there is one, Wilson's for a share, else the
+        bootstrap; None where there is none."""
+        if self.exact is not None:
+            return self.exact
         if self.is_share:
             return wilson(self.value() * self.items, self.items)
         return bootstrap(self.of, self.items, seed=seed)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import Parameter, signature
 from typing import Any, Literal
@@ -30,7 +30,8 @@ from emergectl.evaluation.classes import (
     roc_area,
 )
 from emergectl.evaluation.measures import Measure, mean, of_sums, ratio, share
-from emergectl.evaluation.pass_until import pass_at_k
+from emergectl.evaluation.pass_until import PassRate, mean_rate_interval, pass_at_k
+from emergectl.evaluation.pass_until import pass_rate as estimated_rate
 from emergectl.evaluation.ranking import discounted_gain, random_reciprocal_rank
 from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.text_overlap import (
@@ -171,6 +172,16 @@ def pass_at(records: Records, k: int) -> Measure | None:
         if len(record.written) >= k and "samples_right" in record.extra
     ]
     return mean([pass_at_k(n, right, k) for n, right in counted])
+
+
+@metric("continuous", needs_text=True)
+def pass_rate(records: Records) -> Measure | None:
+    """Mean probability that a sample is right, estimated without bias item by item: of several
+    samples, or of those drawn until enough of them passed (Haldane 1945; Hu et al. 2024). The
+    interval is exact for a single item, and where none or every one of all samples passed."""
+    rates = [rate for record in records if (rate := _pass_rate(record)) is not None]
+    measure = mean([rate.rate for rate in rates])
+    return measure and replace(measure, is_share=False, exact=mean_rate_interval(rates))
 
 
 # How likely.
@@ -319,6 +330,15 @@ def _overlap(kind: Literal["bleu", "chrf"], records: Records) -> Measure | None:
 
 
 # What the records give.
+
+
+def _pass_rate(record: ItemRecord) -> PassRate | None:
+    counts = record.extra
+    if "passes" in counts:
+        return estimated_rate(counts["passes"], counts["samples"], reached=counts["reached"])
+    if "samples_right" in counts:
+        return estimated_rate(counts["samples_right"], len(record.written), reached=False)
+    return None
 
 
 def _with_choices(records: Records) -> list[ItemRecord]:

@@ -6,16 +6,29 @@ beforehand. So samples are drawn until `k` of them pass: with the k-th pass at s
 limit of samples ends it first, with c passes, c / n is unbiased in its place (Girshick, Mosteller
 & Savage 1946, for any such boundary). The intervals are exact in the sense of Clopper & Pearson:
 they hold the true rate at least as often as they say, at every rate.
+
+Samples are numbered, and each is the same however many are drawn with it: rounds only decide how
+fast it goes. A round takes what fills it from the items that were begun first, so that few are
+under way at once and an interruption costs little; how many samples an item still needs is guessed
+from what it has shown.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from emergectl.errors import RequestError
 from emergectl.evaluation.asking import Model, TooLong, Writing
+
+SAMPLES_AT_ONCE = 4096
+"""samples of a round, over all items that are under way"""
+
+_SAMPLES_OF_A_WRITING = 256
+"""what the generator draws of one context together; progress is told after each"""
+
+_ALWAYS_DRAWN = 16
+"""fewer samples of an item are not worth a round"""
 
 
 @dataclass(frozen=True)
@@ -73,60 +86,136 @@ def pass_rate(passes: int, samples: int, *, reached: bool, confidence: float = 0
     return PassRate(rate, float(low), float(high), passes, samples, reached)
 
 
-def sample_until(
-    draw: Callable[[int, int], Sequence[bool]], *, passes: int, most_samples: int, at_once: int
-) -> PassRate:
-    """Draw samples until `passes` of them pass, or `most_samples` are drawn.
+def mean_rate_interval(rates: Sequence[PassRate]) -> tuple[float, float] | None:
+    """The exact 95% interval of the mean rate of some items, where it can be had.
 
-    `draw(round, count)` gives whether each of `count` new samples passes. What is drawn beyond
-    the last pass that was needed is left out, or the estimate would not be unbiased. At least two
-    passes must be asked for: with one the estimate is always 0 or 1.
+    Of one item it is that item's own. Of several it is the interval of all their samples taken
+    together where none of these passed, or all did: with n samples of each of m items, all fail
+    with probability Π(1 - pᵢ)ⁿ, which no rates of the same mean make larger than equal ones
+    (geometric and arithmetic mean), so what Clopper and Pearson say of n·m samples of one item
+    holds. It is about these items; None in all other cases, where drawing items again tells more.
     """
-    if passes < 2 or most_samples < 1 or at_once < 1:
-        raise RequestError("pass-until needs at least 2 passes and room for a sample")
-    found = drawn = number = 0
-    while drawn < most_samples:
-        count = min(at_once, most_samples - drawn)
-        for passed in draw(number, count):
-            drawn += 1
-            found += bool(passed)
-            if found == passes:
-                return pass_rate(found, drawn, reached=True)
-        number += 1
-    return pass_rate(found, drawn, reached=False)
+    if len(rates) == 1:
+        return rates[0].low, rates[0].high
+    passes, samples = sum(rate.passes for rate in rates), sum(rate.samples for rate in rates)
+    if passes not in (0, samples) or len({rate.samples for rate in rates}) > 1:
+        return None
+    together = pass_rate(passes, samples, reached=False)
+    return together.low, together.high
+
+
+@dataclass
+class Tally:
+    """Samples of one item, counted until `wanted` of them passed or `most_samples` were drawn.
+
+    What comes after the last pass that was needed is left out, or the estimate would not be
+    unbiased. RequestError for less than two passes: with one the estimate is always 0 or 1.
+    """
+
+    wanted: int
+    most_samples: int
+    passes: int = 0
+    samples: int = 0
+
+    def __post_init__(self) -> None:
+        if self.wanted < 2 or self.most_samples < 1:
+            raise RequestError("pass-until needs at least 2 passes and room for a sample")
+
+    @property
+    def reached(self) -> bool:
+        """Whether as many passed as were wanted."""
+        return self.passes == self.wanted
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more has to be drawn."""
+        return self.reached or self.samples == self.most_samples
+
+    def add(self, passed: Iterable[bool]) -> None:
+        """Count the next samples, in their order."""
+        for one in passed:
+            if self.is_done:
+                return
+            self.samples += 1
+            self.passes += bool(one)
+
+    def next_count(self, most: int) -> int:
+        """How many samples to draw next, `most` at most: as many as it seems to need, and never
+        more than there were, so that some tenth of what is drawn is not needed."""
+        needed = 1 + (self.wanted - self.passes) * self.samples // (self.passes + 1)
+        count = max(min(needed, self.samples), self.wanted, _ALWAYS_DRAWN)
+        return min(count, most, self.most_samples - self.samples)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What came of the samples of one item; `first` is the text of the first one."""
+
+    first: str
+    passes: int
+    samples: int
+    reached: bool
 
 
 def pass_until(
     model: Model,
-    writing: Writing,
-    is_right: Callable[[str], bool],
+    writings: Sequence[Writing],
+    is_right: Callable[[int, str], bool],
     *,
     passes: int = 10,
-    most_samples: int = 1_000_000,
-    at_once: int = 1024,
-) -> PassRate | TooLong:
-    """How often what the model writes is right: sampled until `passes` are, `at_once` a round.
+    most_samples: int = 10_000,
+    at_once: int = SAMPLES_AT_ONCE,
+    drawn: Callable[[int], None] = lambda _: None,
+) -> Iterator[tuple[int, Sampled | TooLong]]:
+    """(index of the writing, what its samples came to), each once, as they are done.
 
-    With 10 passes the rate is known to about a third. `writing.samples` is not looked at; its
-    temperature must not be 0, or all samples would be the same (RequestError).
+    Samples are drawn until `passes` of them are right by `is_right(index, text)`, or there are
+    `most_samples`, `at_once` a round. With 10 passes a rate is known to about a third.
+    `drawn(count)` is told of samples as they come, and may raise to end it.
+
+    Raises RequestError where a temperature is 0: all samples would be the same.
     """
-    if writing.temperature <= 0:
+    if any(writing.temperature <= 0 for writing in writings):
         raise RequestError("pass-until samples: it needs a temperature above 0")
+    tallies = [Tally(passes, most_samples) for _ in writings]
+    first = [""] * len(writings)
+    waiting = list(range(len(writings)))
+    while waiting:
+        places, asked = _round(waiting, writings, tallies, at_once)
+        outcomes: dict[int, list[bool]] = {}
+        too_long: dict[int, TooLong] = {}
+        for number, texts in model.write(asked):
+            if isinstance(texts, TooLong):
+                too_long[places[number]] = texts
+                continue
+            outcomes[number] = [is_right(places[number], text) for text in texts]
+            if asked[number].first == 0:
+                first[places[number]] = texts[0]
+            drawn(len(texts))
+        for number in sorted(outcomes):
+            tallies[places[number]].add(outcomes[number])
+        for place in dict.fromkeys(places):
+            tally = tallies[place]
+            if place in too_long:
+                yield place, too_long[place]
+            elif tally.is_done:
+                yield place, Sampled(first[place], tally.passes, tally.samples, tally.reached)
+        waiting = [p for p in waiting if p not in too_long and not tallies[p].is_done]
 
-    def draw(number: int, count: int) -> list[bool]:
-        asked = replace(writing, samples=count, seed=_seed_of_round(writing.seed, number))
-        ((_, texts),) = model.write([asked])
-        if isinstance(texts, TooLong):
-            raise texts
-        return [is_right(text) for text in texts]
 
-    try:
-        return sample_until(draw, passes=passes, most_samples=most_samples, at_once=at_once)
-    except TooLong as too_long:
-        return too_long
-
-
-def _seed_of_round(seed: int, number: int) -> int:
-    """Seeds of the rounds of different seeds are not each other's: no plain sum."""
-    digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=7).digest()
-    return int.from_bytes(digest)
+def _round(
+    waiting: Sequence[int], writings: Sequence[Writing], tallies: Sequence[Tally], at_once: int
+) -> tuple[list[int], list[Writing]]:
+    """What to write next, sample after sample of each item, and whose it is."""
+    places, asked, room = [], [], at_once
+    for place in waiting:
+        if room <= 0:
+            break
+        begin = tallies[place].samples
+        count = tallies[place].next_count(at_once)
+        room -= count
+        for first in range(begin, begin + count, _SAMPLES_OF_A_WRITING):
+            samples = min(_SAMPLES_OF_A_WRITING, begin + count - first)
+            places.append(place)
+            asked.append(replace(writings[place], first=first, samples=samples))
+    return places, asked

@@ -25,9 +25,11 @@ order; what an item does not have is left out:
                    whether greedy decoding would write it
     skipped        why the item could not be asked (too long …): then there are no scores, and it
                    counts in no metric
-    extra          samples_right: how many of several samples are right; what the task grades
-                   besides (f1); contaminated: whether the item stands in the training text,
-                   where that was asked
+    extra          samples_right: how many of several samples are right; passes, samples, reached:
+                   where texts were sampled until enough of them pass, how many did, among how
+                   many, and whether that was enough (`written` then holds the first one alone);
+                   what the task grades besides (f1); contaminated: whether the item stands in the
+                   training text, where that was asked
 
 Log-probabilities that are not finite stand there as the strings "-inf", "nan".
 """

@@ -16,6 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from emergectl.errors import ExperimentError
+from emergectl.store.origins import link_out
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """no config is larger; the index of a 1,000-shard model has 10 MB"""
@@ -145,13 +146,8 @@ def _check_header(path: Path) -> None:
 
 
 def _refuse_link_out(path: Path, directory: Path) -> None:
-    if not path.is_symlink():
-        return
-    home = directory.resolve()
-    # The hub's own cache keeps files as links into the `blobs` beside its `snapshots`.
-    homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
-    target = path.resolve()
-    if not any(target.is_relative_to(place) for place in homes):
+    target = link_out(path, directory)
+    if target is not None:
         raise _refusal(path, f"is a link out of its directory, to {target}: refused")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from emergectl.config.schema import Experiment, TokenizerSpec
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.store import checkpoints
-from emergectl.store.locate import find_run
+from emergectl.store.locate import find_run, name_in_id, short_id
 
 # name or owner/name, as the hub spells it
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -119,6 +119,47 @@ def starting_at(experiment: Experiment, checkpoint: Path) -> Experiment:
     )
     tokenizer = TokenizerSpec(from_=str(checkpoint))
     return experiment.model_copy(update={"model": model, "tokenizer": tokenizer})
+
+
+def link_out(path: Path, directory: Path) -> Path | None:
+    """Where a file of a directory leads, if it is a link out of it; None where it is none."""
+    if not path.is_symlink():
+        return None
+    home = directory.resolve()
+    # The hub's own cache keeps files as links into the `blobs` beside its `snapshots`.
+    homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+    target = path.resolve()
+    return None if any(target.is_relative_to(place) for place in homes) else target
+
+
+def once_settled(experiment: Experiment, kept: Experiment) -> Experiment | None:
+    """The experiment with the sources of `kept`, a run's, where these are what its own names may
+    have meant and are gone by now. None where they are not."""
+    changes: dict[str, object] = {}
+    for name in ("model", "tokenizer"):
+        ours, theirs = getattr(experiment, name), getattr(kept, name)
+        if ours.from_ == theirs.from_ or ours.from_ is None or theirs.from_ is None:
+            continue
+        if Path(theirs.from_).exists() or not _may_have_meant(ours.from_, theirs.from_):
+            return None
+        changes[name] = ours.model_copy(update={"from_": theirs.from_})
+    return experiment.model_copy(update=changes)
+
+
+def _may_have_meant(ref: str, source: str) -> bool:
+    """Whether a directory that is gone is what a reference names: itself, or in a run so named."""
+    gone = Path(source)
+    if Path(ref).expanduser().absolute() == gone:
+        return True
+    run, _, which = ref.rpartition("@") if "@" in ref else (ref, "", "last")
+    if which.isdecimal() and gone.name != checkpoints.step_name(int(which)):
+        return False
+    run_id = gone.parent.parent.name
+    return (
+        Path(run).expanduser().absolute() == gone.parent.parent
+        or run in (name_in_id(run_id), short_id(run_id))
+        or run_id.startswith(run)
+    )
 
 
 def find_asked(ref: str, root: Path, *, key: str) -> Origin:

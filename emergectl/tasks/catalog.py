@@ -26,6 +26,7 @@ Task = SequenceTask | TextTask
 
 
 _NAMED = re.compile(r"""^    name: ClassVar\[str\] = ["'](\w+)["']""", re.MULTILINE)
+_MAY_NAME = re.compile(r"^    name: ", re.MULTILINE)
 
 
 def task_class(name: str) -> type[BaseModel] | None:
@@ -39,9 +40,15 @@ def task_classes() -> dict[str, type[BaseModel]]:
     """Task name → class, over all modules of `emergectl.tasks`."""
     found: dict[str, type[BaseModel]] = {}
     for module_info in pkgutil.iter_modules(emergectl.tasks.__path__):
-        if not module_info.ispkg:
+        if not module_info.ispkg and _MAY_NAME.search(_text(module_info.name)):
             found |= _classes_of(module_info.name)
     return found
+
+
+def _text(module_name: str) -> str:
+    """The text of a module of this folder."""
+    (folder, *_) = emergectl.tasks.__path__
+    return (Path(folder) / f"{module_name}.py").read_text(encoding="utf-8")
 
 
 def _classes_of(module_name: str) -> dict[str, type[BaseModel]]:

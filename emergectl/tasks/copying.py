@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 class Copying(BaseModel):
     """Repeat what stood earlier in the context."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: ClassVar[str] = "copying"
 

@@ -66,7 +66,10 @@ class TextTask(BaseModel):
     """An ability asked in text; a subclass is a task, its fields are the task's parameters."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        defer_build=True,  # of all tasks that are listed, few are made
     )
 
     name: ClassVar[str]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from emergectl.config.experiment import LoadedExperiment, experiment_hash, load_experiment
 from emergectl.config.schema import Experiment
-from emergectl.errors import RequestError
+from emergectl.errors import EmergectlError, ExperimentError, RequestError
 from emergectl.store.locate import find_run, list_runs
-from emergectl.store.origins import settle_origins
+from emergectl.store.origins import once_settled, settle_origins
 from emergectl.store.run import Run, create_run, open_run, read_facts
 from emergectl.store.status import read_status
 
@@ -51,14 +51,23 @@ def choose_run(request: Request) -> Choice:
         path = find_run(str(request.resume), request.root)
         kept = load_experiment(path / "experiment.yaml", check_paths=False).experiment
         return Choice(kept, path, None, read_status(path).state == "done")
-    experiment, parent = settle_origins(request.loaded.experiment, request.root)
+    try:
+        experiment, parent = settle_origins(request.loaded.experiment, request.root)
+    except ExperimentError:
+        if (orphan := _orphan_to_go_on_with(request)) is None:
+            raise
+        return orphan
     digest = experiment_hash(experiment)
     if request.resume is None:
         return Choice(experiment, None, parent)
     if request.resume == "auto":
         existing = _newest_with(digest, request.root)
+        if existing is None and (orphan := _orphan_to_go_on_with(request)) is not None:
+            return orphan
     else:
         existing = find_run(request.resume, request.root)
+        if _digest(existing) != digest and (orphan := _orphan_to_go_on_with(request)) is not None:
+            return orphan
         if _digest(existing) != digest:
             raise RequestError(
                 f"{existing.name} is a run of another experiment; `emergectl runs diff` shows how, "
@@ -86,6 +95,29 @@ def _newest_with(digest: str, root: Path) -> Path | None:
     """The newest run of this very experiment, whatever its state."""
     same = [path for path in list_runs(root) if _digest(path) == digest]
     return max(same, key=lambda path: path.name, default=None)
+
+
+def _orphan_to_go_on_with(request: Request) -> Choice | None:
+    """The run that a request resumes, though what it started from at first is gone by now: its
+    experiment names that in full, and its checkpoint holds what is needed. None: there is none."""
+    if request.loaded is None or request.resume is None:
+        return None
+    if request.resume == "auto":
+        runs = list_runs(request.root)
+    else:
+        runs = [find_run(request.resume, request.root)]
+    for run in runs:
+        digest = _digest(run)
+        if digest is None:
+            continue
+        try:
+            kept = load_experiment(run / "experiment.yaml", check_paths=False).experiment
+        except EmergectlError:  # no reason to stop either, see `_digest`
+            continue
+        settled = once_settled(request.loaded.experiment, kept)
+        if settled is not None and experiment_hash(settled) == digest:
+            return Choice(kept, run, None, read_status(run).state == "done")
+    return None
 
 
 def _digest(run: Path) -> str | None:

@@ -359,3 +359,98 @@ def test_progress_in_a_pipe_is_a_plain_line_now_and_then_with_the_time_left(
 def test_names_are_split_at_commas_outside_brackets() -> None:
     assert split("a, b:x=[1,2],c:y={d: 1, e: 2},") == ["a", "b:x=[1,2]", "c:y={d: 1, e: 2}"]
     assert split("") == []
+
+
+UNTIL = ("--until-passes", "3", "--most-samples", "40", "--limit", "12")
+
+
+def test_sampling_until_passes_says_how_often_and_out_of_how_many(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (result,) = results_of(capsys, "eval", str(run), "--tasks", TASK, *UNTIL)
+    assert {"pass_rate", "exact_match"} <= set(values(result))
+    for item in items(result["path"]):
+        found = item["extra"]
+        assert found["reached"] == (found["passes"] == 3)
+        assert found["reached"] or found["samples"] == 40
+    capsys.readouterr()
+    assert main(["eval", "sums", "--tasks", TASK, *UNTIL[:2], "--resume"]) == 2
+    assert "asked with limit 12" in told(capsys)[1] or "most_samples 40" in told(capsys)[1]
+
+
+def test_sampling_that_was_stopped_goes_on_item_by_item_with_the_same_samples(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("eval", "sums", "--tasks", TASK, *UNTIL)
+    (whole,) = results_of(capsys, *asked)
+    expected = items(whole["path"])
+    append, kept = ItemFile.append, []
+
+    def append_few(self: ItemFile, record: ItemRecord) -> None:
+        append(self, record)
+        kept.append(record.item)
+        if len(kept) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ItemFile, "append", append_few)
+    assert main([*asked]) == 75
+    monkeypatch.undo()
+    assert len(kept) == 5
+    monkeypatch.setenv("EMERGECTL_RUNS", str(run.parent))
+    (again,) = results_of(capsys, *asked, "--resume")
+    assert items(again["path"]) == expected
+    assert again["metrics"] == whole["metrics"]
+
+
+def test_the_display_says_how_many_samples_were_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("emergectl.cli.asking_display.LINE_SECONDS", 0)
+    AskingDisplay(silent=False).tell("addition", 12, 3, 60, samples=4321)
+    assert "step 12, addition: 3 of 60 items, 4,321 samples" in told(capsys)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--until-passes", "5"), "--until-passes needs --tasks"),
+        (("--samples", "3"), "--samples needs --tasks"),
+        (("--resume",), "--resume needs --tasks"),
+        (("--rescore", "--shots", "2"), "--shots is for asking, and --rescore asks nothing"),
+        (("--rescore", "--checkpoint", "12"), "--checkpoint is for asking"),
+        (("--tasks", TASK, "--most-samples", "9"), "--most-samples belongs to --until-passes"),
+        (("--tasks", TASK, "--until-passes", "5", "--samples", "3"), "exclude each other"),
+        (("--tasks", TASK, "--until-passes", "5", "--temperature", "0"), "above 0"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    run: Path, options: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", str(run), *options]) == 2
+    assert reason in told(capsys)[1]
+
+
+def test_stage_evaluate_samples_until_passes_too(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "asked.yaml").write_text(
+        f"name: asked\nstage: evaluate\nmodel: {{from: {run}}}\nevaluation: {{until_passes: 2, "
+        "most_samples: 30, limit: 4, tasks: [{task: addition, digits: 2, test_items: 60}]}\n"
+    )
+    assert main(["train", str(tmp_path / "asked.yaml")]) == 0
+    assert "pass_rate" in told(capsys)[0]
+    (tmp_path / "asked.yaml").write_text(
+        f"stage: evaluate\nmodel: {{from: {run}}}\n"
+        "evaluation: {until_passes: 2, samples: 4, tasks: [addition]}\n"
+    )
+    assert main(["train", str(tmp_path / "asked.yaml")]) == 2
+    assert "exclude each other" in told(capsys)[1]
+
+
+def test_a_run_that_is_misspelt_is_guessed_before_the_hub_is_asked(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert run.name == "sums"
+    assert main(["eval", "sumz", "--tasks", TASK]) == 2
+    assert "no run `sumz` (did you mean `sums`?)" in told(capsys)[1]

@@ -42,7 +42,16 @@ def experiment(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["validate", "FILE"], ["schema"], ["configs", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["validate", "FILE"],
+        ["schema"],
+        ["configs", "--help"],
+        ["eval", "--help"],
+        ["tasks", "list"],
+        ["tasks", "show", "gsm8k", "--help"],
+    ],
 )
 def test_what_must_answer_at_once_imports_nothing_heavy(
     arguments: list[str], experiment: Path
@@ -57,6 +66,31 @@ def test_what_must_answer_at_once_imports_nothing_heavy(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_task_that_is_shown_costs_its_own_module_and_one_that_is_listed_no_reader() -> None:
+    script = (
+        "import sys; from emergectl.cli.main import main; code = main(sys.argv[1:]);"
+        "print(*sorted(m for m in sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+
+    def imported(*arguments: str) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return set(done.stderr.split())
+
+    listed = imported("tasks", "list")
+    assert "emergectl.tasks.arithmetic" in listed
+    assert not {"yaml", "urllib.request", "numpy", "emergectl.tasks.references"} & listed
+    shown = imported("tasks", "show", "addition")
+    tasks = {name for name in shown if name.startswith("emergectl.tasks.")}
+    assert tasks == {
+        f"emergectl.tasks.{name}"
+        for name in ("arithmetic", "catalog", "made", "references", "task")
+    }
+    assert not {"torch", "transformers", "datasets", "urllib.request"} & shown
 
 
 def test_help_imports_no_command() -> None:

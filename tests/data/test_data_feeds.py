@@ -47,6 +47,14 @@ def rows(count=50, *, seed=0):
     return RowsFeed(rows_in_memory(encoded, fingerprint="r"), seq_len=64, seed=seed, pad_id=0)
 
 
+def classes(count=50, *, seed=0):
+    """Rows with a class; each holds its own number throughout."""
+    lengths = np.random.default_rng(3).integers(2, 60, count)
+    encoded = [([row + 1] * int(length), int(length)) for row, length in enumerate(lengths)]
+    packed = rows_in_memory(encoded, fingerprint="c")
+    return RowsFeed(packed, seq_len=64, seed=seed, pad_id=0, targets=np.arange(count))
+
+
 def mixture(seed=0):
     feeds = [language(2000, seed=seed), LanguageFeed(packed([7] * 500), seq_len=8, seed=seed)]
     return MixedFeed(feeds, [3.0, 1.0], seed=seed)
@@ -57,6 +65,7 @@ FEEDS = {
     "masked": lambda seed: masked(seed=seed)[0],
     "whole words": lambda seed: masked(seed=seed, whole_word=True)[0],
     "rows": lambda seed: rows(seed=seed),
+    "classes": lambda seed: classes(300, seed=seed),
     "mixture": mixture,
     "mixture of rows": lambda seed: MixedFeed([rows(seed=seed), rows(9)], [1, 1], seed=seed),
 }
@@ -105,6 +114,9 @@ def test_held_out_rows_come_whole_however_they_are_cut(make):
     assert whole["input_ids"].shape[0] == count
     for row, part in enumerate(one_by_one):
         labels = part["labels"][0]
+        if labels.ndim == 0:  # a class
+            assert whole["labels"][row] == labels
+            continue
         assert torch.equal(whole["labels"][row, : len(labels)], labels)
         assert (whole["labels"][row, len(labels) :] == IGNORED).all()
 
@@ -246,6 +258,33 @@ def test_a_batch_of_rows_is_as_wide_as_the_longest_row_of_the_global_batch():
         longest = int(whole.sum(dim=1).max())
         assert whole.shape[1] == min(-(-longest // 8) * 8, 64)
         assert feed.batch(step, 8, 2, 3)["attention_mask"].shape[1] == whole.shape[1]
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(300, 7), (300, 300), (20, 64), (1000, 4)])
+def test_every_epoch_of_classes_holds_each_row_once(count, batch_size):
+    feed = classes(count)
+    steps = -(-3 * count // batch_size)
+    seen = [feed.batch(s, batch_size, 0, batch_size)["labels"].tolist() for s in range(steps)]
+    for epoch in (1, 2, 3):
+        # As many steps as hold so many epochs hold each row so often; the last may reach beyond.
+        drawn = Counter(itertools.chain(*seen[: -(-epoch * count // batch_size)]))
+        assert len(drawn) == count
+        assert min(drawn.values()) >= epoch
+        assert sum(drawn.values()) < epoch * count + batch_size
+
+
+def test_classes_of_about_one_length_make_a_batch_and_batches_are_shuffled():
+    def widths(feed):
+        batches = [feed.batch(step, 8, 0, 8) for step in range(125)]
+        return [b["input_ids"].shape[1] for b in batches], [
+            float(b["attention_mask"].double().mean()) for b in batches
+        ]
+
+    found, filled = widths(classes(1000))
+    assert np.mean(filled) > 0.8
+    assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < 0.3
+    packed, _ = widths(rows(1000))
+    assert np.mean(found) < 0.7 * np.mean(packed)  # which are as wide as the longest of any eight
 
 
 def test_a_mixture_keeps_to_its_weights_exactly():

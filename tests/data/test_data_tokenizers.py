@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,3 +175,13 @@ def test_a_folder_without_a_tokenizer_is_an_error_of_its_key(content, tmp_path):
     assert error.value.key == "tokenizer.from"
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt"])
+def test_a_tokenizer_that_links_out_of_its_directory_is_refused(tmp_path: Path, name: str) -> None:
+    build_tokenizer(TokenizerSpec(kind="byte"), [], for_mlm=False).save_pretrained(tmp_path / "own")
+    assert load_tokenizer(tmp_path / "own") is not None
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / name).symlink_to(tmp_path / "own" / "tokenizer.json")
+    with pytest.raises(ExperimentError, match=f"{name} is a link out of its directory"):
+        load_tokenizer(tmp_path / "linked")

@@ -304,6 +304,33 @@ def test_a_record_reads_back_equal(tmp_path: Path, slow: ReferenceModel) -> None
     assert all(json.loads(line)["task"] for line in lines)
 
 
+def test_items_are_sampled_until_they_pass_and_the_rate_is_what_the_model_says(
+    quick: LanguageModel,
+) -> None:
+    asked = prepared(Letters(count=6), until_passes=6, most_samples=2000, temperature=1.0)
+    drawn: list[int] = []
+    records = in_item_order(asked, list(ask(quick, asked, ends=True, drawn=drawn.append)))
+    assert all(set(record.extra) == {"passes", "samples", "reached"} for record in records)
+    assert all(len(record.written) == 1 and record.target_score for record in records)
+    assert sum(drawn) >= sum(record.extra["samples"] for record in records)
+    values = {value.metric: value for value in values_of(records, asked.metrics)}
+    assert list(values) == ["exact_match", "logprob", "logprob_per_token", "pass_rate"]
+    assert values["pass_rate"].items == 6
+
+
+def test_sampling_until_passes_is_for_tasks_of_writing() -> None:
+    with pytest.raises(RequestError, match="`choosing` asks for one of several choices"):
+        prepared(Choosing(), until_passes=5, temperature=1.0)
+
+
+def test_several_samples_give_a_pass_rate_as_well(quick: LanguageModel) -> None:
+    asked = prepared(Telling(count=3), samples=40, temperature=1.0, metrics=("pass_rate", "pass@1"))
+    values = {
+        value.metric: value.value for value in values_of(list(ask(quick, asked)), asked.metrics)
+    }
+    assert values["pass_rate"] == pytest.approx(values["pass@1"])
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -21,11 +21,11 @@ EXPERIMENT = """\
 name: sums
 seed: 5
 model: {family: gpt2, size: 10k}
-data: {train: {task: addition, digits: 2, examples: 500, test_items: 60}}
+data: {train: {task: addition, digits: 2, examples: 500, test_items: 180}}
 train: {steps: 20, batch_size: 32, threads: 1, compile: false, precision: fp32, device: cpu}
 """
-TASK = "addition:digits=2:test_items=60"
-ASKED = "step-00000020/addition-digits=2,test_items=60"
+TASK = "addition:digits=2:test_items=180"
+ASKED = "step-00000020/addition-digits=2,test_items=180"
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_two_ranks_leave_the_records_of_one_and_each_item_once(
     assert (first.code, second.code) == (0, 0), first.said + second.said
     assert_same_answers(alone / "evals" / ASKED, run / "evals" / ASKED)
     (result,) = json.loads(first.stdout)
-    assert result["items"] == 60
+    assert result["items"] == 180
     assert second.stdout == ""
 
 
@@ -110,7 +110,7 @@ def test_where_a_rank_is_killed_the_other_ends_and_resume_goes_on(
     assert "another rank is gone" in survivor.stderr
     assert "Traceback" not in survivor.stderr
     kept = (run / "evals" / ASKED / "items.jsonl").read_text().splitlines()
-    assert 0 < len(kept) < 60
+    assert 0 < len(kept) < 180
     again = on_two_ranks(nursery, *command, "--resume")
     assert [one.code for one in again] == [0, 0], again[0].said + again[1].said
     assert_same_answers(alone / "evals" / ASKED, run / "evals" / ASKED)
@@ -122,7 +122,7 @@ def test_a_signal_to_one_rank_stops_stage_evaluate_on_all_and_it_goes_on(
     file = tmp_path / "ask.yaml"
     file.write_text(
         f"stage: evaluate\nmodel: {{from: {run}}}\n"
-        "evaluation: {tasks: {task: addition, digits: 2, test_items: 60}}\n"
+        "evaluation: {tasks: {task: addition, digits: 2, test_items: 180}}\n"
     )
     made = tmp_path / "made"
     harm = {"what": "in_answers", "batch": 3, "signum": signal.SIGTERM, "rank": 1}
@@ -136,7 +136,32 @@ def test_a_signal_to_one_rank_stops_stage_evaluate_on_all_and_it_goes_on(
     again = on_two_ranks(nursery, "train", "--resume", made, "--json", "--runs-dir", tmp_path)
     assert [one.code for one in again] == [0, 0], again[0].said + again[1].said
     assert read_status(made).state == "done"
-    assert len(answers(made / "evals" / ASKED)) == 60
+    assert len(answers(made / "evals" / ASKED)) == 180
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [((), "what a run held out is for one process"), (("--rescore",), "--rescore is for one")],
+)
+def test_what_ranks_cannot_share_is_refused_and_told_by_one(
+    nursery: Nursery, run: Path, options: tuple[str, ...], reason: str
+) -> None:
+    first, second = on_two_ranks(nursery, "eval", run, *options)
+    assert (first.code, second.code) == (2, 2)
+    assert reason in first.stderr
+    assert second.stderr == ""
+
+
+def test_two_ranks_sample_until_passes_as_one(nursery: Nursery, run: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(run, alone)
+    asked = ("--tasks", TASK, "--until-passes", "2", "--most-samples", "60", "--limit", "20")
+    assert nursery.run("eval", alone, *asked, "--json").code == 0
+    first, second = on_two_ranks(nursery, "eval", run, *asked, "--json")
+    assert (first.code, second.code) == (0, 0), first.said + second.said
+    one, other = (list(read_items(at / "evals" / ASKED / "items.jsonl")) for at in (alone, run))
+    assert [(r.extra, r.written) for r in other] == [(r.extra, r.written) for r in one]
+    assert {record.extra["samples"] for record in one} == {60}
 
 
 def test_a_wrong_request_is_told_by_one_rank(nursery: Nursery, run: Path) -> None:
@@ -150,8 +175,8 @@ def test_gpus_2_starts_the_ranks_and_ends_as_they_do(nursery: Nursery, run: Path
     ended = nursery.run("eval", run, "--tasks", TASK, "--json", "--gpus", 2)
     assert ended.code == 0, ended.said
     (result,) = json.loads(ended.stdout)
-    assert result["items"] == 60
-    assert len(answers(run / "evals" / ASKED)) == 60
+    assert result["items"] == 180
+    assert len(answers(run / "evals" / ASKED)) == 180
     wrong = nursery.run("eval", run, "--rescore", "--gpus", 2)
     assert wrong.code == 2, wrong.said
 

@@ -166,6 +166,42 @@ def test_a_run_goes_on_though_the_weights_it_started_from_are_gone(
         assert ours.read_bytes() == theirs.read_bytes()
 
 
+@pytest.mark.parametrize("ref", ["{origin}", "first", "{first}"])
+def test_a_file_finds_its_run_though_what_it_starts_from_is_gone(
+    bench: Bench, tmp_path: Path, ref: str
+) -> None:
+    root = tmp_path / "runs"
+    assert bench.run(tmp_path / "made", "name=first").code == 0
+    first = root / "20260101-000000-first-0a1b"
+    root.mkdir()
+    shutil.move(tmp_path / "made", first)
+    origin = shutil.copytree(first / "checkpoints" / step_name(60), tmp_path / "origin")
+    start = (
+        f"model.from={ref.format(origin=origin, first=first)}",
+        "model.size=null",
+        "tokenizer.kind=null",
+    )
+    command = ("train", bench.experiment, *start, "--json", "--runs-dir", root)
+    killed = bench.nursery.run(*command, sabotage=[KILLED_AT_42])
+    assert killed.code == -signal.SIGKILL
+    (run,) = set(root.iterdir()) - {first}
+    shutil.rmtree(origin)
+    shutil.rmtree(first)
+    other = (
+        "train",
+        bench.experiment,
+        "model.from=another",
+        *start[1:],
+        "--json",
+        "--runs-dir",
+        root,
+    )
+    assert bench.nursery.run(*other, "--resume", "auto").code == 2
+    ended = bench.nursery.run(*command, "--resume", "auto")
+    assert ended.code == 0, ended.said
+    assert list(root.iterdir()) == [run]
+
+
 def test_the_last_step_has_a_line_of_its_own(bench: Bench, tmp_path: Path) -> None:
     assert bench.run(tmp_path / "run", "train.steps=7", "train.log_every=5").code == 0
     lines = list(read_metrics(tmp_path / "run" / "metrics.jsonl"))
