@@ -170,24 +170,30 @@ def _pythia(files: Sequence[Path], _: Trainer) -> list[Row]:
 
     conditions = {"variant": "standard"}
     columns = Columns(params="params_non_embedding")
-    lambada = {**conditions, "task": "lambada_openai", "metric": "acc"}
-    table = read_tables(files, columns, where=lambada)
-    values = {(row.model, row.step): row.value for row in table.rows}
+    table = read_tables(files, columns, where={**conditions, "task": "lambada_openai"})
+    values = {(row.model, row.step): row.value for row in table.rows if row.metric == "acc"}
     rows = [
         _within(f"LAMBADA, {size}, step {step:,}", value, values.get((size, step)), half=0.0005)
         for size, steps in LAMBADA.items()
         for step, value in steps.items()
     ]
-    judged = with_defaults(table, n=LAMBADA_ITEMS, chance={"": 0.0})
+    judged = with_defaults(table, n=LAMBADA_ITEMS, chance={"acc": 0.0})
     judged = Table([row for row in judged.rows if row.model in LAMBADA_SIZES])
     findings = judge(curves_of(judged, "step"))
+    low, high = BREAK_BETWEEN
+    whole = as_late = 0
     for finding in findings:
-        at = finding.break_.position.value if finding.break_ else None
+        position = finding.break_.position if finding.break_ else None
+        if finding.curve.metric == "ppl":
+            as_late += position is not None and low <= position.value <= high
+            continue
         name = f"LAMBADA, {finding.curve.group}: best break at step"
-        rows.append(Row(name, float(np.sqrt(np.prod(BREAK_BETWEEN))), at, *BREAK_BETWEEN))
+        middle = float(np.sqrt(low * high))
+        rows.append(Row(name, middle, position and position.value, low, high))
+        whole += position is not None and low < position.low and position.high < high
     sizes = len(LAMBADA_SIZES)
-    count = float(sum(finding.verdict == "emergent" for finding in findings))
-    rows.append(Row("LAMBADA: sizes from 160m up that are emergent", sizes, count, sizes, sizes))
+    rows.append(Row("… sizes with its 95% interval in between", sizes, float(whole), sizes, sizes))
+    rows.append(Row("… sizes whose perplexity breaks there too", 0, float(as_late), 0, 0))
     table = read_tables(files, columns, where={**conditions, "task": "mmlu_mean_57"})
     mmlu = with_defaults(table, n=MMLU_ITEMS, chance={"": MMLU_CHANCE})
     for axis in ("step", "params"):
