@@ -189,7 +189,8 @@ def _pythia(files: Sequence[Path], _: Trainer) -> list[Row]:
             continue
         name = f"LAMBADA, {finding.curve.group}: best break at step"
         middle = float(np.sqrt(low * high))
-        rows.append(Row(name, middle, position and position.value, low, high))
+        at = None if position is None else position.value
+        rows.append(Row(name, middle, at, low, high))
         whole += position is not None and low < position.low and position.high < high
     sizes = len(LAMBADA_SIZES)
     rows.append(Row("… sizes with its 95% interval in between", sizes, float(whole), sizes, sizes))
