@@ -47,6 +47,8 @@ SWEEPS = "sweeps/test_sweeps_running.py::test_"
 PAGE = "reports/test_reports_page.py::test_"
 ASKED = "training/test_training_asking_ranks.py::test_"
 
+ENSEMBLE = "training/test_training_ensemble.py::test_"
+
 BUGS = (
     Bug(
         "a checkpoint is written in place, without the rename",
@@ -213,8 +215,8 @@ BUGS = (
         "each rank divides by its own targets",
         "training/loop.py",
         "    targets, tokens = job.ranks.sum([job.objective.target_weight(batch), "
-        "_count_tokens(batch)])\n",
-        "    _, tokens = job.ranks.sum([0.0, _count_tokens(batch)])\n"
+        "count_tokens(batch)])\n",
+        "    _, tokens = job.ranks.sum([0.0, count_tokens(batch)])\n"
         "    targets = job.objective.target_weight(batch)\n",
         "training/test_training_ranks.py::test_two_ranks_give_the_losses_of_one",
     ),
@@ -346,7 +348,7 @@ BUGS = (
     ),
     Bug(
         "a machine runs a sweep twice at once",
-        "sweeps/driver.py",
+        "sweeps/hosts.py",
         "        lock = take_lock(place)",
         "        lock = os.open(place, os.O_RDONLY)",
         f"{SWEEPS}ten_starts_at_the_same_moment_are_one_sweep",
@@ -392,6 +394,27 @@ BUGS = (
         "        return self.ours is not None and self.low <= self.ours <= self.high",
         "        return self.ours is not None and self.low <= self.ours",
         "reports/test_reports_reproduce.py::test_a_value_outside_its_band_ends_with_exit_code_1",
+    ),
+    Bug(
+        "members of an ensemble are clipped by the norm of them all",
+        "training/stack.py",
+        "(limit / (norms + 1e-6))",
+        "(limit / (norms.norm() + 1e-6))",
+        f"{ENSEMBLE}a_member_that_is_not_finite_is_frozen_and_the_others_go_on",
+    ),
+    Bug(
+        "members of an ensemble decay as the first one does",
+        "training/stack.py",
+        "(1 - rates * decay).float()",
+        "(1 - rates * decay[:1]).float()",
+        f"{ENSEMBLE}after_200_steps_each_member_has_the_weights_of_its_solo_run",
+    ),
+    Bug(
+        "trials go together that differ in AdamW's epsilon",
+        "sweeps/packs.py",
+        '("lr", "weight_decay", "betas")',
+        '("lr", "weight_decay", "betas", "eps")',
+        "sweeps/test_sweeps_packs.py::test_other_trials_do_not",
     ),
 )
 
