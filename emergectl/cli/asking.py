@@ -317,8 +317,6 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
         for result in results
         for value in result.values
     ]
-    if not rows and not csv:
-        return  # nothing could be asked, which is told
     bounds = ["low", "high"] if csv else ["95% interval"]
     columns = ["step", "task", "group", "metric", "value", *bounds, "chance", "n"]
     if not csv:  # A column that says nothing is left out for people.
