@@ -175,10 +175,10 @@ def test_a_dry_run_reckons_every_trial_and_makes_nothing(
 def test_a_sweep_is_judged_and_reported_with_what_it_varies_keeping_curves_apart(
     done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    findings = json.loads(
+    found = json.loads(
         answer(capsys, "analyze", "emergence", "tiny", "--x", "flops", "--runs-dir", done, "--json")
     )
-    assert {finding["group"] for finding in findings} == {"lr 0.001", "lr 0.01"}
+    assert {ability["group"] for ability in found["abilities"]} == {"lr 0.001", "lr 0.01"}
     assert all(finding["seeds"] == [2, 2] for finding in findings)
     page = Path(answer(capsys, "report", "tiny", "--x", "flops", "--runs-dir", done).strip())
     assert page == done / "sweeps" / "tiny" / "report" / "report.html"
