@@ -179,7 +179,7 @@ def test_a_sweep_is_judged_and_reported_with_what_it_varies_keeping_curves_apart
         answer(capsys, "analyze", "emergence", "tiny", "--x", "flops", "--runs-dir", done, "--json")
     )
     assert {ability["group"] for ability in found["abilities"]} == {"lr 0.001", "lr 0.01"}
-    assert all(finding["seeds"] == [2, 2] for finding in findings)
+    assert all(ability["seeds"] == [2, 2] for ability in found["abilities"])
     page = Path(answer(capsys, "report", "tiny", "--x", "flops", "--runs-dir", done).strip())
     assert page == done / "sweeps" / "tiny" / "report" / "report.html"
     text = page.read_text(encoding="utf-8")
