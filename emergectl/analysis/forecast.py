@@ -4,8 +4,11 @@ Two ways: **direct** (shapes of the ability over scale, averaged by their Akaike
 **through another curve** (its loss, or a continuous metric of the same outputs: forecast that, and
 map it to the ability by what is seen below the cutoff; by p^L where that explains what is seen, for
 it alone can tell a curve near zero that it will rise). Intervals come from refits to data drawn
-anew by items and seeds, with shapes drawn by their weights. How often they hold is counted over all
-cutoffs (`backtest`), because an interval that extrapolates is a claim, not a fact.
+anew by items and seeds. The shape beyond the last rung is what one knows least about: shapes that
+fit nearly as well are drawn nearly as often (`_plausible`), and where earlier cutoffs of the same
+curve were already missed, the intervals of later ones are made as much wider as would have held
+them. How often they hold is counted over all cutoffs (`backtest`), because an interval that
+extrapolates is a claim, not a fact: nothing below a break tells of it.
 """
 
 from __future__ import annotations
@@ -14,19 +17,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.metric_names import is_logged
 from emergectl.analysis.metric_pair import LOG_PROBABILITY, as_probability, explain
-from emergectl.analysis.ratio import inverse_variances
-from emergectl.analysis.shapes import FORMS, Shape, fit_shapes, refit, weigh
+from emergectl.analysis.ratio import LEAST_NOISE, inverse_variances
+from emergectl.analysis.shapes import FORMS, Form, Shape, fit_shapes, refit, weigh
 
 FEWEST_BELOW = 4
 MOST_CUTOFFS = 10
 """a curve with more rungs is cut at so many places, spread evenly"""
 DRAWS, LENGTHS_DRAWN = 100, 30
 POWER_EXPLAINS = 0.9
+DOUBT = 4.0
+"""AIC differences between shapes count so many times less than where nothing is extrapolated"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def predict_through(
     levels = _by_power(proxy, over, ahead, rng)
     if levels is None:
         levels = _by_shape(proxy, over, ahead, rng)
-    levels += _noise(curve, fit_shapes(curve, left_out=False)[0], levels, rng)
+    levels += _noise(curve, _plausible(curve)[0], levels, rng)
     return Forecast(
         f"through {proxy.metric}", float(curve.x[-1]), np.asarray(scales), _intervals(curve, levels)
     )
@@ -133,7 +139,7 @@ def _by_shape(proxy: Curve, curve: Curve, ahead: Floats, rng: np.random.Generato
         seed_items=tuple(curve.seed_items[i] for i in order),
     )
     forms = tuple(form for form in FORMS if form.name in ("flat", "line", "sigmoid", "hinge"))
-    shapes = fit_shapes(mapped, forms=forms, left_out=False)
+    shapes = _plausible(mapped, forms)
     return _redrawn(mapped, shapes, (ahead - low) / width, rng)
 
 
@@ -155,12 +161,55 @@ def backtest(
     for cut in cuts:
         below = curve.rungs(np.arange(len(curve.x)) < cut)
         ahead = curve.x[cut:]
-        results[0].append(predict(below, ahead, rng, draws=draws))
+        results[0].append(_learn(predict(below, ahead, rng, draws=draws), results[0], curve))
         for i, proxy in enumerate(proxies, 1):
             known = proxy.rungs(proxy.x <= below.x[-1])
             if len(known.x) >= FEWEST_BELOW and np.isin(below.x, known.x).sum() >= FEWEST_BELOW:
-                results[i].append(predict_through(known, below, ahead, rng, draws=draws))
+                found = predict_through(known, below, ahead, rng, draws=draws)
+                results[i].append(_learn(found, results[i], curve))
     return [_score(curve, forecasts) for forecasts in results if forecasts]
+
+
+def _learn(new: Forecast, earlier: Sequence[Forecast], curve: Curve) -> Forecast:
+    """A forecast whose intervals are as much wider as earlier cutoffs' would have had to be.
+
+    Only rungs up to its own cutoff are looked at: split-conformal prediction with a rolling origin,
+    the scores being misses in units of the interval's own half width.
+    """
+    misses = [
+        _miss(value, interval, curve)
+        for forecast in earlier
+        for scale, value, interval in zip(
+            forecast.scales, curve.values[-len(forecast.scales) :], forecast.predicted, strict=True
+        )
+        if scale <= new.cutoff
+    ]
+    times = float(np.quantile(misses, 0.95, method="higher")) if misses else 1.0
+    if times <= 1:
+        return new
+    wider = [_widen(interval, times, curve) for interval in new.predicted]
+    return replace(new, predicted=wider)
+
+
+def _miss(value: float, interval: Interval, curve: Curve) -> float:
+    """How many half widths a value lies from the middle, on the scale that is fitted."""
+    at, middle, low, high = _ordered(curve, value, interval)
+    half = (middle - low) if at < middle else (high - middle)
+    return abs(at - middle) / max(half, 1e-12)
+
+
+def _widen(interval: Interval, times: float, curve: Curve) -> Interval:
+    _, middle, low, high = _ordered(curve, interval.value, interval)
+    levels = np.array([middle - times * (middle - low), middle + times * (high - middle)])
+    low, high = np.sort(curve.to_value(np.clip(levels, 0, 1) if curve.is_rate else levels))
+    return Interval(interval.value, float(low), float(high))
+
+
+def _ordered(curve: Curve, value: float, interval: Interval) -> tuple[float, float, float, float]:
+    """(value, middle, low, high) as they are fitted, low below high."""
+    ends = np.array([value, interval.value, interval.low, interval.high])
+    at, middle, low, high = map(float, curve.to_level(ends))
+    return at, middle, min(low, high), max(low, high)
 
 
 def _score(curve: Curve, forecasts: list[Forecast]) -> Backtest:
@@ -199,9 +248,34 @@ def _check(curve: Curve) -> None:
 
 def _simulate(curve: Curve, log_x: Floats, rng: np.random.Generator, draws: int) -> Floats:
     """Possible levels at log10 scales, noise of a measurement included: [draws, places]."""
-    shapes = fit_shapes(curve, left_out=False)
+    shapes = _plausible(curve)
     levels = _redrawn(curve, shapes, np.broadcast_to(log_x, (draws, len(log_x))), rng)
     return levels + _noise(curve, shapes[0], levels, rng)
+
+
+def _plausible(curve: Curve, forms: tuple[Form, ...] = FORMS) -> list[Shape]:
+    """The shapes that leave two rungs free, weighted by what extrapolating by them deserves.
+
+    By AIC with the unbiased variance (AICc forbids all but a level on four rungs), tempered by
+    `DOUBT`: how well a shape fits below the cutoff says less about what comes after. Best first.
+    """
+    usable = [form for form in forms if form.parameters <= len(curve.x) - 2]
+    shapes = fit_shapes(curve, forms=tuple(usable), left_out=False)
+    weights, noise = weigh(curve)
+    total = float(weights @ (curve.level - np.average(curve.level, weights=weights)) ** 2)
+    scores = []
+    for shape in shapes:
+        rest = float(weights @ (curve.level - shape.values) ** 2)
+        free = len(curve.x) - shape.form.parameters
+        if noise:
+            deviance = rest / noise
+        else:
+            deviance = len(curve.x) * np.log(max(rest, LEAST_NOISE * total, 1e-300) / free)
+        scores.append(deviance + 2 * shape.form.parameters)
+    shares = np.exp(-0.5 * (np.array(scores) - min(scores)) / DOUBT)
+    shares /= shares.sum()
+    weighed = [replace(s, weight=float(w)) for s, w in zip(shapes, shares, strict=True)]
+    return sorted(weighed, key=lambda shape: -shape.weight)
 
 
 def _redrawn(
@@ -209,12 +283,12 @@ def _redrawn(
 ) -> Floats:
     """Levels at places [draws, places]: of the curve drawn anew, shapes by their weights."""
     chosen = rng.choice(len(shapes), len(places), p=np.array([shape.weight for shape in shapes]))
-    weights, noise = _what_is_left(curve, shapes[0])
-    deviation = np.sqrt(noise / weights)
+    weights, noise = _what_is_left(curve, shapes[0], rng, len(places))
+    deviation = np.sqrt(noise[:, None] / weights)
     levels = np.empty(places.shape)
     for index in np.unique(chosen):
         shape, own = shapes[index], chosen == index
-        y = shape.values + deviation * rng.standard_normal((int(own.sum()), len(curve.x)))
+        y = shape.values + deviation[own] * rng.standard_normal((int(own.sum()), len(curve.x)))
         y = np.clip(y, 0, 1) if curve.is_rate else y
         same = bool((places == places[0]).all())
         refits = refit(shape, curve.log_x, y, weights)
@@ -233,19 +307,28 @@ def _sample(curve: Curve, level: Floats) -> Curve:
     )
 
 
-def _what_is_left(curve: Curve, shape: Shape) -> tuple[Floats, float]:
-    """(weights [rungs], noise relative to them): known, or what a shape leaves if that is more."""
-    weights, noise = weigh(curve)
+def _what_is_left(
+    curve: Curve, shape: Shape, rng: np.random.Generator, draws: int
+) -> tuple[Floats, Floats]:
+    """(weights [rungs], noise relative to them [draws]): known, or what a shape leaves if more.
+
+    What is estimated from the rungs that a shape leaves free is itself uncertain: it is drawn from
+    its scaled inverse chi-square, which makes the intervals those of Student's t.
+    """
+    weights, known = weigh(curve)
+    free = len(curve.x) - shape.form.parameters
     rest = float(weights @ (curve.level - shape.values) ** 2)
-    return weights, max(noise, rest / max(1, len(curve.x) - shape.form.parameters))
+    if known and rest <= known * stats.chi2.ppf(0.95, free):
+        return weights, np.full(draws, known)
+    return weights, rest / rng.chisquare(free, draws)
 
 
 def _noise(curve: Curve, shape: Shape, levels: Floats, rng: np.random.Generator) -> Floats:
     """What one more measurement like the curve's last would add: the shape of `levels`."""
-    _, noise = _what_is_left(curve, shape)
+    _, noise = _what_is_left(curve, shape, rng, len(levels))
     last = curve.rungs(np.arange(len(curve.x)) == len(curve.x) - 1)
-    spread = np.sqrt(noise / inverse_variances(last, levels.reshape(-1, 1)))
-    return spread.reshape(levels.shape) * rng.standard_normal(levels.shape)
+    variances = 1 / inverse_variances(last, levels.reshape(-1, 1)).reshape(levels.shape)
+    return np.sqrt(noise[:, None] * variances) * rng.standard_normal(levels.shape)
 
 
 def _intervals(curve: Curve, levels: Floats) -> list[Interval]:

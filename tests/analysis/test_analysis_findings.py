@@ -186,6 +186,25 @@ def test_a_jump_is_not_foreseen_from_its_own_curve_but_through_what_leads_to_it(
         predict(exact.rungs(t < 6.5), last, rng())
 
 
+@pytest.mark.parametrize("kind", ["line", "power", "loss"])
+def test_intervals_of_forecasts_hold_about_as_often_as_they_say(kind: str) -> None:
+    t, noise = np.linspace(6, 10, 12), rng()
+    levels = {
+        "line": 0.1 + 0.15 * (t - 6),
+        "power": 1 - 10 ** (-0.25 * (t - 5.5)),
+        "loss": 1.7 + 10 ** (-0.12 * (t - 8)),
+    }
+    covered, predictions, widths = 0, 0, []
+    for _ in range(6):
+        values = levels[kind] + noise.normal(0, 0.02, len(t))
+        metric = "loss" if kind == "loss" else "accuracy"
+        found = backtest(make_curve(10**t, values, metric=metric), noise)[0]
+        covered, predictions = covered + found.covered, predictions + found.predictions
+        widths += [i.high - i.low for forecast in found.forecasts for i in forecast.predicted]
+    assert 0.85 < covered / predictions < 1
+    assert np.median(widths) < np.ptp(levels[kind])  # Intervals that say nothing always hold.
+
+
 def models_on_loss() -> list[Row]:
     rows = []
     for params in (1e7, 1e8, 1e9, 1e10):
