@@ -98,7 +98,8 @@ class Curve:
     def to_value(self, level: Floats) -> Floats:
         """The inverse of `to_level`."""
         level = -level if self.falls else level
-        return 10**level if is_logged(self.metric) else level
+        limit = np.log10(LARGEST)
+        return 10 ** np.clip(level, -limit, limit) if is_logged(self.metric) else level
 
     def spread_between_seeds(self, at: Floats) -> tuple[float, int]:
         """Squares between seeds, in units of the expected variance, and their degrees of freedom.

@@ -21,7 +21,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -245,6 +245,8 @@ def _axes(curve: Curve, table: Table, rng: np.random.Generator) -> dict[str, Any
     said: dict[str, Any] = {"axes": None, "loss_at_appearance": None}
     if len(rows) > MOST_ROWS_FOR_AXES:
         return said
+    if _last_word(curve.metric) in ("loss", *RESTATED_LOSS):  # no axis for itself
+        rows = [replace(row, loss=None) for row in rows]
     try:
         said["axes"] = [asdict(score) for score in score_axes(rows, rng)]
         said["loss_at_appearance"] = asdict(loss_at_appearance(rows, rng))

@@ -9,6 +9,7 @@ contradicts itself is an error, for nobody but its owner can say which of two va
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -189,10 +190,16 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
                 group = "/".join(part for part in (row.group, name) if part)
             series.setdefault((group, row.task, row.metric), []).append(row)
     curves = []
-    for (group, task, metric), rows in sorted(series.items()):
+    for (group, task, metric), rows in sorted(series.items(), key=_as_people_count):
         kept = rows if axis in LATE_FIRST else _latest(rows)
         curves.append(_curve(_without_doubles(table, kept, axis), axis, group, task, metric))
     return curves
+
+
+def _as_people_count(named: tuple[tuple[str, str, str], Any]) -> list[Any]:
+    """Names in order, numbers in them by their size: 5 before 20."""
+    parts = re.split(r"(\d+)", "\0".join(named[0]))
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _latest(rows: Iterable[Row]) -> list[Row]:

@@ -115,14 +115,16 @@ def _merged(run: Path) -> list[dict[str, Any]]:
 def _in_training(
     records: Mapping[int, Mapping[str, Any]], facts: Mapping[str, Any]
 ) -> dict[tuple[int, str, str], Measured]:
-    chances = facts.get("chance") or {}
+    chances, rows = facts.get("chance") or {}, facts.get("held_out") or {}
     found = {}
     for step, record in records.items():
         for name, value in record.items():
             task, slash, metric = name.rpartition("/")
             if slash:
                 chance = chances.get(name)
-                found[step, task, metric] = Measured(step, task, metric, value, None, chance)
+                found[step, task, metric] = Measured(
+                    step, task, metric, value, rows.get(task), chance
+                )
     return found
 
 

@@ -343,6 +343,7 @@ def _announce(
         arithmetic=arithmetic.to_dict(),
         labels=list(materials.objective.labels),
         chance=materials.chance,
+        held_out={each.name: each.rows for each in materials.held_out},
         data=materials.report,
     )
     kind = model.config.model_type
