@@ -329,7 +329,7 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
 
 
 def _tell_left_out(results: Iterable[TaskResult]) -> None:
-    """Say which items were not asked and why, and which metrics there are not."""
+    """Say which items were not asked, which were trained on, and which metrics there are not."""
     for result in results:
         at = result.task if result.step is None else f"step {result.step:,}, {result.task}"
         skipped = sum(result.skipped.values())
@@ -339,6 +339,8 @@ def _tell_left_out(results: Iterable[TaskResult]) -> None:
                 "" if items == skipped else f" ({items:,} of them; other reasons in results.json)"
             )
             say(f"{at}: {skipped:,} of {result.items:,} items skipped: {reason}{also}")
+        if result.contaminated is not None:
+            say(f"{at}: {result.contaminated:,} of {result.items:,} items are in the training data")
         if result.without and skipped < result.items:
             say(f"{at}: its items give no {', '.join(result.without)}")
 

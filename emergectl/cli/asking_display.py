@@ -28,7 +28,8 @@ class AskingDisplay:
         now = time.monotonic()
         if self._asking != (task, step):
             self._asking, self._pace = (task, step), Pace()
-        self._pace.add(now, done)
+        if done:  # What comes before the first answer (loading, finding the batch size) is no pace.
+            self._pace.add(now, done)
         if self._silent or now - self._spoken < (REDRAW_SECONDS if self._live else LINE_SECONDS):
             return
         self._spoken = now

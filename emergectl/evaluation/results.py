@@ -103,6 +103,8 @@ class TaskResult:
     """metrics that these records cannot give"""
     path: Path
     """where results.json and items.jsonl are"""
+    contaminated: int | None = None
+    """items that stand in the training text; None where that was not looked for"""
 
 
 def summarize(
@@ -125,6 +127,7 @@ def summarize(
         values=tuple(values),
         without=tuple(metric.name for metric in metrics if metric.name not in given),
         path=folder,
+        contaminated=asked.get("contamination", {}).get("items"),
     )
     told = {**asked, "skipped": skipped, "metrics": [value.to_json() for value in values]}
     return result, told

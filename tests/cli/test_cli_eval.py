@@ -296,6 +296,8 @@ def test_contamination_is_told_and_grouped_by(
         one["group"]["contaminated"]: one["items"] for one in found["metrics"] if "group" in one
     }
     assert groups == {False: 56, True: 4}
+    assert main(command) == 0
+    assert "4 of 60 items are in the training data" in told(capsys)[1]
 
 
 @pytest.mark.parametrize(
@@ -353,6 +355,21 @@ def test_progress_in_a_pipe_is_a_plain_line_now_and_then_with_the_time_left(
         "step 24, addition: 20 of 100 items, 0:32 left",
         "step 24, addition: 50 of 100 items, 0:20 left",
         "step 24, addition: 80 of 100 items, 0:08 left",
+    ]
+
+
+def test_the_time_before_the_first_answer_is_not_taken_for_the_pace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0, 0, 100, 110, 120])
+    monkeypatch.setattr("emergectl.cli.asking_display.time.monotonic", lambda: next(clock))
+    display = AskingDisplay(silent=False)
+    for done in (0, 1, 11, 21):
+        display.tell("addition", None, done, 41)
+    assert told(capsys)[1].splitlines() == [
+        "addition: 1 of 41 items",
+        "addition: 11 of 41 items, 0:30 left",
+        "addition: 21 of 41 items, 0:20 left",
     ]
 
 
