@@ -15,7 +15,6 @@ any honest interval covers zero every time (98 to 99% over all widths), which is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +23,7 @@ import numpy as np
 from emergectl.analysis.breaks import difference, locate
 from emergectl.analysis.curves import Curve, Floats, make_curve
 from emergectl.analysis.families import gompertz, hinge_rise, logistic_rise, ramp_rise
+from emergectl.analysis.processes import processes
 from emergectl.analysis.verdict import ALPHA, gather
 
 SMOOTH = ("line", "growth", "power", "sigmoid", "exact match")
@@ -235,7 +235,7 @@ def all_rates(
         for job in jobs:
             yield from job()
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with processes(workers) as pool:
         for rates in pool.map(_run, jobs):
             yield from rates
 

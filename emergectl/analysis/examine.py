@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -33,6 +32,7 @@ from emergectl.analysis.forecast import backtest
 from emergectl.analysis.in_time import Lag, lag, lags, order_of_breaks
 from emergectl.analysis.metric_names import RESTATED_LOSS
 from emergectl.analysis.metric_pair import pair_up
+from emergectl.analysis.processes import processes
 from emergectl.analysis.scaling import runs_of_law
 from emergectl.analysis.seeds import seeds_needed, successes
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
@@ -103,7 +103,7 @@ def _described(findings: Sequence[Finding], workers: int) -> Iterable[dict[str, 
     if workers == 1 or len(findings) < MANY:
         yield from map(as_data, findings)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with processes(workers) as pool:
         yield from pool.map(as_data, findings, chunksize=16)
 
 

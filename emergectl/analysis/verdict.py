@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -32,6 +31,7 @@ from scipy import stats
 from emergectl.analysis.breaks import Break, locate
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.families import SMOOTH_DECADES
+from emergectl.analysis.processes import processes
 from emergectl.analysis.ratio import FEWEST_RUNGS, Comparison, compare, inverse_variances
 from emergectl.analysis.settling import overturning, settling
 
@@ -124,7 +124,7 @@ def judge(
     weigh = partial(gather, margin=margin, smooth_decades=smooth_decades, seed=seed)
     evidence: list[Evidence] = []
     if workers > 1 and len(curves) >= MANY:
-        with ProcessPoolExecutor(workers) as pool:
+        with processes(workers) as pool:
             for item in pool.map(weigh, curves, chunksize=max(1, min(16, len(curves) // workers))):
                 evidence.append(item)
                 if progress:
