@@ -28,6 +28,8 @@ Clock = Callable[[], float]
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_COUNTS = 0.5
 TRIALS_SHOWN = 10
+LEAST_SHARE = 0.02
+"""of a trial: what its pace is guessed from; before, its start is most of its time"""
 
 
 class SweepDisplay(Watcher, Protocol):
@@ -102,14 +104,25 @@ class Course:
         open_ = [key for key, s in standings.items() if s.state not in (*SETTLED, "failed")]
         self._most = max(self._most if open_ else 1, len(self.running))
         for key in open_:
-            expected = self._forecast.expected(key)
+            expected = self._forecast.expected(key) or self._by_pace(key)
             if expected is None:
                 return None
-            here = self.running.get(key)
-            share = here.step / here.steps if here is not None and here.steps else 0.0
-            left += expected * (1 - share)
-            longest = max(longest, expected * (1 - share))
+            rest = expected * (1 - _share(self.running.get(key)))
+            left += rest
+            longest = max(longest, rest)
         return max(left / self._most, longest)
+
+    def _by_pace(self, key: str) -> float | None:
+        """Seconds that a trial takes at its own pace, or at that of those in hand: the first
+        guess, while none is done."""
+        paces = {
+            each.key: (self._clock() - each.began) / share
+            for each in self.running.values()
+            if (share := _share(each)) >= LEAST_SHARE
+        }
+        if key in paces or not paces:
+            return paces.get(key)
+        return sum(paces.values()) / len(paces)
 
     def in_words(self) -> list[str]:
         """What a line says."""
@@ -122,6 +135,11 @@ class Course:
         if self.remaining_seconds is not None and self.done < self.total:
             parts.append(f"{format_duration(self.remaining_seconds)} left")
         return parts
+
+
+def _share(running: Running | None) -> float:
+    """How much of a trial is behind it."""
+    return running.step / running.steps if running is not None and running.steps else 0.0
 
 
 class SilentSweepDisplay:

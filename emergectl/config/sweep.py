@@ -20,10 +20,12 @@ from emergectl.config.explain import explain, known_keys, message_at
 from emergectl.config.overrides import apply_overrides, node_of, set_value, split_override
 from emergectl.config.reader import Document, Node, read_yaml
 from emergectl.config.sweep_schema import SweepSpec
+from emergectl.config.training_schema import BUDGETS
 from emergectl.errors import RequestError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 _AXES = ("grid.", "search.space.")
+BUDGET_PATHS = tuple(f"train.{budget}" for budget in BUDGETS)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class LoadedSweep:
     ) -> LoadedExperiment:
         """The experiment with these values set. Raises RequestError as `load_experiment` does."""
         document = self.base
+        swept = [path for path in BUDGET_PATHS if path in point]
+        if swept:  # It takes the place of the experiment's own.
+            for path in set(BUDGET_PATHS) - set(swept):
+                place = point[swept[0]].place
+                document = set_value(document, path.split("."), node_of(None), place)
         for key, setting in point.items():
             document = set_value(document, key.split("."), node_of(setting.value), setting.place)
         folder = self.path.parent.absolute()
@@ -143,15 +150,17 @@ def _base(
 
 def _refuse_swept(spec: SweepSpec, inner: Sequence[str]) -> None:
     """An override of what the sweep sets anew in every trial would be lost without a word."""
-    swept = dict.fromkeys(spec.grid, "grid")
-    swept |= {key: "zip" for together in spec.zip for key in together}
-    swept |= dict.fromkeys(spec.search.space if spec.search else {}, "search.space")
+    swept = {key: part for part, keys in spec.swept() for key in keys if part != "seeds"}
     for text in inner:
         key_path, _, place = split_override(text)
-        if key_path in swept:
-            part = swept[key_path]
-            advice = f"; set {part}.{key_path}=…" if part != "zip" else ""
-            raise RequestError(f"{place}: the sweep sets it, in `{part}`{advice}")
+        part = swept.get(key_path)
+        if part is None and key_path in BUDGET_PATHS:
+            part = next((swept[path] for path in BUDGET_PATHS if path in swept), None)
+        if part is not None:
+            named = key_path in swept and part in ("grid", "search.space")
+            advice = f"; set {part}.{key_path}=…" if named else ""
+            what = "it" if key_path in swept else "another budget"
+            raise RequestError(f"{place}: the sweep sets {what}, in `{part}`{advice}")
 
 
 def _name(spec: SweepSpec, path: Path) -> str:

@@ -54,7 +54,7 @@ class LadderSpec(Part):
     """rungs of the size ladder"""
     tokens_per_parameter: PositiveFloat | None = None
     """train.tokens of a rung, for each of the rung's (non-embedding) parameters; 20 is Chinchilla's
-    rule; null: the experiment's own budget"""
+    rule; it takes the place of the experiment's own budget, which stays where this is null"""
     lr: LadderRate | None = None
     """the learning rate by width; null: the experiment's own"""
 
@@ -141,6 +141,15 @@ class SweepSpec(Part):
         return self
 
     def _check_doubles(self) -> None:
+        seen: dict[str, str] = {}
+        for part, keys in self.swept():
+            for key in keys:
+                if key in seen:
+                    raise ValueError(f"`{key}` is set by `{seen[key]}` and by `{part}`")
+                seen[key] = part
+
+    def swept(self) -> list[tuple[str, list[str]]]:
+        """The key paths that trials differ in, by the part of the file that sets them."""
         axes = [("grid", [*self.grid]), *(("zip", [*together]) for together in self.zip)]
         if self.ladder is not None:
             axes.append(("ladder", ["model.size"]))
@@ -148,14 +157,11 @@ class SweepSpec(Part):
             axes[-1][1].extend(["optimizer.lr"] if self.ladder.lr else [])
         if self.isoflop is not None:
             axes.append(("isoflop", ["model.size", "train.flops"]))
+        if self.search is not None:
+            axes.append(("search.space", [*self.search.space]))
         if self.seeds is not None:
             axes.append(("seeds", ["seed"]))
-        seen: dict[str, str] = {}
-        for part, keys in axes:
-            for key in keys:
-                if key in seen:
-                    raise ValueError(f"`{key}` is set by `{seen[key]}` and by `{part}`")
-                seen[key] = part
+        return axes
 
 
 VARYING = ("grid", "zip", "ladder", "isoflop", "include", "seeds")

@@ -18,6 +18,10 @@ class EarlyStoppingSpec(Part):
     """what counts as an improvement"""
 
 
+BUDGETS = ("steps", "tokens", "epochs", "flops")
+"""of which an experiment has one"""
+
+
 class TrainSpec(Part):
     """How long, in what batches, in what arithmetic."""
 
@@ -54,7 +58,7 @@ class TrainSpec(Part):
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
-        given = [k for k in ("steps", "tokens", "epochs", "flops") if getattr(self, k) is not None]
+        given = [k for k in BUDGETS if getattr(self, k) is not None]
         if len(given) > 1:
             raise ValueError(f"one budget, not {' and '.join(given)}")
         if self.micro_batch_size != "auto" and self.micro_batch_size > self.batch_size:

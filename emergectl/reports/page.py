@@ -9,6 +9,7 @@ forbids itself all active content.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,11 +167,13 @@ def _linker(folder: Path) -> Callable[[str], Markup]:
     return link
 
 
+# An underscore within a word, as in exact_match, and the colon behind one mean nothing.
+_MARKS = re.compile(r"""[<>&"'`*\[\]|#!~$\\@]|(?<![^\W_])_|_(?![^\W_])|:(?=\S)""")
+
+
 def markdown_text(text: str) -> Markup:
     """A text that means nothing to Markdown: HTML escaped, marks that mean something too."""
-    plain = one_line(text)
-    escaped = "".join(f"&#{ord(c)};" if c in "<>&\"'`*_[]()|#!~$\\:@" else c for c in plain)
-    return Markup(escaped)
+    return Markup(_MARKS.sub(lambda mark: f"&#{ord(mark[0])};", one_line(text)))
 
 
 def number(value: float | None, digits: int = 3) -> str:

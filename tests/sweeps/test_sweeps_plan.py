@@ -8,6 +8,7 @@ import pytest
 
 from emergectl.config.experiment import experiment_hash
 from emergectl.config.sweep import load_sweep
+from emergectl.config.training_schema import BUDGETS
 from emergectl.errors import RequestError
 from emergectl.models.ladder import rung
 from emergectl.sweeps.plan import Plan, plan_sweep
@@ -101,6 +102,39 @@ def test_an_isoflop_grid_is_every_size_at_every_budget(plan: Planned) -> None:
     assert values(found, "model.size", "train.flops") == [
         (size, flops) for size in ("10k", "30k") for flops in (1e12, 1e13, 1e14)
     ]
+
+
+@pytest.mark.parametrize(
+    ("swept", "key"),
+    [
+        ("ladder: {sizes: [10k, 30k], tokens_per_parameter: 20}", "tokens"),
+        ("isoflop: {budgets: [1e12], sizes: [10k]}", "flops"),
+        ("grid: {train.epochs: [1, 2]}", "epochs"),
+    ],
+)
+def test_a_swept_budget_takes_the_place_of_the_experiments_own(
+    tmp_path: Path, swept: str, key: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(BASE.replace("  seed: 5", "  seed: 5
+  train: {steps: 7}") + swept)
+    for trial in plan_sweep(load_sweep(path)).trials:
+        assert [b for b in BUDGETS if getattr(trial.experiment.train, b) is not None] == [key]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.steps=3", "`train.steps=3`: the sweep sets another budget, in `ladder`"),
+        ("train.tokens=3", "`train.tokens=3`: the sweep sets it, in `ladder`"),
+        ("model.size=10k", "`model.size=10k`: the sweep sets it, in `ladder`"),
+    ],
+)
+def test_an_override_that_the_sweep_would_undo_is_refused(
+    plan: Planned, override: str, told: str
+) -> None:
+    with pytest.raises(RequestError, match=f"^.*{told}$"):
+        plan("ladder: {sizes: [10k, 30k], tokens_per_parameter: 20}", override)
 
 
 def test_an_error_of_many_trials_is_told_once(plan: Planned) -> None:
