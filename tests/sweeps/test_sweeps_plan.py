@@ -116,8 +116,7 @@ def test_a_swept_budget_takes_the_place_of_the_experiments_own(
     tmp_path: Path, swept: str, key: str
 ) -> None:
     path = tmp_path / "study.yaml"
-    path.write_text(BASE.replace("  seed: 5", "  seed: 5
-  train: {steps: 7}") + swept)
+    path.write_text(BASE.replace("  seed: 5", "  seed: 5\n  train: {steps: 7}") + swept)
     for trial in plan_sweep(load_sweep(path)).trials:
         assert [b for b in BUDGETS if getattr(trial.experiment.train, b) is not None] == [key]
 
