@@ -29,7 +29,7 @@ SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_COUNTS = 0.5
 TRIALS_SHOWN = 10
 LEAST_SHARE = 0.02
-"""of a trial: what its pace is guessed from; before, its start is most of its time"""
+"""of a trial, that its pace can be told from"""
 
 
 class SweepDisplay(Watcher, Protocol):
@@ -61,7 +61,9 @@ class Course:
         self._began = clock()
         self._values = {each.key: each.values for each in planned}
         self._forecast = Forecast({trial.id: trial.experiment for trial in plan.trials})
-        self._seen: set[str] = set()
+        self._ended: set[str] = set()
+        self._sighted: dict[str, tuple[float, float]] = {}
+        """trials in hand: when they were first seen, and how much was behind them"""
         self._most = 1
         self.states: Mapping[str, int] = {}
         self.running: Mapping[str, Running] = {}
@@ -86,10 +88,15 @@ class Course:
         """Count anew."""
         self.running = dict(running)
         self.states = count_states(standings.values())
-        for key, standing in standings.items():
-            if standing.state in SETTLED and key not in self._seen:
-                self._seen.add(key)
-                self._forecast.done(key, standing.seconds)
+        ended = {
+            key: standing.seconds
+            for key, standing in standings.items()
+            if standing.state in SETTLED and key not in self._ended
+        }
+        self._ended.update(ended)
+        paces = {key: pace for key in running if (pace := self._pace(running[key])) is not None}
+        if ended or paces:
+            self._forecast.takes(paces | ended)
         self.remaining_seconds = self._remaining(standings)
 
     def describe(self, key: str, standing: Standing | None = None) -> str:
@@ -98,31 +105,26 @@ class Course:
         values = self._values.get(key) or (record.values if record else {})
         return f"{key[:12]} ({told(values)})" if values else key[:12]
 
+    def _pace(self, trial: Running) -> float | None:
+        """Seconds that a trial in hand takes from its first step to its last, as it goes now."""
+        now, share = self._clock(), _share(trial)
+        since, before = self._sighted.setdefault(trial.key, (now, share))
+        gained = share - before
+        return (now - since) / gained if gained >= LEAST_SHARE else None
+
     def _remaining(self, standings: Mapping[str, Standing]) -> float | None:
         left, longest = 0.0, 0.0
         # Trials of other machines count as well: they are done when all are.
         open_ = [key for key, s in standings.items() if s.state not in (*SETTLED, "failed")]
         self._most = max(self._most if open_ else 1, len(self.running))
         for key in open_:
-            expected = self._forecast.expected(key) or self._by_pace(key)
+            expected = self._forecast.expected(key)
             if expected is None:
                 return None
             rest = expected * (1 - _share(self.running.get(key)))
             left += rest
             longest = max(longest, rest)
         return max(left / self._most, longest)
-
-    def _by_pace(self, key: str) -> float | None:
-        """Seconds that a trial takes at its own pace, or at that of those in hand: the first
-        guess, while none is done."""
-        paces = {
-            each.key: (self._clock() - each.began) / share
-            for each in self.running.values()
-            if (share := _share(each)) >= LEAST_SHARE
-        }
-        if key in paces or not paces:
-            return paces.get(key)
-        return sum(paces.values()) / len(paces)
 
     def in_words(self) -> list[str]:
         """What a line says."""

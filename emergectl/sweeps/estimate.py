@@ -2,7 +2,7 @@
 
 Before: one trial of each different shape is measured in a worker (its steps, one evaluation, its
 parameters and FLOPs); the trials that differ only in seed, rates, schedule or budget share the
-figures. Meanwhile: the time of the trials that are done, of the same shape where there are any.
+figures. Meanwhile: the time of the trials that are done, by their shape, size and budget.
 """
 
 from __future__ import annotations
@@ -14,13 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
 from emergectl.config.schema import Experiment
 from emergectl.errors import EmergectlError
+from emergectl.models.ladder import RUNGS
 from emergectl.sweeps.crew import Crew, Gone, shares, workers_that_pay
 from emergectl.sweeps.orders import as_line, plain_experiment
 from emergectl.sweeps.plan import Trial
 from emergectl.training.budget import plan_budget
 from emergectl.training.schedule import is_due
+
+Floats = NDArray[np.float64]
 
 _FREE = (
     *("name", "notes", "seed", "optimizer", "schedule"),
@@ -180,18 +187,67 @@ def _log_steps(steps: int) -> set[int]:
 
 
 class Forecast:
-    """How long the trials that are left will take, from those that are done."""
+    """How long the trials that are left will take, from those that are done or well under way.
+
+    A trial takes as long for a token as others of its shape; where none has been seen, a part that
+    is the same for all and a part that grows with the model, as far as the sizes seen tell.
+    """
 
     def __init__(self, trials: Mapping[str, Experiment]) -> None:
         self._shapes = {key: shape_of(experiment) for key, experiment in trials.items()}
-        self._seconds: dict[str, list[float]] = {}
+        self._works = {key: _work(experiment) for key, experiment in trials.items()}
+        self._seconds: dict[str, float] = {}
+        self._paces: dict[str, float] = {}
+        self._line = (0.0, 0.0)
 
-    def done(self, key: str, seconds: float) -> None:
-        """A trial took so long."""
-        self._seconds.setdefault(self._shapes.get(key, ""), []).append(seconds)
+    def takes(self, seconds: Mapping[str, float]) -> None:
+        """Trials took so long, or will at their pace."""
+        self._seconds.update(seconds)
+        sums: dict[str, tuple[float, float, float]] = {}
+        for key, time in self._seconds.items():
+            tokens, parameters = self._works.get(key, _UNKNOWN_WORK)
+            shape = self._shapes.get(key, "")
+            _, times, work = sums.get(shape, (0.0, 0.0, 0.0))
+            sums[shape] = (parameters, times + time, work + tokens)
+        self._paces = {shape: times / work for shape, (_, times, work) in sums.items()}
+        if sums:
+            sizes = [parameters for parameters, _, _ in sums.values()]
+            self._line = _line_through(np.array(sizes), np.array([*self._paces.values()]))
 
     def expected(self, key: str) -> float | None:
-        """Seconds that a trial takes: as others of its shape, else as all; None where none is."""
-        times = self._seconds.get(self._shapes.get(key, ""))
-        times = times or [t for each in self._seconds.values() for t in each]
-        return sum(times) / len(times) if times else None
+        """Seconds that a trial takes; None where nothing is known of any."""
+        if not self._paces:
+            return None
+        tokens, parameters = self._works.get(key, _UNKNOWN_WORK)
+        fixed, growing = self._line
+        pace = self._paces.get(self._shapes.get(key, ""), fixed + growing * parameters)
+        return pace * tokens
+
+
+_UNKNOWN_WORK = (1.0, 0.0)
+
+
+def _work(experiment: Experiment) -> tuple[float, float]:
+    """(tokens, parameters) of a trial, as far as its file tells: only ratios matter."""
+    train = experiment.train
+    parameters = float(RUNGS.get((experiment.model.size or "").lower(), 0))
+    if train.tokens is not None:
+        return train.tokens, parameters
+    if train.flops is not None:
+        return train.flops / max(parameters, 1.0), parameters
+    if train.epochs is not None:
+        return train.epochs, parameters
+    if train.steps is None and train.minutes is not None:
+        return train.minutes, parameters
+    return float((train.steps or 1) * train.batch_size), parameters
+
+
+def _line_through(sizes: Floats, paces: Floats) -> tuple[float, float]:
+    """(a, b) of pace = a + b · parameters, neither below nothing, errors relative to each pace."""
+    if len(set(sizes)) == 1 or not paces.all():
+        return float(paces.mean()), 0.0
+    largest = sizes.max()
+    (fixed, growing), _ = nnls(
+        np.stack([1 / paces, sizes / largest / paces], axis=1), np.ones(len(paces))
+    )
+    return float(fixed), float(growing / largest)

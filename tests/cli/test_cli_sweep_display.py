@@ -1,48 +1,73 @@
 """How long a sweep will take, told while it runs."""
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from emergectl.cli.sweep_display import Course
+from emergectl.config.schema import Experiment
 from emergectl.sweeps.driver import Running
 from emergectl.sweeps.folder import Planned, Standing
 from emergectl.sweeps.plan import Plan
 
 
-def course(now: list[float], keys: str) -> Course:
-    plan = cast(Plan, SimpleNamespace(trials=()))
-    return Course(plan, [Planned(key, {}) for key in keys], clock=lambda: now[0])
+def course(now: list[float], trials: dict[str, dict[str, Any]]) -> Course:
+    made = [
+        SimpleNamespace(id=key, experiment=experiment(fields)) for key, fields in trials.items()
+    ]
+    plan = cast(Plan, SimpleNamespace(trials=made))
+    return Course(plan, [Planned(key, {}) for key in trials], clock=lambda: now[0])
 
 
-def standings(keys: str, **known: Any) -> dict[str, Standing]:
-    return {key: known.get(key, Standing(state="waiting")) for key in keys}
+def experiment(fields: dict[str, Any]) -> Experiment:
+    data = {"train": {"task": "copying"}}
+    model = {"family": "gpt2", "size": fields.pop("size", "10k")}
+    return Experiment.model_validate({"model": model, "data": data, **fields})
+
+
+def standings(keys: Iterable[str], **seconds: float) -> dict[str, Standing]:
+    waiting = Standing(state="waiting")
+    done = {key: Standing(state="done", seconds=seconds[key]) for key in seconds}
+    return {key: done.get(key, waiting) for key in keys}
 
 
 def test_before_any_trial_is_done_those_in_hand_tell_what_remains() -> None:
     now = [0.0]
-    ours = course(now, "abcd")
-    hand = {key: Running(key=key, steps=100, began=0.0) for key in "ab"}
-    now[0] = 10.0
+    ours = course(now, {key: {"train": {"steps": 100}, "seed": ord(key)} for key in "abcd"})
+    hand = {key: Running(key=key, steps=100) for key in "ab"}
     ours.update(hand, standings("abcd"))
     assert ours.remaining_seconds is None
 
+    now[0] = 10.0
     hand["a"].step, hand["b"].step = 50, 20  # 20 s and 50 s for the whole
     ours.update(hand, standings("abcd"))
-    assert ours.remaining_seconds == pytest.approx((10 + 40 + 35 + 35) / 2)
+    assert ours.remaining_seconds == pytest.approx(35 * (0.5 + 0.8 + 1 + 1) / 2)
 
 
-def test_trials_that_are_done_tell_more_than_the_pace_of_those_in_hand() -> None:
-    now = [100.0]
-    ours = course(now, "ab")
-    hand = {"b": Running(key="b", step=50, steps=100, began=0.0)}
-    ours.update(hand, standings("ab", a=Standing(state="done", seconds=30.0)))
-    assert ours.remaining_seconds == pytest.approx(15.0)
+def test_steps_of_an_earlier_start_are_no_part_of_the_pace() -> None:
+    now = [0.0]
+    ours = course(now, {"a": {"train": {"steps": 100}}})
+    hand = {"a": Running(key="a", step=80, steps=100)}
+    ours.update(hand, standings("a"))
+    now[0], hand["a"].step = 10.0, 90
+    ours.update(hand, standings("a"))
+    assert ours.remaining_seconds == pytest.approx(10.0)
+
+
+def test_longer_trials_and_larger_models_are_expected_to_take_longer() -> None:
+    budgets = {"a": ("10k", 1e6), "b": ("10k", 4e6), "c": ("30k", 1e6), "d": ("300k", 2e6)}
+    ours = course([0.0], {k: {"size": s, "train": {"tokens": n}} for k, (s, n) in budgets.items()})
+    ours.update({}, standings("abcd", a=11.0))
+    assert ours.remaining_seconds == pytest.approx(11 * (4 + 1 + 2))
+    # From here on: 10 s for a million tokens, and 1 s more for each 10,000 parameters.
+    ours.update({}, standings("abcd", a=11.0, c=13.0))
+    assert ours.remaining_seconds == pytest.approx(4 * 11 + 2 * (10 + 30))
 
 
 def test_nothing_remains_when_all_is_done() -> None:
-    ours = course([0.0], "a")
-    ours.update({}, standings("a", a=Standing(state="done", seconds=3.0)))
+    ours = course([0.0], {"a": {}})
+    ours.update({}, standings("a", a=3.0))
     assert ours.remaining_seconds == 0
     assert "left" not in " ".join(ours.in_words())
