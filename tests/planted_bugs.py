@@ -122,7 +122,7 @@ BUGS = (
     ),
     Bug(
         "dropout is not seeded by the step",
-        "training/ranks.py",
+        "runtime/ranks.py",
         "    torch.manual_seed((seed * 1_000_003 + step) * 1_009 + rank)",
         "    if step == 0:\n        torch.manual_seed(seed * 1_009 + rank)",
         AT_POINTS,
@@ -222,7 +222,7 @@ BUGS = (
     ),
     Bug(
         "every rank asks the same batches",
-        "evaluation/batching.py",
+        "inference/batching.py",
         "batches[first + place.rank : first + place.rank + 1]",
         "batches[first : first + 1]",
         f"{ASKED}two_ranks_leave_the_records_of_one_and_each_item_once",
@@ -236,7 +236,7 @@ BUGS = (
     ),
     Bug(
         "a signal to one rank is not told to the others",
-        "cli/asking_ranks.py",
+        "cli/evaluate_ranks.py",
         "            gathered = self._ranks.gather((self._own.signum, value))",
         "            gathered = self._ranks.gather((None, value))\n"
         "            self.signum = self._own.signum",
@@ -244,7 +244,7 @@ BUGS = (
     ),
     Bug(
         "every rank tells the person what is wrong",
-        "evaluation/together.py",
+        "runtime/rank_agreement.py",
         "    if not place.is_main:\n        raise ToldError(message, exit_code)\n",
         "",
         f"{ASKED}a_wrong_request_is_told_by_one_rank",
@@ -289,7 +289,7 @@ BUGS = (
     ),
     Bug(
         "a second signal is not heard",
-        "training/stop.py",
+        "runtime/stop.py",
         "            os._exit(128 + signum)",
         "            pass",
         "training/test_training_signals.py::"
@@ -297,7 +297,7 @@ BUGS = (
     ),
     Bug(
         "a scheduler's SIGUSR1 is not listened to",
-        "training/stop.py",
+        "runtime/stop.py",
         "SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)",
         "SIGNALS = (signal.SIGTERM, signal.SIGINT)",
         "training/test_training_signals.py::"
@@ -411,10 +411,10 @@ BUGS = (
     ),
     Bug(
         "trials go together that differ in AdamW's epsilon",
-        "sweeps/packs.py",
+        "sweeps/ensembles.py",
         '("lr", "weight_decay", "betas")',
         '("lr", "weight_decay", "betas", "eps")',
-        "sweeps/test_sweeps_packs.py::test_other_trials_do_not",
+        "sweeps/test_sweeps_ensembles.py::test_other_trials_do_not",
     ),
 )
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from emergectl.analysis.breaks import Interval, locate
+from emergectl.analysis.curve_families import broken_grid, fit, project, smooth_grid
 from emergectl.analysis.curves import Floats, make_curve
-from emergectl.analysis.families import broken_grid, fit, project, smooth_grid
 from emergectl.analysis.metric_names import is_logged
 from emergectl.analysis.table import AXES, Axis, Row
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.families import (
+from emergectl.analysis.curve_families import (
     SMOOTH_DECADES,
     broken_grid,
     explained,
@@ -25,6 +24,7 @@ from emergectl.analysis.families import (
     project,
     total_squares,
 )
+from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.ratio import BROKEN_PARAMETERS, LEAST_NOISE, inverse_variances
 
 FINE_WIDTHS = tuple(float(w) for w in np.linspace(0.02, 0.5, 25))

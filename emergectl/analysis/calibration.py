@@ -21,8 +21,8 @@ from functools import partial
 import numpy as np
 
 from emergectl.analysis.breaks import difference, locate
+from emergectl.analysis.curve_families import gompertz, hinge_rise, logistic_rise, ramp_rise
 from emergectl.analysis.curves import Curve, Floats, make_curve
-from emergectl.analysis.families import gompertz, hinge_rise, logistic_rise, ramp_rise
 from emergectl.analysis.processes import processes
 from emergectl.analysis.verdict import ALPHA, gather
 

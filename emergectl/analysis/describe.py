@@ -63,11 +63,16 @@ def as_data(finding: Finding, *, shapes: bool = True) -> dict[str, Any]:
 
 
 def scaling_data(
-    params: Floats, tokens: Floats, loss: Floats, rng: np.random.Generator, *, draws: int = 400
+    params: Floats,
+    tokens: Floats,
+    flops: Floats,
+    loss: Floats,
+    rng: np.random.Generator,
+    *,
+    draws: int = 400,
 ) -> dict[str, Any]:
     """The scaling law of runs [runs] with its intervals, and isoFLOP optima, as plain data."""
     fit = fit_law_with_intervals(params, tokens, loss, rng, draws=draws)
-    flops = 6 * params * tokens
     budgets = isoflop(params, flops, loss)
     return {
         "formula": "loss = E + A / params^alpha + B / tokens^beta",

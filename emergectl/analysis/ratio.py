@@ -20,8 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.families import (
+from emergectl.analysis.curve_families import (
     SHARP_DECADES,
     SMOOTH_DECADES,
     Fitted,
@@ -33,6 +32,7 @@ from emergectl.analysis.families import (
     smooth_grid,
     total_squares,
 )
+from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.refine import refined_smooth_grid
 
 FEWEST_RUNGS = 5

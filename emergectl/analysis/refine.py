@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emergectl.analysis.curves import Floats
-from emergectl.analysis.families import (
+from emergectl.analysis.curve_families import (
     SMOOTH_DECADES,
     SMOOTH_KINDS,
     SMOOTH_POSITIONS,
@@ -23,6 +22,7 @@ from emergectl.analysis.families import (
     smooth_grid,
     smooth_rise,
 )
+from emergectl.analysis.curves import Floats
 
 ZOOMS, BOXES, TICKS = 10, 7, np.linspace(-1, 1, 7)
 SHRINK = 0.45

@@ -73,25 +73,25 @@ class ScalingFit:
     """for the five parameters, and params_exponent"""
 
 
-def runs_of_law(rows: Iterable[Row]) -> tuple[Floats, Floats, Floats]:
-    """(params, tokens, loss), each [runs], of every run in a table; where steps are told, its last.
+def runs_of_law(rows: Iterable[Row]) -> tuple[Floats, Floats, Floats, Floats]:
+    """(params, tokens, flops, loss), each [runs], of every run; where steps are told, its last.
 
-    Tokens are FLOPs / (6 · params) where they are not given. Raises ValueError where fewer than
-    three sizes or lengths of training are there, or one follows from the other: the law's two terms
-    could not be told apart.
+    FLOPs are 6 · params · tokens where they are not given, and tokens the reverse. Raises
+    ValueError where fewer than three sizes or lengths of training are there, or one follows from
+    the other: the law's two terms could not be told apart.
     """
-    last: dict[tuple[object, ...], tuple[float, tuple[float, float, float]]] = {}
+    last: dict[tuple[object, ...], tuple[float, tuple[float, ...]]] = {}
     for row in rows:
         params, loss = row.params, row.loss
         tokens = row.tokens or (row.flops / 6 / params if row.flops and params else None)
         if not (params and tokens and loss and min(params, tokens, loss) > 0):
             continue
-        run = (params, float(tokens), loss)
+        run = (params, float(tokens), row.flops or 6 * params * tokens, loss)
         key = run if row.step is None else (row.group, row.model, params, row.seed)
         if key not in last or last[key][0] < (row.step or 0):
             last[key] = (row.step or 0, run)
-    found = np.array([run for _, run in last.values()]).reshape(-1, 3)
-    params_, tokens_, loss_ = found.T
+    found = np.array([run for _, run in last.values()]).reshape(-1, 4)
+    params_, tokens_, flops_, loss_ = found.T
     if min(len(np.unique(params_)), len(np.unique(tokens_))) < FEWEST_DIFFERENT:
         raise ValueError(
             f"{len(loss_)} runs of {len(np.unique(params_))} sizes and {len(np.unique(tokens_))} "
@@ -99,7 +99,7 @@ def runs_of_law(rows: Iterable[Row]) -> tuple[Floats, Floats, Floats]:
         )
     if abs(np.corrcoef(np.log(params_), np.log(tokens_))[0, 1]) > TIED:
         raise ValueError("tokens follow from params in these runs: vary one without the other")
-    return params_, tokens_, loss_
+    return params_, tokens_, flops_, loss_
 
 
 def fit_law(

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emergectl.analysis.curve_families import hinge_rise, logistic_rise
 from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.families import hinge_rise, logistic_rise
 from emergectl.analysis.ratio import LEAST_NOISE, inverse_variances
 
 Flags = NDArray[np.bool_]

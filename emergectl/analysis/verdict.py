@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from emergectl.analysis.breaks import Break, locate
+from emergectl.analysis.curve_families import SMOOTH_DECADES
 from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.families import SMOOTH_DECADES
 from emergectl.analysis.processes import processes
 from emergectl.analysis.ratio import FEWEST_RUNGS, Comparison, compare, inverse_variances
 from emergectl.analysis.settling import overturning, settling

@@ -42,7 +42,7 @@ def emergence(
     table = read_source(source)
 
     from emergectl.analysis.describe import ROW, as_row, counts
-    from emergectl.analysis.examine import examine
+    from emergectl.analysis.findings import examine
     from emergectl.analysis.table import curves_of
     from emergectl.analysis.verdict import judge
     from emergectl.cli.findings import explain, show_plots
@@ -92,11 +92,11 @@ def scaling(
     for skipped in table.skipped:
         say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
     try:
-        params, tokens, loss = runs_of_law(table.rows)
-        keep = np.argsort(loss, kind="stable")[: len(loss) - drop_highest]
-        law = scaling_data(
-            params[keep], tokens[keep], loss[keep], np.random.default_rng(0), draws=draws
-        )
+        runs = np.stack(runs_of_law(table.rows))
+        params, tokens, flops, loss = runs[
+            :, np.argsort(runs[-1], kind="stable")[: runs.shape[1] - drop_highest]
+        ]
+        law = scaling_data(params, tokens, flops, loss, np.random.default_rng(0), draws=draws)
     except ValueError as error:
         raise RequestError(str(error)) from None
     if json_:
@@ -114,10 +114,16 @@ def scaling(
         f"tokens ∝ FLOPs^{law['tokens_exponent']:.3f}"
     )
     budgets = law["isoflop"]
+    inside = sum(optimum["inside"] for optimum in budgets["optima"])
     if budgets["exponent"] is not None:
         say(
-            f"isoFLOP parabolas ({len(budgets['optima'])} budgets): params ∝ "
+            f"isoFLOP parabolas ({inside} budgets): params ∝ "
             f"FLOPs^{budgets['exponent']:.3f}; {budgets['caution']}"
+        )
+    elif budgets["optima"]:
+        say(
+            f"isoFLOP parabolas: {inside} of {len(budgets['optima'])} budgets have their lowest "
+            "point within the sizes tried; an exponent takes two"
         )
 
 

@@ -22,7 +22,7 @@ from emergectl.cli.progress import (
     format_duration,
     format_value,
 )
-from emergectl.training.listeners import Listener, RunFacts
+from emergectl.runtime.listeners import Listener, RunFacts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -17,7 +17,7 @@ from emergectl.store.locate import find_run, list_runs, name_in_id, runs_root
 
 if TYPE_CHECKING:
     from emergectl.config.schema import Experiment
-    from emergectl.evaluation.loading import Weights
+    from emergectl.inference.loading import Weights
 
 
 def evaluate(
@@ -117,7 +117,7 @@ def evaluate(
             raise
         raise ToldError(str(error), error.exit_code) from None  # to every rank alike
     if gpus is not None and gpus > 1 and "RANK" not in os.environ:
-        from emergectl.cli.asking_ranks import ask_on_ranks
+        from emergectl.cli.evaluate_ranks import ask_on_ranks
 
         ask_on_ranks(gpus)
         return
@@ -127,11 +127,11 @@ def evaluate(
     if tasks is None:
         _measure_held_out(find_run(model, root), checkpoint, json_=json_, csv=csv)
         return
-    from emergectl.cli.asking import ask_model, experiment_of, show_results
-    from emergectl.cli.asking_ranks import joined
-    from emergectl.evaluation.loading import find_weights
-    from emergectl.evaluation.together import on_every_rank
-    from emergectl.training.stop import StopRequest
+    from emergectl.cli.evaluate_ranks import joined
+    from emergectl.cli.evaluate_tasks import ask_model, experiment_of, show_results
+    from emergectl.inference.loading import find_weights
+    from emergectl.runtime.rank_agreement import on_every_rank
+    from emergectl.runtime.stop import StopRequest
 
     def settle() -> tuple[list[Weights], Experiment]:
         """What is asked of what."""
@@ -213,7 +213,7 @@ def _rescore(
     run: Path, tasks: Sequence[str], asked: dict[str, Any], *, json_: bool, csv: bool
 ) -> None:
     """Compute metrics anew from what a run's `evals/` holds."""
-    from emergectl.cli.asking import show_results
+    from emergectl.cli.evaluate_tasks import show_results
     from emergectl.evaluation.rescore import rescore_run
 
     results = rescore_run(

@@ -93,7 +93,7 @@ def _errors_of(file: Path) -> list[str]:
     from emergectl.config.reader import read_yaml
     from emergectl.config.sweep import load_sweep, looks_like_sweep
     from emergectl.sweeps.plan import plan_sweep
-    from emergectl.tasks.asked import check_asked
+    from emergectl.tasks.resolve import check_asked
 
     try:
         document = read_yaml(file)

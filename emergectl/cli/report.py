@@ -52,7 +52,7 @@ def report(
 
     One HTML file that needs nothing else. Links lead to the files that the numbers came from.
     """
-    from emergectl.analysis.examine import examine
+    from emergectl.analysis.findings import examine
     from emergectl.analysis.table import curves_of
     from emergectl.analysis.verdict import judge
     from emergectl.reports.page import describe_report, html_page, markdown_page

@@ -67,9 +67,9 @@ def _train(shipped: str, fields: Mapping[str, object], runs_dir: Path | None) ->
     from emergectl.cli.train import train_here
     from emergectl.config.experiment import load_experiment
     from emergectl.config.shipped import find_shipped
+    from emergectl.runtime.select_run import Request, choose_run
+    from emergectl.runtime.stop import StopRequest
     from emergectl.store.locate import runs_root
-    from emergectl.training.choose import Request, choose_run
-    from emergectl.training.stop import StopRequest
 
     stop = StopRequest()
     stop.install()

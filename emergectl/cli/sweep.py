@@ -97,11 +97,11 @@ def run(
     """Run what is missing of a sweep."""
     from emergectl.cli.sweep_plan import show_dry_run
     from emergectl.config.sweep import load_sweep
+    from emergectl.runtime.stop import StopRequest
     from emergectl.sweeps.driver import Wishes
     from emergectl.sweeps.folder import SweepFolder
     from emergectl.sweeps.hosts import HostLock
     from emergectl.sweeps.plan import plan_sweep
-    from emergectl.training.stop import StopRequest
 
     stop = StopRequest()
     stop.install()

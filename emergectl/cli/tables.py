@@ -191,8 +191,12 @@ def _sweep_records(name: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]
         run = runs[record["trial"]]
         asked = run / "evals" / f"step-{record['step']:08d}" / record["task"] / "results.json"
         where = asked if asked.exists() else run / "metrics.jsonl"
-        group = ", ".join(f"{key.rpartition('.')[2]} {record[key]}" for key in keys)
+        group = ", ".join(f"{key.rpartition('.')[2]} {_told(record[key])}" for key in keys)
         yield str(where), {**record, "group": group}
+
+
+def _told(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _follows_model(records: list[dict[str, Any]], key: str) -> bool:

@@ -207,7 +207,7 @@ def _samples(
 def _sequences(
     task: Any, split: Literal["train", "test"], *, seed: int, count: int
 ) -> list[dict[str, Any]]:
-    from emergectl.tasks.made import HELD_OUT_STREAM, TRAIN_STREAM, random_block
+    from emergectl.tasks.synthetic import HELD_OUT_STREAM, TRAIN_STREAM, random_block
 
     stream = TRAIN_STREAM if split == "train" else HELD_OUT_STREAM
     batch = task.sequences(random_block(seed, stream, 0), count)

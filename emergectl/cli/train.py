@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emergectl.cli.outcome import print_outcome, show_outcome
 from emergectl.cli.output import say
 from emergectl.cli.reading import reading_progress
+from emergectl.cli.run_summary import print_outcome, show_outcome
 from emergectl.config.experiment import load_experiment
 from emergectl.errors import (
     EmergectlError,
@@ -22,15 +22,15 @@ from emergectl.errors import (
     PreemptedError,
     RequestError,
 )
+from emergectl.runtime.select_run import Choice, Request, choose_run, take_run
+from emergectl.runtime.stop import StopRequest
 from emergectl.store.locate import runs_root
 from emergectl.store.status import read_status
-from emergectl.tasks.asked import check_asked
-from emergectl.training.choose import Choice, Request, choose_run, take_run
-from emergectl.training.stop import StopRequest
+from emergectl.tasks.resolve import check_asked
 
 if TYPE_CHECKING:
+    from emergectl.runtime.listeners import Listener
     from emergectl.store.run import Run
-    from emergectl.training.listeners import Listener
 
 File = Annotated[
     Path | None, typer.Argument(help="The experiment (YAML); may be left out with --resume RUN.")
@@ -133,7 +133,7 @@ def _with_experiment(request: Request, file: Path, overrides: Sequence[str]) -> 
 
 
 def _evaluate(request: Request, choice: Choice, stop: StopRequest, json_: bool) -> None:
-    from emergectl.cli.asking import run_evaluation, show_results
+    from emergectl.cli.evaluate_tasks import run_evaluation, show_results
 
     path, results = run_evaluation(request, choice, stop, quiet=json_)
     if os.environ.get("RANK", "0") != "0":
@@ -146,10 +146,10 @@ def _evaluate(request: Request, choice: Choice, stop: StopRequest, json_: bool) 
 def train_here(request: Request, choice: Choice, stop: StopRequest, *, quiet: bool) -> Path | None:
     """Train in this process, alone or as one rank of several; the run (of the first rank)."""
     from emergectl.cli.display import open_display
+    from emergectl.runtime.listeners import ListenerGroup
+    from emergectl.runtime.ranks import join_ranks, leave_ranks
     from emergectl.store.run import forget_unbegun, read_facts
     from emergectl.tasks.learning.materials import check_experiment
-    from emergectl.training.listeners import ListenerGroup
-    from emergectl.training.ranks import join_ranks, leave_ranks
     from emergectl.training.session import Session, run_session
 
     if choice.existing is None:
@@ -199,9 +199,9 @@ def _work_on_ranks(
     request: Request, choice: Choice, ranks: int, stop: StopRequest, json_: bool
 ) -> None:
     """Make the run directory, let torchrun's launcher work in it, and report its end."""
+    from emergectl.runtime.launch import launch_ranks
+    from emergectl.runtime.ranks import check_ranks
     from emergectl.store.run import forget_unbegun, open_run
-    from emergectl.training.launch import launch_ranks
-    from emergectl.training.ranks import check_ranks
 
     if choice.experiment.stage != "evaluate":
         check_ranks(choice.experiment.train, ranks)

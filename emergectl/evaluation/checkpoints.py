@@ -18,9 +18,10 @@ import torch
 
 from emergectl.config.experiment import load_experiment
 from emergectl.errors import RequestError
-from emergectl.evaluation.held_out import Place, score_rows
+from emergectl.evaluation.held_out import score_rows
 from emergectl.evaluation.held_out_metrics import Records, metrics_of, predictions
 from emergectl.models.build import load_weights
+from emergectl.runtime.place import Place
 from emergectl.store import checkpoints
 from emergectl.store.atomic import json_safe, write_json, write_text
 from emergectl.store.origins import pick_checkpoints, starting_at

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emergectl.evaluation.estimates import Array
 from emergectl.evaluation.intervals import Statistic, Weights
-from emergectl.evaluation.measures import Array
 from emergectl.evaluation.records import ItemRecord
 
 

@@ -22,9 +22,9 @@ from emergectl.data.files import cache_root
 from emergectl.data.job import Job
 from emergectl.data.readers import Tally
 from emergectl.data.sources import iter_pieces, iter_rows
-from emergectl.evaluation.ask_tasks import PreparedTask
-from emergectl.tasks.asked import objective_name
+from emergectl.evaluation.task_items import PreparedTask
 from emergectl.tasks.catalog import make_task
+from emergectl.tasks.resolve import objective_name
 from emergectl.tasks.task import Item, TextTask, answer_of, put
 
 STRETCH = 13

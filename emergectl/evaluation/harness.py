@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emergectl.errors import RequestError, ToldError
-from emergectl.evaluation.ask_tasks import Asking
 from emergectl.evaluation.item_files import RESULTS, open_items, read_json
 from emergectl.evaluation.results import TaskResult, Value, metrics_to_take, summarize
+from emergectl.evaluation.task_items import Asking
 
 if TYPE_CHECKING:
-    from emergectl.evaluation.held_out import Place
-    from emergectl.evaluation.loading import LanguageModel, Weights
+    from emergectl.inference.loading import LanguageModel, Weights
+    from emergectl.runtime.place import Place
 
 METRICS = ("accuracy", "exact_match", "logprob", "logprob_per_token", "brier", "margin")
 """those of ours that are tried on the records"""

@@ -8,9 +8,6 @@ the same decisions from the same numbers. What scales with devices is handed in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,24 +15,9 @@ from transformers import PreTrainedModel
 
 from emergectl.data.feeds import Feed
 from emergectl.evaluation.held_out_metrics import Records, metrics_of
+from emergectl.runtime.place import Place
 from emergectl.tasks.learning.materials import HeldOut
 from emergectl.tasks.learning.objectives import Objective
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where and how an evaluation computes; the defaults are one process in fp32."""
-
-    device: torch.device
-    autocast: Callable[[], AbstractContextManager[object]]
-    rank: int = 0
-    world: int = 1
-    gather: Callable[[Any], list[Any]] = field(default=lambda value: [value])
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this rank writes what is found."""
-        return self.rank == 0
 
 
 def score_rows(

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from emergectl.errors import AlreadyRunningError, DataError, RequestError
 from emergectl.evaluation.records import ItemRecord, record_from_json, record_to_json
-from emergectl.evaluation.together import on_main
+from emergectl.runtime.rank_agreement import on_main
 from emergectl.store.atomic import json_safe, write_json, write_text
 from emergectl.store.lock import LOCK_NAME, drop_ballast, take_lock
 from emergectl.store.metrics_log import MetricsLog, read_metrics
 
 if TYPE_CHECKING:
-    from emergectl.evaluation.held_out import Place
+    from emergectl.runtime.place import Place
 
 ASKED, ITEMS, RESULTS = "asked.json", "items.jsonl", "results.json"
 

@@ -24,10 +24,10 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
 from emergectl.errors import EmergectlError, RequestError
-from emergectl.evaluation.asking import Question, TooLong, Writing
 from emergectl.evaluation.lm_eval_files import read_task_file, sandboxed_templates
-from emergectl.evaluation.loading import LanguageModel
-from emergectl.evaluation.records import ItemRecord, Scored
+from emergectl.evaluation.records import ItemRecord
+from emergectl.inference.loading import LanguageModel
+from emergectl.inference.requests import Question, Scored, TooLong, Writing
 
 _DEFAULT_MAX_TOKENS = 256
 """of free writing, as lm-eval has it"""

@@ -29,7 +29,7 @@ from emergectl.evaluation.classes import (
     probabilities,
     roc_area,
 )
-from emergectl.evaluation.measures import Measure, mean, of_sums, ratio, share
+from emergectl.evaluation.estimates import Measure, mean, of_sums, ratio, share
 from emergectl.evaluation.pass_until import PassRate, mean_rate_interval, pass_at_k
 from emergectl.evaluation.pass_until import pass_rate as estimated_rate
 from emergectl.evaluation.ranking import discounted_gain, random_reciprocal_rank

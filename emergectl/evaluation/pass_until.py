@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from emergectl.errors import RequestError
-from emergectl.evaluation.asking import Model, TooLong, Writing
+from emergectl.inference.requests import Model, TooLong, Writing
 
 SAMPLES_AT_ONCE = 4096
 """samples of a round, over all items that are under way"""

@@ -41,22 +41,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from emergectl.errors import DataError
+from emergectl.inference.requests import Scored
 from emergectl.store.atomic import json_floats
 from emergectl.tasks.task import Fact
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a model thinks of one continuation of a context.
-
-    `logprob`: its log-probability in nats, summed over its tokens; `tokens`, `bytes` (UTF-8) its
-    length; `greedy`: whether every token of it is the likeliest one given those before.
-    """
-
-    logprob: float
-    tokens: int
-    bytes: int
-    greedy: bool
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from emergectl.errors import EmergectlError
+from emergectl.runtime.stop import StopRequest
 from emergectl.store.owner import this_process
 from emergectl.store.run import open_run
 from emergectl.sweeps.claims import Claims
-from emergectl.sweeps.crew import Crew, Gone, Worker, may_have_gpus, shares, workers_that_pay
+from emergectl.sweeps.ensembles import FEWEST, Wish, best_size, candidates, in_words
 from emergectl.sweeps.folder import SETTLED, Standing, SweepFolder
 from emergectl.sweeps.hosts import host_name
-from emergectl.sweeps.orders import Order, as_line
-from emergectl.sweeps.packs import FEWEST, Wish, best_size, candidates, in_words
+from emergectl.sweeps.protocol import Order, as_line
 from emergectl.sweeps.work import Work
-from emergectl.training.stop import StopRequest
+from emergectl.sweeps.worker_pool import Crew, Gone, Worker, may_have_gpus, shares, workers_that_pay
 
 MAX_CRASHES = 10
 """as many as no trial meets that is merely in the way of those who kill workers"""

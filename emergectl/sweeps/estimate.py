@@ -21,9 +21,9 @@ from scipy.optimize import nnls
 from emergectl.config.schema import Experiment
 from emergectl.errors import EmergectlError
 from emergectl.models.ladder import RUNGS
-from emergectl.sweeps.crew import Crew, Gone, shares, workers_that_pay
-from emergectl.sweeps.orders import as_line, plain_experiment
 from emergectl.sweeps.plan import Trial
+from emergectl.sweeps.protocol import as_line, plain_experiment
+from emergectl.sweeps.worker_pool import Crew, Gone, shares, workers_that_pay
 from emergectl.training.budget import plan_budget
 from emergectl.training.schedule import is_due
 

@@ -20,7 +20,7 @@ from emergectl.config.sweep_schema import LadderSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.models.ladder import RUNGS, matrices_per_layer, rung
-from emergectl.tasks.asked import check_asked
+from emergectl.tasks.resolve import check_asked
 
 MAX_TRIALS = 100_000
 MAX_ERRORS = 20

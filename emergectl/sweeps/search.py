@@ -24,8 +24,8 @@ from emergectl.config.sweep_schema import SearchSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import RequestError
 from emergectl.sweeps.folder import Planned, Standing, SweepFolder
-from emergectl.sweeps.orders import Order
 from emergectl.sweeps.plan import Plan, Trial, make_trial
+from emergectl.sweeps.protocol import Order
 from emergectl.sweeps.table import last_metrics
 from emergectl.sweeps.work import kept_record, make_order
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from emergectl.store.run import new_run_id
+from emergectl.sweeps.ensembles import kind_of
 from emergectl.sweeps.folder import Planned, Record, Standing, SweepFolder
-from emergectl.sweeps.orders import Order, plain_experiment
-from emergectl.sweeps.packs import kind_of
 from emergectl.sweeps.plan import Plan, Trial
+from emergectl.sweeps.protocol import Order, plain_experiment
 
 
 class Work(Protocol):

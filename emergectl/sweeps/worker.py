@@ -25,8 +25,8 @@ from typing import Any
 
 from emergectl.config.schema import Experiment
 from emergectl.errors import EmergectlError, PreemptedError
-from emergectl.sweeps.orders import Order, as_line
-from emergectl.training.stop import StopRequest
+from emergectl.runtime.stop import StopRequest
+from emergectl.sweeps.protocol import Order, as_line
 
 SECONDS_BETWEEN_STEPS = 1.0
 
@@ -224,10 +224,10 @@ class OpenTrial:
     def __init__(self, order: Order, stop: TrialStop, send: Send) -> None:
         from pathlib import Path
 
+        from emergectl.runtime.listeners import Listener, ListenerGroup
+        from emergectl.runtime.ranks import join_ranks
         from emergectl.store.run import create_run, open_run, read_facts
         from emergectl.tasks.learning.materials import check_experiment
-        from emergectl.training.listeners import Listener, ListenerGroup
-        from emergectl.training.ranks import join_ranks
         from emergectl.training.session import Session
         from emergectl.training.tracking import open_trackers
 
@@ -290,7 +290,7 @@ def _alone(trial: OpenTrial) -> Exception | None:
 
 def _weigh(plain: dict[str, Any], sizes: list[int], process: Process, send: Send) -> None:
     """Measure ensembles of an experiment and tell the driver, or why they cannot be."""
-    from emergectl.sweeps.weigh import weigh
+    from emergectl.sweeps.measure_ensembles import weigh
 
     try:
         rates = weigh(Experiment.model_validate(plain), sizes)
@@ -303,7 +303,7 @@ def _weigh(plain: dict[str, Any], sizes: list[int], process: Process, send: Send
 
 def _probe(plain: dict[str, Any], process: Process, send: Send) -> None:
     """Measure an experiment and tell the driver, or why it cannot be."""
-    from emergectl.sweeps.probe import probe
+    from emergectl.sweeps.measure_cost import probe
 
     try:
         send(probed=probe(Experiment.model_validate(plain)))

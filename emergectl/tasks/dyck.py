@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from emergectl.tasks.made import MadeTask, span, work
+from emergectl.tasks.synthetic import MadeTask, span, work
 from emergectl.tasks.task import Item
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from emergectl.tasks.made import MadeTask, work
+from emergectl.tasks.synthetic import MadeTask, work
 from emergectl.tasks.task import Ask, Fact, Item, Template
 
 if TYPE_CHECKING:

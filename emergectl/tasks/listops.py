@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from emergectl.tasks.made import MadeTask, work
+from emergectl.tasks.synthetic import MadeTask, work
 from emergectl.tasks.task import Item, Template
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from emergectl.tasks.made import work
+from emergectl.tasks.synthetic import work
 from emergectl.tasks.task import Item, Split, Template, TextTask
 
 _SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from emergectl.tasks.made import MadeTask, random_block, work
+from emergectl.tasks.synthetic import MadeTask, random_block, work
 from emergectl.tasks.task import Fact, Item, Template
 
 if TYPE_CHECKING:

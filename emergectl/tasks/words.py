@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from emergectl.tasks.made import MadeTask, span, work
+from emergectl.tasks.synthetic import MadeTask, span, work
 from emergectl.tasks.task import Fact, Item
 
 if TYPE_CHECKING:

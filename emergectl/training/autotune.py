@@ -24,10 +24,10 @@ from emergectl.config.schema import Experiment
 from emergectl.data.feeds import Batch, Feed
 from emergectl.data.files import cache_root
 from emergectl.models.memory import is_out_of_memory
+from emergectl.runtime.precision import autocast
+from emergectl.runtime.ranks import Ranks
 from emergectl.store.atomic import write_json
 from emergectl.training.budget import Budget
-from emergectl.training.precision import autocast
-from emergectl.training.ranks import Ranks
 
 MEASURED_PASSES = 3
 # On CPU bf16 costs digits and gains little in small models: it has to pay clearly.

@@ -21,6 +21,7 @@ from torch import nn
 from emergectl.config.schema import Experiment
 from emergectl.models.forward import attends_plainly
 from emergectl.models.memory import is_out_of_memory
+from emergectl.runtime.ranks import Ranks
 from emergectl.training.autotune import Arithmetic
 from emergectl.training.loop import (
     Ending,
@@ -31,7 +32,6 @@ from emergectl.training.loop import (
     refuse_update,
     take_step,
 )
-from emergectl.training.ranks import Ranks
 from emergectl.training.recorder import StepResult
 from emergectl.training.stack import Stack
 

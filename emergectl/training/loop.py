@@ -22,14 +22,14 @@ from emergectl.config.schema import Experiment
 from emergectl.data.feeds import Feed
 from emergectl.errors import TrainingError
 from emergectl.models.memory import is_out_of_memory
+from emergectl.runtime.precision import autocast
+from emergectl.runtime.ranks import Ranks, seed_step, without_sync
+from emergectl.runtime.stop import StopRequest
 from emergectl.tasks.learning.objectives import Objective
 from emergectl.training.budget import Budget
 from emergectl.training.checkpointing import Trained
-from emergectl.training.precision import autocast
-from emergectl.training.ranks import Ranks, seed_step, without_sync
 from emergectl.training.recorder import Recorder, StepResult
 from emergectl.training.schedule import is_due, learning_rate_factor
-from emergectl.training.stop import StopRequest
 
 Ending = Literal["done", "early", "stopped"]
 

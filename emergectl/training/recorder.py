@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from emergectl.config.schema import Experiment
 from emergectl.models.counting import ParameterCount
+from emergectl.runtime.listeners import Listener
 from emergectl.store.run import Run
 from emergectl.training.checkpointing import Progress, Trained
-from emergectl.training.listeners import Listener
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from emergectl.errors import (
     PreemptedError,
     TrainingError,
 )
-from emergectl.evaluation.held_out import Place, evaluate_all
+from emergectl.evaluation.held_out import evaluate_all
 from emergectl.models.counting import (
     ParameterCount,
     count_parameters,
@@ -31,6 +31,11 @@ from emergectl.models.counting import (
     training_flops_per_token,
 )
 from emergectl.models.memory import is_out_of_memory
+from emergectl.runtime.listeners import Listener, RunFacts
+from emergectl.runtime.place import Place
+from emergectl.runtime.precision import DTYPES, autocast, make_deterministic, make_scaler
+from emergectl.runtime.ranks import Ranks, is_lost_rank
+from emergectl.runtime.stop import StopRequest
 from emergectl.store import checkpoints
 from emergectl.store.origins import starting_at
 from emergectl.store.run import Run
@@ -40,13 +45,9 @@ from emergectl.training.autotune import Arithmetic, choose_arithmetic
 from emergectl.training.budget import Budget, plan_budget
 from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
 from emergectl.training.ensemble import arithmetic_of_members, train_together
-from emergectl.training.listeners import Listener, RunFacts
 from emergectl.training.loop import Ending, Job, train
 from emergectl.training.optimizers import Optimizers
-from emergectl.training.precision import DTYPES, autocast, make_deterministic, make_scaler
-from emergectl.training.ranks import Ranks, is_lost_rank
 from emergectl.training.recorder import Recorder
-from emergectl.training.stop import StopRequest
 
 
 class LossModule(nn.Module):

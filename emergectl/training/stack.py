@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from emergectl.data.feeds import IGNORED, Batch
 from emergectl.models.forward import logits_of_members
 from emergectl.models.losses import exact
+from emergectl.runtime.precision import autocast
 from emergectl.training.loop import Job
-from emergectl.training.precision import autocast
 
 
 class Stack:

@@ -30,8 +30,8 @@ from urllib.parse import urlsplit
 
 from emergectl.config.schema import TrackerSpec
 from emergectl.errors import RequestError
+from emergectl.runtime.listeners import Listener, RunFacts
 from emergectl.store.masking import mask_values
-from emergectl.training.listeners import Listener, RunFacts
 from emergectl.training.trackers import TRACKERS, Record, TrackedRun, Tracker
 
 QUEUE_LENGTH = 10_000

@@ -11,10 +11,10 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 from emergectl.analysis.axis import loss_at_appearance, score_axes
+from emergectl.analysis.curve_families import logistic_rise
 from emergectl.analysis.curves import Curve, make_curve
-from emergectl.analysis.families import logistic_rise
 from emergectl.analysis.forecast import backtest, predict, predict_through
-from emergectl.analysis.in_time import lag, lags
+from emergectl.analysis.lags import lag, lags
 from emergectl.analysis.metric_pair import explain, pair_up
 from emergectl.analysis.scaling import fit_law, fit_law_with_intervals, isoflop
 from emergectl.analysis.seeds import find_humps, seeds_needed, seeds_to_see_one, successes

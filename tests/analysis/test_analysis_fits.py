@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from emergectl.analysis.curves import make_curve
-from emergectl.analysis.families import (
+from emergectl.analysis.curve_families import (
     broken_grid,
     explained,
     fit,
@@ -16,6 +15,7 @@ from emergectl.analysis.families import (
     smooth_grid,
     total_squares,
 )
+from emergectl.analysis.curves import make_curve
 from emergectl.analysis.refine import refined_smooth_grid
 from emergectl.analysis.shapes import fit_shapes
 

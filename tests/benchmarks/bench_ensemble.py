@@ -53,13 +53,13 @@ def contestant(shape: str, members: int) -> None:
     """A process that trains `members` as one: for each line of stdin, so many seconds."""
     import torch
 
+    from emergectl.runtime.listeners import ListenerGroup
+    from emergectl.runtime.ranks import join_ranks
+    from emergectl.runtime.stop import StopRequest
     from emergectl.training.ensemble import arithmetic_of_members, take_steps
-    from emergectl.training.listeners import ListenerGroup
     from emergectl.training.loop import take_step
-    from emergectl.training.ranks import join_ranks
     from emergectl.training.session import Session, prepare
     from emergectl.training.stack import Stack
-    from emergectl.training.stop import StopRequest
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     ranks = join_ranks(experiment_of(shape).train)
@@ -142,8 +142,8 @@ def chosen_by_auto(shape: str, share: int) -> int:
     """The size that a sweep's worker measures to be best, in a process like a worker."""
     code = (
         "import json, sys; from bench_ensemble import experiment_of;"
-        "from emergectl.sweeps.weigh import weigh;"
-        "from emergectl.sweeps.packs import best_size, candidates;"
+        "from emergectl.sweeps.measure_ensembles import weigh;"
+        "from emergectl.sweeps.ensembles import best_size, candidates;"
         f"print(best_size(weigh(experiment_of({shape!r}), candidates({share}))))"
     )
     path = os.pathsep.join([os.path.dirname(__file__), *sys.path])  # noqa: PTH120

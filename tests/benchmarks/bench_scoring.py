@@ -37,8 +37,8 @@ def main() -> None:
     from lm_eval.models.huggingface import HFLM
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from emergectl.evaluation.asking import Question
-    from emergectl.evaluation.loading import LanguageModel, Weights
+    from emergectl.inference.loading import LanguageModel, Weights
+    from emergectl.inference.requests import Question
 
     logging.disable(logging.WARNING)
     torch.set_num_threads(arguments.threads)

@@ -33,12 +33,12 @@ from transformers import (
 
 from emergectl.config.schema import Experiment, ModelSpec
 from emergectl.models.families import family_config
+from emergectl.runtime.listeners import ListenerGroup
+from emergectl.runtime.ranks import join_ranks
+from emergectl.runtime.stop import StopRequest
 from emergectl.store.run import create_run
-from emergectl.training.listeners import ListenerGroup
 from emergectl.training.loop import take_step
-from emergectl.training.ranks import join_ranks
 from emergectl.training.session import Session, prepare
-from emergectl.training.stop import StopRequest
 
 SIZES = {
     "small": {"layers": 4, "width": 128, "heads": 4, "block": 64, "batch": 12, "turn": 5},

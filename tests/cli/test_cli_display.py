@@ -17,7 +17,7 @@ import pytest
 
 from emergectl.cli.display import LiveDisplay, PlainDisplay, Progress, open_display
 from emergectl.cli.progress import History, Pace, format_count, format_duration, format_value
-from emergectl.training.listeners import Listener, RunFacts
+from emergectl.runtime.listeners import Listener, RunFacts
 
 
 class Clock:

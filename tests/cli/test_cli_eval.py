@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from emergectl.cli.asking_display import AskingDisplay
 from emergectl.cli.evaluate import split
+from emergectl.cli.evaluate_display import AskingDisplay
 from emergectl.cli.main import main
-from emergectl.evaluation import evaluate_tasks
+from emergectl.evaluation import run_tasks
 from emergectl.evaluation.item_files import ItemFile
 from emergectl.evaluation.records import ItemRecord
 
@@ -91,13 +91,13 @@ def test_all_snapshots_are_asked_of_one_model_loaded_once(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = []
-    load = evaluate_tasks.load_language_model
+    load = run_tasks.load_language_model
 
     def counted(*given: object, **options: object) -> object:
         loaded.append(given)
         return load(*given, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(evaluate_tasks, "load_language_model", counted)
+    monkeypatch.setattr(run_tasks, "load_language_model", counted)
     both = results_of(capsys, "eval", str(run), "--tasks", TASK, "--checkpoint", "all")
     assert len(loaded) == 1
     last = results_of(capsys, "eval", str(run), "--tasks", TASK)
@@ -187,7 +187,7 @@ def test_what_is_complete_is_not_asked_again(
 ) -> None:
     command = ["eval", "sums", "--tasks", TASK]
     first = results_of(capsys, *command)
-    monkeypatch.setattr(evaluate_tasks, "load_language_model", None)
+    monkeypatch.setattr(run_tasks, "load_language_model", None)
     assert results_of(capsys, *command, "--resume") == first
 
 
@@ -195,7 +195,7 @@ def test_rescoring_adds_metrics_and_groups_without_a_model(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (first,) = results_of(capsys, "eval", "sums", "--tasks", TASK)
-    monkeypatch.setattr(evaluate_tasks, "load_language_model", None)
+    monkeypatch.setattr(run_tasks, "load_language_model", None)
     command = ["eval", "sums", "--rescore", "--metrics", "logprob_per_byte", "--by", "carries"]
     (again,) = results_of(capsys, *command)
     assert values(again).items() > values(first).items()
@@ -346,7 +346,7 @@ def test_progress_in_a_pipe_is_a_plain_line_now_and_then_with_the_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 10_000, 4))
-    monkeypatch.setattr("emergectl.cli.asking_display.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("emergectl.cli.evaluate_display.time.monotonic", lambda: next(clock))
     display = AskingDisplay(silent=False)
     for done in range(0, 100, 10):
         display.tell("addition", 24, done, 100)
@@ -362,7 +362,7 @@ def test_the_time_before_the_first_answer_is_not_taken_for_the_pace(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0, 0, 100, 110, 120])
-    monkeypatch.setattr("emergectl.cli.asking_display.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("emergectl.cli.evaluate_display.time.monotonic", lambda: next(clock))
     display = AskingDisplay(silent=False)
     for done in (0, 1, 11, 21):
         display.tell("addition", None, done, 41)
@@ -422,7 +422,7 @@ def test_sampling_that_was_stopped_goes_on_item_by_item_with_the_same_samples(
 def test_the_display_says_how_many_samples_were_drawn(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("emergectl.cli.asking_display.LINE_SECONDS", 0)
+    monkeypatch.setattr("emergectl.cli.evaluate_display.LINE_SECONDS", 0)
     AskingDisplay(silent=False).tell("addition", 12, 3, 60, samples=4321)
     assert "step 12, addition: 3 of 60 items, 4,321 samples" in told(capsys)[1]
 

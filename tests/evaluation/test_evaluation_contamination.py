@@ -6,13 +6,13 @@ import pytest
 
 from emergectl.config.experiment import dump_experiment
 from emergectl.config.schema import Experiment
-from emergectl.evaluation.ask_tasks import Asking, PreparedTask, prepare
 from emergectl.evaluation.contamination import (
     STRETCH,
     find_contaminated,
     find_in_texts,
     tokens_of,
 )
+from emergectl.evaluation.task_items import Asking, PreparedTask, prepare
 from emergectl.tasks.references import load_task
 from emergectl.tasks.task import TextTask
 

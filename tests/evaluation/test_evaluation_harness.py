@@ -7,8 +7,8 @@ import pytest
 
 from emergectl.cli.main import main
 from emergectl.errors import RequestError
-from emergectl.evaluation.ask_tasks import Asking
-from emergectl.evaluation.evaluate_tasks import prepare_tasks
+from emergectl.evaluation.run_tasks import prepare_tasks
+from emergectl.evaluation.task_items import Asking
 
 FILE = "task: rows\ndataset_path: json\noutput_type: multiple_choice\ndoc_to_text: q\n"
 

@@ -18,12 +18,12 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from emergectl.errors import RequestError
-from emergectl.evaluation.ask_tasks import Asking
 from emergectl.evaluation.harness import evaluate_file, prepare_file
 from emergectl.evaluation.item_files import read_items
 from emergectl.evaluation.lm_eval import AsLM, run_task_file
 from emergectl.evaluation.lm_eval_files import read_task_file
-from emergectl.evaluation.loading import LanguageModel, Weights
+from emergectl.evaluation.task_items import Asking
+from emergectl.inference.loading import LanguageModel, Weights
 
 TEXT_OF_WORDS = "the cat dog sat on a red mat and saw how far home is in rain or sun one two three"
 WORDS = TEXT_OF_WORDS.split()

@@ -10,12 +10,13 @@ from scipy.special import softmax
 from sklearn import metrics as sk
 
 from emergectl.errors import RequestError
+from emergectl.evaluation.estimates import Measure
 from emergectl.evaluation.intervals import wilson
-from emergectl.evaluation.measures import Measure
 from emergectl.evaluation.metrics import find_metric, metric_names
 from emergectl.evaluation.ranking import random_reciprocal_rank
-from emergectl.evaluation.records import ItemRecord, Scored
+from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.text_overlap import edits_between, text_tokens
+from emergectl.inference.requests import Scored
 
 RNG = np.random.default_rng(5)
 ITEMS = 150

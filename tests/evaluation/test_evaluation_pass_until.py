@@ -10,7 +10,6 @@ import pytest
 from asked_models import small_model
 
 from emergectl.errors import RequestError
-from emergectl.evaluation.asking import Question, TooLong, Writing
 from emergectl.evaluation.pass_until import (
     PassRate,
     Sampled,
@@ -20,6 +19,7 @@ from emergectl.evaluation.pass_until import (
     pass_rate,
     pass_until,
 )
+from emergectl.inference.requests import Question, TooLong, Writing
 
 RATES = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]
 

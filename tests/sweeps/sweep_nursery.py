@@ -68,13 +68,15 @@ if __name__ == "__main__":
 
     import emergectl.cli.sweep
     import emergectl.cli.sweep_display
-    import emergectl.sweeps.crew
     import emergectl.sweeps.driver
-    import emergectl.sweeps.probe
+    import emergectl.sweeps.measure_cost
     import emergectl.sweeps.table
     import emergectl.sweeps.worker
+    import emergectl.sweeps.worker_pool
     import emergectl.training.session
     import emergectl.training.tracking
 
-    emergectl.sweeps.crew.subprocess = SimpleNamespace(Popen=ForkedWorker, PIPE=subprocess.PIPE)
+    emergectl.sweeps.worker_pool.subprocess = SimpleNamespace(
+        Popen=ForkedWorker, PIPE=subprocess.PIPE
+    )
     serve(plant)

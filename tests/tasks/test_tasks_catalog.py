@@ -14,8 +14,8 @@ from emergectl.tasks.arithmetic import Addition
 from emergectl.tasks.catalog import make_task, task_class, task_classes
 from emergectl.tasks.learning.text_feeds import test_rows as rows_to_ask
 from emergectl.tasks.learning.vocabulary import tasks_tokenizer
-from emergectl.tasks.made import BLOCK_ITEMS, MadeTask
 from emergectl.tasks.modular import Modular
+from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
 from emergectl.tasks.task import Item, TextTask, answer_of, put
 
 WORK = {"operations", "steps", "memory"}

@@ -7,9 +7,9 @@ from file_rows import items, write_rows
 
 from emergectl.config.experiment import load_experiment
 from emergectl.errors import RequestError
-from emergectl.tasks.asked import asked_tasks, check_asked
 from emergectl.tasks.catalog import task_classes
 from emergectl.tasks.references import harness_file, load_task
+from emergectl.tasks.resolve import asked_tasks, check_asked
 from emergectl.tasks.task import TextTask
 
 

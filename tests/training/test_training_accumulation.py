@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from emergectl.config.experiment import load_experiment
+from emergectl.runtime.listeners import ListenerGroup
+from emergectl.runtime.ranks import Ranks
+from emergectl.runtime.stop import StopRequest
 from emergectl.training import loop
-from emergectl.training.listeners import ListenerGroup
 from emergectl.training.loop import Job
-from emergectl.training.ranks import Ranks
 from emergectl.training.session import Session, prepare
-from emergectl.training.stop import StopRequest
 
 BATCH_SIZE = 8
 OBJECTIVES = {

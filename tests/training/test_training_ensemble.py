@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 
 from emergectl.config.schema import Experiment
 from emergectl.errors import PreemptedError, TrainingError
+from emergectl.runtime.listeners import ListenerGroup
+from emergectl.runtime.ranks import join_ranks
+from emergectl.runtime.stop import StopRequest
 from emergectl.store import checkpoints
 from emergectl.store.run import Run, create_run, open_run
 from emergectl.store.status import read_status
 from emergectl.training import ensemble
-from emergectl.training.listeners import ListenerGroup
-from emergectl.training.ranks import join_ranks
 from emergectl.training.session import Session, run_session, run_together
-from emergectl.training.stop import StopRequest
 
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},

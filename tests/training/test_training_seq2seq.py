@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from emergectl.cli.main import main
-from emergectl.evaluation.asking import Question, TooLong, Writing
-from emergectl.evaluation.loading import LanguageModel, find_weights, load_language_model
+from emergectl.inference.loading import LanguageModel, find_weights, load_language_model
+from emergectl.inference.requests import Question, TooLong, Writing
 from emergectl.store.metrics_log import read_metrics
 
 EXPERIMENT = """\

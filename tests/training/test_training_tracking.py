@@ -16,8 +16,8 @@ import pytest
 
 from emergectl.config.schema import TrackerSpec
 from emergectl.errors import RequestError
+from emergectl.runtime.listeners import RunFacts
 from emergectl.training import tracking
-from emergectl.training.listeners import RunFacts
 from emergectl.training.tracking import BackgroundTracker, open_trackers
 
 RUN_ID = "20260102-030405-quickstart-3f9a"

@@ -29,7 +29,7 @@ if __name__ == "__main__":
 
     import emergectl.cli.display
     import emergectl.cli.main
-    import emergectl.cli.outcome
+    import emergectl.cli.run_summary
     import emergectl.cli.train
     import emergectl.training.session
     import emergectl.training.tracking  # noqa: F401

@@ -194,7 +194,7 @@ def in_step(*, step: int, signum: int, rank: int = 0) -> None:
 
 def in_answers(*, batch: int, signum: int, rank: int = 0) -> None:
     """A signal before the `batch`-th batch (1-based) of questions, on one of the ranks."""
-    from emergectl.evaluation import scorer
+    from emergectl.inference import scorer
 
     original, seen = scorer._ask_forest, itertools.count(1)
 
@@ -204,7 +204,7 @@ def in_answers(*, batch: int, signum: int, rank: int = 0) -> None:
         return original(*args)
 
     scorer._ask_forest = call
-    batching = importlib.import_module("emergectl.evaluation.batching")
+    batching = importlib.import_module("emergectl.inference.batching")
     batching.CPU_TOKENS = 64  # so that a few questions are many batches
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from emergectl.data.feeds import Batch, Feed
-from emergectl.tasks.made import HELD_OUT_STREAM, TRAIN_STREAM, random_block
+from emergectl.tasks.synthetic import HELD_OUT_STREAM, TRAIN_STREAM, random_block
 from emergectl.tasks.task import SequenceBatch, SequenceTask
 
 BLOCK_ROWS = 64

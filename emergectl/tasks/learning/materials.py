@@ -16,12 +16,12 @@ from emergectl.data.tokenizers import load_tokenizer
 from emergectl.models.build import load_model, new_model, quiet, source_model_type
 from emergectl.models.families import family_config
 from emergectl.models.model_types import family_kind
-from emergectl.tasks.asked import AskedTasks, Name, asked_tasks, objective_name
 from emergectl.tasks.catalog import Task
 from emergectl.tasks.learning.feeds import TaskFeed
 from emergectl.tasks.learning.objectives import Objective, make_objective
 from emergectl.tasks.learning.text_feeds import TaskRows, rows_feed, test_rows, train_rows
 from emergectl.tasks.learning.vocabulary import task_tokenizer, tasks_tokenizer
+from emergectl.tasks.resolve import AskedTasks, Name, asked_tasks, objective_name
 from emergectl.tasks.task import SequenceTask, TextTask
 
 Say = Callable[[str], None]

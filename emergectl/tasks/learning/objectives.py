@@ -19,7 +19,7 @@ from emergectl.errors import ExperimentError
 from emergectl.models.build import Head
 from emergectl.models.forward import classification_logits, target_logits
 from emergectl.models.losses import classification_loss, token_loss
-from emergectl.tasks.asked import Name
+from emergectl.tasks.resolve import Name
 
 Batch = dict[str, torch.Tensor]
 

@@ -25,7 +25,7 @@ from emergectl.data.row_feeds import RowsFeed
 from emergectl.data.rows import Encoded, rows_in_memory
 from emergectl.data.tokenizers import end_of_document, text_encoder, tokenizer_hash_source
 from emergectl.errors import RequestError
-from emergectl.tasks.made import BLOCK_ITEMS, MadeTask
+from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
 from emergectl.tasks.task import Item, Split, TextTask, answer_of, put
 
 ROWS_PER_EPOCH = 100_000

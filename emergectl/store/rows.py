@@ -1,0 +1,194 @@
+"""Measured values with what is known of the run that they are of: the one reader of the road.
+
+Tables of sweeps, analysis, reports and the command line get their rows here, whether a run was
+named alone or as a trial of a sweep, so that the same run always gives the same rows.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from emergectl.errors import DataError
+from emergectl.store.measurements import FILE, Measurement, MetricFacts, read_measurements
+from emergectl.store.metrics_log import read_metrics
+from emergectl.store.run import read_facts
+from emergectl.store.table import read_experiment
+
+Lookup = Callable[[str], MetricFacts | None]
+"""a metric's name → what it is; None where nobody knows"""
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """What rows say of their run. Both counts of parameters, None where there is no model of its
+    own (a model that was only asked); `model` is its family and size, or where it came from."""
+
+    path: Path
+    id: str
+    name: str
+    model: str
+    seed: int | None
+    parameters: int | None
+    non_embedding_parameters: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement and the state of the run at its step.
+
+    `tokens` and `flops` spent up to the step, by straight lines between the steps that the log
+    tells; `loss`: the held-out loss measured at this very step, else the training loss there, None
+    where neither was. `where` is `file:line`, or the file.
+    """
+
+    measurement: Measurement
+    run: MeasuredRun
+    tokens: float | None
+    flops: float | None
+    loss: float | None
+    where: str
+
+
+def rows_of_run(path: Path, lookup: Lookup | None = None) -> list[Row]:
+    """Every measured value of a run directory, by step, task and metric.
+
+    What was measured twice stands once: of the same items at the same step, what `eval` measured
+    takes the place of the loop's, under the loop's name. `lookup` tells of the metrics of runs
+    that are older than `measurements.jsonl`. Raises RequestError where `path` is no run, DataError
+    where a file does not hold what it should.
+    """
+    facts = read_facts(path)
+    run = _measured_run(path, facts)
+    log = _Log(path / "metrics.jsonl")
+    measured = read_measurements(path)
+    file = path / FILE
+    if not file.exists():
+        file = path / "metrics.jsonl"
+        measured = list(_of_older_run(log, facts, lookup, file))
+    losses = _losses(measured)
+    rows = [
+        Row(
+            measurement=one,
+            run=run,
+            tokens=log.at(one.step, "tokens"),
+            flops=log.at(one.step, "flops"),
+            loss=losses.get(one.step, log.value(one.step, "loss")),
+            where=str(file),
+        )
+        for one in _each_once(measured)
+    ]
+    return sorted(rows, key=_order)
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    one = row.measurement
+    group = () if one.group is None else (one.group[0], str(one.group[1]))
+    return (one.step or 0, one.task, one.metric, group, str(sorted(one.asked.items())))
+
+
+def _measured_run(path: Path, facts: Mapping[str, Any]) -> MeasuredRun:
+    return MeasuredRun(
+        path=path,
+        id=str(facts["id"]),
+        name=str(facts.get("name") or facts["id"]),
+        model=model_name(read_experiment(path).get("model") or {}),
+        seed=facts.get("seed"),
+        parameters=facts.get("parameters"),
+        non_embedding_parameters=facts.get("non_embedding_parameters"),
+    )
+
+
+def model_name(model: Mapping[str, Any]) -> str:
+    """Family and size, as one would say it; the origin of a model that was not made anew."""
+    if model.get("from"):
+        return str(model["from"])
+    size = model.get("size")
+    if size is None:
+        fields = model.get("config") or {}
+        size = ",".join(f"{key}={value}" for key, value in fields.items())
+    return f"{model.get('family')} {size}".strip()
+
+
+def _each_once(measured: list[Measurement]) -> list[Measurement]:
+    """Of the same items at one step, the last that was measured besides training wins; all are
+    called by the name under which they were measured first."""
+    names: dict[object, str] = {}
+    kept: dict[tuple[object, ...], Measurement] = {}
+    for one in measured:
+        items = (one.items or one.task, one.group, *sorted(one.asked.items()))
+        called = replace(one, task=names.setdefault(items[0], one.task))
+        key = (*items, one.step, one.metric)
+        if key not in kept or one.source != "loop":
+            kept[key] = called
+    return list(kept.values())
+
+
+def _losses(measured: list[Measurement]) -> dict[int | None, float]:
+    """The held-out loss of each step that has one; validation data's before any task's."""
+    found: dict[int | None, tuple[bool, float]] = {}
+    for one in measured:
+        if one.metric != "loss" or one.group is not None or one.task == "train":
+            continue
+        own = one.task == "validation"
+        if one.step not in found or (own and not found[one.step][0]):
+            found[one.step] = (own, one.value)
+    return {step: loss for step, (_, loss) in found.items()}
+
+
+class _Log:
+    """What metrics.jsonl tells of each step; a training line and an evaluation are one."""
+
+    def __init__(self, path: Path) -> None:
+        self.records: dict[int, dict[str, Any]] = {}
+        for record in read_metrics(path):
+            self.records.setdefault(record.get("step", 0), {}).update(record)
+
+    @cached_property
+    def _steps(self) -> list[int]:
+        return sorted(self.records)
+
+    def value(self, step: int | None, name: str) -> float | None:
+        """What stands at this very step."""
+        found = self.records.get(-1 if step is None else step, {}).get(name)
+        return found if isinstance(found, int | float) and math.isfinite(found) else None
+
+    def at(self, step: int | None, name: str) -> float | None:
+        """A running sum at a step, on the straight line between its neighbours in the log."""
+        if step is None or not self.records:
+            return None
+        known = self.value(step, name)
+        index = bisect_left(self._steps, step)
+        if known is not None or index == len(self._steps):
+            return known
+        before = self._steps[index - 1] if index else 0
+        low = self.value(before, name) if index else 0.0
+        high = self.value(self._steps[index], name)
+        if low is None or high is None:
+            return None
+        return low + (high - low) * (step - before) / (self._steps[index] - before)
+
+
+def _of_older_run(
+    log: _Log, facts: Mapping[str, Any], lookup: Lookup | None, file: Path
+) -> Iterator[Measurement]:
+    """The evaluations of a run that was made before measurements were typed."""
+    chances, rows = facts.get("chance") or {}, facts.get("held_out") or {}
+    for step, record in log.records.items():
+        for name, value in record.items():
+            task, slash, metric = name.rpartition("/")
+            if not slash or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            what = lookup(metric) if lookup else None
+            if what is None:
+                raise DataError(
+                    f"{file}: {name} was measured before values were typed, and no metric is "
+                    f"called {metric}; `emergectl eval {facts['id']}` measures it anew"
+                )
+            chance, n = chances.get(name), rows.get(task)
+            yield Measurement(task, metric, float(value), what, "loop", step, n=n, chance=chance)
