@@ -29,13 +29,15 @@ def build_data(
     experiment: Experiment,
     *,
     objective: str | None = None,
+    apart: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> ExperimentData:
     """Read, tokenise and pack an experiment's data.
 
-    `objective` is the one that holds where the experiment leaves it open (default clm).
+    `objective` is the one that holds where the experiment leaves it open (default clm). `apart`:
+    answers are for an encoder–decoder, and begin a text of their own.
     `tokenizer` is one that stands already, such as a run's or that of the model to start from;
     without it the experiment's is built or loaded. Classification without [CLS] needs a pad token
     of its own, which is added where it is missing, so take the vocabulary's size from the result.
@@ -47,6 +49,7 @@ def build_data(
         objective=experiment.objective.name or objective or "clm",
         cache=cache or cache_root(),
         progress=progress,
+        apart=apart,
     )
     tokenizer = tokenizer or _tokenizer(job)
     if job.objective in ("clm", "mlm"):

@@ -69,7 +69,10 @@ def gather_materials(
     spec = experiment.tokenizer
     if experiment.model.from_ is not None and spec.kind is None and spec.from_ is None:
         tokenizer = load_tokenizer(experiment.model.from_, key="model.from")
-    data = build_data(experiment, objective=name, tokenizer=tokenizer, progress=progress)
+    apart = _answers_apart(experiment)
+    data = build_data(
+        experiment, objective=name, apart=apart, tokenizer=tokenizer, progress=progress
+    )
     objective = make_objective(experiment, name, labels=data.labels, class_counts=data.class_counts)
     held_out: list[HeldOut] = []
     per_token = data.validation_bytes_per_token if name == "clm" else None
@@ -78,7 +81,8 @@ def gather_materials(
             HeldOut("validation", data.validation, _rows(experiment, data.validation), per_token)
         )
     asks = [
-        test_rows(task, data.tokenizer, label=label) for label, task in _text_tasks(asked.evaluated)
+        test_rows(task, data.tokenizer, label=label, apart=apart)
+        for label, task in _text_tasks(asked.evaluated)
     ]
     tasks, warnings = _asked_sets(experiment, asks, seq_len=data.train.seq_len)
     held_out += tasks
@@ -120,8 +124,9 @@ def _of_text_tasks(experiment: Experiment, asked: AskedTasks) -> Materials:
     tokenizer = tasks_tokenizer(
         experiment, [task for task, _ in learnt], [task for _, task in evaluated]
     )
-    rows = [train_rows(task, tokenizer, seed=experiment.seed) for task, _ in learnt]
-    asks = [test_rows(task, tokenizer, label=label) for label, task in evaluated]
+    apart = _answers_apart(experiment)
+    rows = [train_rows(task, tokenizer, seed=experiment.seed, apart=apart) for task, _ in learnt]
+    asks = [test_rows(task, tokenizer, label=label, apart=apart) for label, task in evaluated]
     seq_len = experiment.data.seq_len or max(2, *(some.longest for some in (*rows, *asks)))
     feeds, warnings = [], []
     for some in rows:
@@ -206,11 +211,16 @@ def model_type(experiment: Experiment) -> str:
     return source_model_type(source)
 
 
+def _answers_apart(experiment: Experiment) -> bool:
+    """Whether an answer begins a text of its own: a decoder's, behind an encoder."""
+    return family_kind(model_type(experiment)) == "seq2seq"
+
+
 def make_model(experiment: Experiment, materials: Materials, *, say: Say) -> PreTrainedModel:
     """The model to train: new from the seed, or with the weights of `model.from`."""
     objective, tokenizer, feed = materials.objective, materials.tokenizer, materials.train
     classify = objective.head == "classify"
-    writes = family_kind(model_type(experiment)) == "seq2seq" and not classify
+    writes = _answers_apart(experiment) and not classify
     common: dict[str, Any] = {
         "head": "seq2seq" if writes else objective.head,
         "vocab_size": len(tokenizer),
