@@ -200,10 +200,8 @@ def _drive(plan: Plan, folder: SweepFolder, wishes: Wishes, stop: Any, *, json_:
 
 
 def _changes(plan: Plan, folder: SweepFolder, planned: Sequence[Planned]) -> list[str]:
-    """What is to be said before a sweep begins: doubles, and how the file differs from before."""
-    lines = []
-    if plan.doubled:
-        lines.append(f"{plan.doubled:,} combinations are the same experiment as another: left out")
+    """What is to be said before a sweep begins: what is left out, and what differs from before."""
+    lines = plan.left_out()
     recovered = folder.recover()
     if recovered:
         lines.append(f"{recovered:,} trials found again by their runs")
