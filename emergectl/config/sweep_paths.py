@@ -8,7 +8,7 @@ it but what was run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -121,13 +121,19 @@ def resolved_values(plain: Mapping[str, Any], point: Mapping[str, Any]) -> dict[
     return {path: found[path] for path in dict.fromkeys(order)}
 
 
+def innermost(paths: Iterable[str]) -> list[str]:
+    """Key paths without the sections that others of them lie in, each once."""
+    kept = list(dict.fromkeys(paths))
+    return [p for p in kept if not any(p != other and contains(p, other) for other in kept)]
+
+
 def _as_told(written: Any, resolved: Any) -> Any:
     if isinstance(resolved, list) and len(resolved) == 1 and not isinstance(written, list):
         resolved = resolved[0]
     if resolved is ABSENT:
         return None
     if isinstance(resolved, Mapping) and not isinstance(written, Mapping):
-        return written  # The short form of a section.
+        return None if written is ABSENT else written  # The short form of a section.
     if isinstance(written, str) and isinstance(resolved, str) and _names_file(written, resolved):
         return written
     return resolved

@@ -76,8 +76,8 @@ class SearchSpec(Part):
     """key path → choices [a, b], whole numbers `8..64`, or {log|linear: [LOW, HIGH]}"""
     metric: str
     """the metric whose last value in a trial is judged: validation/loss, addition/accuracy …"""
-    direction: Literal["minimize", "maximize"] = "minimize"
-    """whether less is better, or more"""
+    direction: Literal["minimize", "maximize"] | None = None
+    """whether less is better, or more; null: as the metric is known to be"""
     trials: PositiveInt
     """how many trials"""
     sampler: Literal["tpe", "random", "cmaes"] = "tpe"

@@ -23,10 +23,12 @@ from emergectl.config.sweep_paths import (
     set_at,
     steps_of,
 )
-from emergectl.config.sweep_schema import LadderSpec
+from emergectl.config.sweep_schema import LadderSpec, SearchSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.evaluation.metrics import metric_facts
 from emergectl.models.ladder import RUNGS, matrices_per_layer, rung
+from emergectl.store.measurements import Direction
 from emergectl.tasks.resolve import check_asked
 
 MAX_TRIALS = 100_000
@@ -267,10 +269,22 @@ def lowest_trial(sweep: LoadedSweep) -> Trial:
     return make_trial(sweep, point)
 
 
+def search_direction(search: SearchSpec) -> Direction | None:
+    """Which values of its metric a search looks for: as it says, else as the metric is; None where
+    nothing is known of it."""
+    if search.direction is not None:
+        return "up" if search.direction == "maximize" else "down"
+    facts = metric_facts(search.metric.rpartition("/")[2])
+    return None if facts is None else facts.direction
+
+
 def _check_search(sweep: LoadedSweep, check_paths: bool) -> None:
     """Check the corners of the space: all lower ends, all upper ends, and every choice."""
     search = sweep.spec.search
     assert search is not None
+    if search_direction(search) is None:
+        told = f"no metric `{search.metric}` is known; if it is one, give search.direction"
+        raise error_at(sweep, ["search", "metric"], told)
     corners = {key: _ends(read_interval(written)) for key, written in search.space.items()}
     errors = _Errors()
     for place in range(max(len(values) for values in corners.values())):

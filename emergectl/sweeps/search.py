@@ -24,7 +24,7 @@ from emergectl.config.sweep_schema import SearchSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import RequestError
 from emergectl.sweeps.folder import Planned, Record, Standing, SweepFolder
-from emergectl.sweeps.plan import Plan, Trial, make_trial
+from emergectl.sweeps.plan import Plan, Trial, make_trial, search_direction
 from emergectl.sweeps.protocol import Order
 from emergectl.sweeps.table import last_metrics
 from emergectl.sweeps.work import kept_record, make_order
@@ -86,7 +86,7 @@ def open_study(folder: SweepFolder, search: SearchSpec) -> optuna.Study:
     return optuna.create_study(
         study_name=folder.name,
         storage=JournalStorage(backend),
-        direction=search.direction,
+        direction="maximize" if search_direction(search) == "up" else "minimize",
         pruner=pruner,
         load_if_exists=True,
     )
