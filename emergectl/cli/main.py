@@ -91,8 +91,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         from emergectl.cli.output import say_error
 
-        said = "is a symbolic link, where a file of the run's own belongs: remove the link"
-        said = said if error.errno == errno.ELOOP else error.strerror
+        said = error.strerror
+        if error.errno == errno.ELOOP:
+            said = "is a symbolic link, where a file of the run's own belongs: remove the link"
         reason = f"{error.filename}: {said}" if error.filename else str(error)
         say_error(EmergectlError(reason))
         return 1
