@@ -242,7 +242,7 @@ def test_a_task_of_choices_is_trained_on_its_right_choice_with_any_tokenizer(
     from emergectl.tasks import catalog
 
     known = catalog.task_class
-    for module in ("catalog", "asked"):
+    for module in ("catalog", "resolve"):
         monkeypatch.setattr(
             f"emergectl.tasks.{module}.task_class",
             lambda name: Capitals if name == "capitals" else known(name),
