@@ -26,7 +26,7 @@ Task = SequenceTask | TextTask
 
 # The name of a class, however it is annotated: `name: ClassVar[str] = "addition"`.
 _NAMED = re.compile(r"""^(?:\t| {2,4})name\b[^=\n]*= *["'](\w+)["']""", re.MULTILINE)
-_MAY_NAME = re.compile(r"^(?:\t| {2,4})name\b[^=\n]*=", re.MULTILINE)
+_MAY_NAME = re.compile(r"^class \w+\(.*^(?:\t| {2,4})name\b[^=\n]*=", re.MULTILINE | re.DOTALL)
 
 
 def task_class(name: str, *, key: str = "") -> type[BaseModel] | None:
