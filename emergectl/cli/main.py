@@ -138,7 +138,6 @@ def _print_version(wanted: bool) -> None:
 app = typer.Typer(
     cls=LazyGroup,
     rich_markup_mode=None,
-    add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
