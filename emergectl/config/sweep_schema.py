@@ -52,7 +52,7 @@ class LadderSpec(Part):
     """Model sizes, with data and learning rate scaled along."""
 
     sizes: Sizes
-    """rungs of the size ladder"""
+    """model sizes: 10k, 42m, 1.5b …"""
     tokens_per_parameter: PositiveFloat | None = None
     """train.tokens of a rung, for each of the rung's (non-embedding) parameters; 20 is Chinchilla's
     rule; it takes the place of the experiment's own budget, which stays where this is null"""
@@ -66,7 +66,7 @@ class IsoflopSpec(Part):
     budgets: Values
     """training FLOPs of a trial (train.flops), a list or a range"""
     sizes: Sizes
-    """rungs of the size ladder"""
+    """model sizes: 10k, 42m, 1.5b …"""
 
 
 class SearchSpec(Part):

@@ -27,7 +27,8 @@ from emergectl.config.sweep_schema import LadderSpec, SearchSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.evaluation.metrics import metric_facts
-from emergectl.models.ladder import RUNGS, matrices_per_layer, rung
+from emergectl.models.families import matrices_per_layer
+from emergectl.models.ladder import parameters_of, shape_of_size
 from emergectl.store.measurements import Direction
 from emergectl.tasks.resolve import check_asked
 
@@ -235,8 +236,7 @@ def _scaled(sweep: LoadedSweep, point: Point) -> Point:
     try:
         family = sweep.experiment_at(point, check_paths=False).experiment.model.family
         if ladder.tokens_per_parameter is not None:
-            rung(size)
-            tokens = float(f"{RUNGS[size.lower()] * ladder.tokens_per_parameter:.6g}")
+            tokens = float(f"{parameters_of(size) * ladder.tokens_per_parameter:.6g}")
             scaled["train.tokens"] = sweep.setting(tokens, "ladder", "tokens_per_parameter")
         if ladder.lr is not None:
             rate = ladder_rate(ladder, size, family)
@@ -250,12 +250,14 @@ def ladder_rate(ladder: LadderSpec, size: str, family: str) -> float:
     """The learning rate of a rung: lr · (width / width of `at`)^power, to six digits.
 
     With power -1 this is the rule for Adam's hidden matrices in Yang et al. 2022 (Tensor Programs
-    V), applied to the whole model. Raises ExperimentError for a size that is no rung.
+    V), applied to the whole model. Raises ExperimentError for what is no size.
     """
     assert ladder.lr is not None
     matrices = matrices_per_layer(family)
-    widths = [rung(name, matrices_per_layer=matrices).width for name in (size, ladder.lr.at)]
-    return float(f"{ladder.lr.lr * (widths[0] / widths[1]) ** ladder.lr.power:.6g}")
+    here, there = (
+        shape_of_size(each, matrices_per_layer=matrices) for each in (size, ladder.lr.at)
+    )
+    return float(f"{ladder.lr.lr * (here.width / there.width) ** ladder.lr.power:.6g}")
 
 
 def lowest_trial(sweep: LoadedSweep) -> Trial:

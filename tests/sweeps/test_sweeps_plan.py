@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 
 from emergectl.config.experiment import experiment_hash
+from emergectl.config.schema import ModelSpec
 from emergectl.config.sweep import load_sweep
+from emergectl.config.sweep_schema import LadderSpec
 from emergectl.config.training_schema import BUDGETS
 from emergectl.errors import RequestError
-from emergectl.models.ladder import rung
-from emergectl.sweeps.plan import Plan, plan_sweep
+from emergectl.models.families import FAMILIES
+from emergectl.models.family_config import family_config
+from emergectl.models.ladder import shape_of_size
+from emergectl.sweeps.plan import Plan, ladder_rate, plan_sweep
 
 BASE = """\
 name: study
@@ -91,10 +95,24 @@ def test_a_ladder_scales_data_by_parameters_and_learning_rate_by_width(plan: Pla
         ("1m", 2e7),
     ]
     for trial in found.trials:
-        width = rung(trial.values["model.size"]).width
-        expected = 4e-3 * rung("100k").width / width
+        width = shape_of_size(trial.values["model.size"]).width
+        expected = 4e-3 * shape_of_size("100k").width / width
         assert trial.experiment.optimizer.lr == pytest.approx(expected, rel=1e-5)
     assert found.trials[1].experiment.optimizer.lr == 4e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_ladders_learning_rates_follow_the_widths_that_the_models_have(family: str) -> None:
+    ladder = LadderSpec.model_validate({"sizes": ["30k"], "lr": {"at": "300k", "lr": 4e-3}})
+
+    def width(size: str) -> int:
+        spec = ModelSpec(family=family, size=size)
+        config = family_config(spec, vocab_size=300, seq_len=16, pad_token_id=0)
+        return int(config.hidden_size)
+
+    for size in ("30k", "300k", "10m", "42m"):
+        expected = 4e-3 * width("300k") / width(size)
+        assert ladder_rate(ladder, size, family) == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_isoflop_grid_is_every_size_at_every_budget(plan: Planned) -> None:
@@ -142,8 +160,8 @@ def test_an_error_of_many_trials_is_told_once(plan: Planned) -> None:
     lines = str(told.value).splitlines()
     assert len(lines) == 1
     assert "study.yaml:6: optimizer.lrr: unknown key; did you mean `lr`?" in lines[0]
-    with pytest.raises(RequestError, match=r"study.yaml:6: model.size: expected one of 10k"):
-        plan("grid: {model.size: [10k, 20k]}")
+    with pytest.raises(RequestError, match=r"study.yaml:6: model.size: expected a number of"):
+        plan("grid: {model.size: [10k, 20q]}")
 
 
 def test_a_sweep_of_evaluations_is_refused(plan: Planned) -> None:
@@ -215,7 +233,7 @@ def test_an_included_section_is_scaled_but_for_what_it_sets_itself(plan: Planned
         + "include: [{model: {family: llama, size: 30k}}, {model.size: 30k, optimizer: {lr: 0.5}}]"
     )
     rung_30k, own_rate = found.trials[1].experiment, found.trials[2].experiment
-    width = {size: rung(size).width for size in ("10k", "30k")}
+    width = {size: shape_of_size(size).width for size in ("10k", "30k")}
     assert rung_30k.train.tokens == own_rate.train.tokens == 600_000
     assert rung_30k.optimizer.lr == pytest.approx(4e-3 * width["10k"] / width["30k"], rel=1e-5)
     assert own_rate.optimizer.lr == 0.5
