@@ -16,6 +16,7 @@ from emergectl.cli.tables import (
     progress,
     read_source,
     reads_tables,
+    tell,
 )
 from emergectl.errors import RequestError
 
@@ -64,6 +65,7 @@ def report(
         target.parent.mkdir(parents=True)
     table = read_source(source)
     curves = curves_of(table, axis_of(source, table))
+    tell(table)
     if not curves:
         raise RequestError("no row has a place on the axis; name another with --x")
     findings = judge(
@@ -143,10 +145,10 @@ def _run_pictures(source: Source) -> list[bytes]:
 
 
 def _is_run(name: str, source: Source) -> bool:
-    from emergectl.analysis.reading import TABLES
+    from emergectl.analysis.reading import READ
 
     path = Path(name)
-    is_table = path.suffix.lower() in (*TABLES, ".json")
+    is_table = path.suffix.lower() in READ
     is_folder = path.is_dir() and not (path / "run.json").exists()
     return not (is_sweep(name, source.root) or is_table or is_folder)
 

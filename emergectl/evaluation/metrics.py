@@ -41,6 +41,7 @@ from emergectl.evaluation.text_overlap import (
     overlap_scorer,
     text_tokens,
 )
+from emergectl.store.measurements import MetricFacts
 
 Records = Sequence[ItemRecord]
 Kind = Literal["discontinuous", "continuous"]
@@ -402,3 +403,26 @@ def _mean_of(values: Iterable[float]) -> float | None:
 
 def _shares(parts: Sequence[float], wholes: Sequence[float]) -> list[float]:
     return [part / whole for part, whole in zip(parts, wholes, strict=True)]
+
+
+_STAND_IN = {
+    "share": "acc accuracy acc_norm exact_match em multiple_choice_grade mc1 pass",
+    "log": "perplexity ppl word_perplexity byte_perplexity token_perplexity",
+    "loss": "loss nll bits_per_byte bits_per_character log_perplexity cross_entropy",
+    "down": "brier edit_distance error ece wer cer mse mae",
+    "up": "logprob logprob_per_token logprob_per_byte margin",
+}
+
+
+def metric_facts(name: str) -> MetricFacts | None:
+    """What a metric is, by its name; None where it is not known."""
+    plain = name.partition(",")[0].lower()
+    kind = next((kind for kind, names in _STAND_IN.items() if plain in names.split()), None)
+    return {
+        None: None,
+        "share": MetricFacts("discontinuous", "up", "share", least=0, most=1),
+        "log": MetricFacts("continuous", "down", "ratio", scale="log", least=0),
+        "loss": MetricFacts("continuous", "down", "loss"),
+        "down": MetricFacts("continuous", "down", "mean", least=0),
+        "up": MetricFacts("continuous", "up", "mean"),
+    }[kind]

@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 
 from emergectl.analysis.breaks import breakthroughness, difference, linearity, locate
+from emergectl.analysis.columns import Columns
 from emergectl.analysis.curves import Curve, make_curve
 from emergectl.analysis.describe import as_data
 from emergectl.analysis.ratio import upper_tail
-from emergectl.analysis.reading import Columns, read_tables
+from emergectl.analysis.reading import read_tables
 from emergectl.analysis.table import curves_of, with_defaults
 from emergectl.analysis.verdict import Finding, adjust, judge
 
