@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
-from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables
+from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
 
 app = typer.Typer(
@@ -48,8 +48,7 @@ def emergence(
 
     axis = axis_of(source, table)
     curves = curves_of(table, axis)
-    for skipped in table.skipped:
-        say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
+    tell(table)
     if not curves:
         raise RequestError(f"no row has a place on the axis {axis}")
     judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
@@ -86,10 +85,10 @@ def scaling(
     from emergectl.analysis.findings import axis_in_words
     from emergectl.analysis.plain import as_plain
     from emergectl.analysis.scaling import judge_scaling, runs_of_law
+    from emergectl.analysis.table import count_shown
 
     table = read_source(source)
-    for skipped in table.skipped:
-        say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
+    tell(table)
     try:
         runs = np.stack(runs_of_law(table.rows))
         params, tokens, flops, loss = runs[
@@ -98,8 +97,9 @@ def scaling(
         law = judge_scaling(params, tokens, flops, loss, np.random.default_rng(0), draws=draws)
     except ValueError as error:
         raise RequestError(str(error)) from None
+    count = count_shown(table.rows)
     if json_:
-        print_json({"parameter_count": table.parameters, **as_plain(law)})
+        print_json({"parameter_count": count or "as given", **as_plain(law)})
         return
     header = ["parameter", "value", "low", "high", "standard error"]
     rows = [
@@ -107,7 +107,7 @@ def scaling(
         for name, p in law.parameters.items()
     ]
     print_table(header, rows)
-    params = axis_in_words("params", table.parameters)
+    params = axis_in_words("params", count)
     say(f"{law.formula}: {law.runs} runs, objective {law.objective:.6g}; params: {params}")
     say(
         f"compute-optimal: params ∝ FLOPs^{law.parameters['params_exponent'].value:.3f}, "

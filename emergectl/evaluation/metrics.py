@@ -41,7 +41,7 @@ from emergectl.evaluation.text_overlap import (
     overlap_scorer,
     text_tokens,
 )
-from emergectl.store.measurements import MetricFacts, Quantity
+from emergectl.store.measurements import Likelihood, MetricFacts
 
 Records = Sequence[ItemRecord]
 Kind = Literal["discontinuous", "continuous"]
@@ -405,18 +405,27 @@ def _shares(parts: Sequence[float], wholes: Sequence[float]) -> list[float]:
     return [part / whole for part, whole in zip(parts, wholes, strict=True)]
 
 
-_OF_THE_LOOP = {
-    "loss": MetricFacts("continuous", "down", "loss", least=0.0),
-    "perplexity": MetricFacts("continuous", "down", "loss", scale="log", least=1.0),
-    "bits_per_byte": MetricFacts("continuous", "down", "loss", least=0.0),
+_STAND_IN = {
+    "share": "acc accuracy acc_norm exact_match em multiple_choice_grade mc1 pass",
+    "log": "perplexity ppl word_perplexity byte_perplexity token_perplexity",
+    "loss": "loss nll bits_per_byte bits_per_character log_perplexity cross_entropy",
+    "down": "brier edit_distance error ece wer cer mse mae",
+    "logprob": "logprob logprob_per_token logprob_per_byte",
+    "up": "margin",
 }
 
 
 def metric_facts(name: str) -> MetricFacts | None:
-    """What the metric of that name is; None if unknown."""
-    entry = _METRICS.get(name.partition("@")[0])
-    if entry is None:
-        share = MetricFacts("discontinuous", "up", "share", least=0.0, most=1.0)
-        return _OF_THE_LOOP.get(name, share if name.endswith("accuracy") else None)
-    quantity: Quantity = "share" if entry.kind == "discontinuous" else "mean"
-    return MetricFacts(entry.kind, "down" if entry.lower_is_better else "up", quantity)
+    """What a metric is, by its name; None where it is not known."""
+    plain = name.partition(",")[0].lower()
+    unit: Likelihood = "byte" if "_per_byte" in plain else "token"
+    kind = next((kind for kind, names in _STAND_IN.items() if plain in names.split()), None)
+    return {
+        None: None,
+        "share": MetricFacts("discontinuous", "up", "share", least=0, most=1),
+        "log": MetricFacts("continuous", "down", "ratio", scale="log", least=0, likelihood="token"),
+        "loss": MetricFacts("continuous", "down", "loss", likelihood=unit),
+        "down": MetricFacts("continuous", "down", "mean", least=0),
+        "logprob": MetricFacts("continuous", "up", "mean", most=0, likelihood=unit),
+        "up": MetricFacts("continuous", "up", "mean"),
+    }[kind]
