@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 LARGEST = 1e30
 """magnitude beyond which single precision overflows"""
 ROUNDING = 1e-9
-"""how far beyond its range a value may lie by rounding"""
+"""how far beyond its range, as a share of it, a value may lie by rounding"""
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ def make_curve(
     if what.scale == "log" and min(least, least if chance is None else chance) <= 0:
         raise ValueError(f"{metric} must be positive")
     for value in (least, most):
-        if not _in_range(value, what):
-            raise ValueError(f"{metric} is {value:g}, outside its range")
+        if not in_range(value, what):
+            raise ValueError(f"{metric} is {value:g}; it lies {range_of(what)}")
     rows = [np.where(np.abs(row) < 1 / LARGEST, 0.0, row) for row in rows]
     rungs, rung_of = np.unique(scales, return_inverse=True)
     seed_values, seed_items = [], []
@@ -230,7 +230,18 @@ def make_curve(
     )
 
 
-def _in_range(value: float, what: MetricFacts) -> bool:
+def in_range(value: float, what: MetricFacts) -> bool:
     """Whether a metric can have this value, but for rounding."""
-    above = what.least is None or value >= what.least - ROUNDING
-    return above and (what.most is None or value <= what.most + ROUNDING)
+    span = (what.most or 0.0) - (what.least or 0.0)
+    slack = ROUNDING * abs(span)
+    above = what.least is None or value >= what.least - slack
+    return above and (what.most is None or value <= what.most + slack)
+
+
+def range_of(what: MetricFacts) -> str:
+    """The range of a metric in words; empty where it has none."""
+    if what.least is not None and what.most is not None:
+        return f"between {what.least:g} and {what.most:g}"
+    if what.least is not None:
+        return f"at {what.least:g} or above"
+    return "" if what.most is None else f"at {what.most:g} or below"

@@ -7,13 +7,13 @@ parameters without embeddings, where a run knows both counts; `parameters` and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.records import BESIDE, Record, Records, collected
-from emergectl.store.rows import Lookup, Row, rows_of_run
-from emergectl.store.table import flatten, read_experiment
+from emergectl.store.rows import Lookup, MeasuredRun, Row, rows_of_run
+from emergectl.store.table import flatten
 
 NEVER_APART = ("seed", "name")
 """keys of an experiment that do not make another curve of it"""
@@ -27,8 +27,7 @@ def run_records(runs: Sequence[Path], lookup: Lookup | None = None) -> Records:
     left out. Raises RequestError where a path is no run, DataError for a file that cannot be read.
     """
     measured = {run: rows_of_run(run, lookup) for run in dict.fromkeys(runs)}
-    models = {run: rows[0].run.model for run, rows in measured.items() if rows}
-    apart = _what_differs(models)
+    apart = _what_differs({run: rows[0].run for run, rows in measured.items() if rows})
     asked = {
         key: None for rows in measured.values() for row in rows for key in row.measurement.asked
     }
@@ -62,25 +61,23 @@ def _record(row: Row, differs: Mapping[str, Any]) -> Record:
     return record
 
 
-def _what_differs(models: Mapping[Path, str]) -> dict[Path, dict[str, Any]]:
+def _what_differs(runs: Mapping[Path, MeasuredRun]) -> dict[Path, dict[str, Any]]:
     """The keys of the runs' experiments that tell runs of one model apart, with their values."""
-    if len(models) < 2:
-        return {run: {} for run in models}
-    experiments = {run: flatten(read_experiment(run)) for run in models}
+    if len(runs) < 2:
+        return {path: {} for path in runs}
+    flat = {path: flatten(run.experiment) for path, run in runs.items()}
     keys = [
         key
-        for key in dict.fromkeys(key for one in experiments.values() for key in one)
-        if key not in NEVER_APART and not _follows(models, experiments, key)
+        for key in dict.fromkeys(key for one in flat.values() for key in one)
+        if key not in NEVER_APART
+        and not _follows((run.model, flat[path].get(key)) for path, run in runs.items())
     ]
-    return {run: {key: one.get(key) for key in keys} for run, one in experiments.items()}
+    return {path: {key: one.get(key) for key in keys} for path, one in flat.items()}
 
 
-def _follows(
-    models: Mapping[Path, str], experiments: Mapping[Path, Mapping[str, Any]], key: str
-) -> bool:
-    """Whether the runs of each model have one value of a key."""
+def _follows(found: Iterable[tuple[str, Any]]) -> bool:
+    """Whether the runs of each model have one value, of (model, value) a run."""
     values: dict[str, Any] = {}
-    found = ((model, experiments[run].get(key)) for run, model in models.items())
     return all(values.setdefault(model, value) == value for model, value in found)
 
 

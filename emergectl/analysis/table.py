@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emergectl.analysis.curves import LARGEST, Curve, make_curve
+from emergectl.analysis.curves import LARGEST, Curve, in_range, make_curve, range_of
 from emergectl.analysis.formats.cells import number
 from emergectl.errors import DataError, RequestError
 from emergectl.store.measurements import MetricFacts
@@ -209,13 +209,10 @@ def check_range(value: float, what: MetricFacts, metric: str, where: str) -> Non
     """DataError for a value that its metric cannot have; percent are asked about."""
     if abs(value) > LARGEST or (what.scale == "log" and value <= 0):
         raise DataError(f"{where}: {metric} is {value:g}; that is no measurement")
-    low, high = what.least, what.most
-    if (low is None or value >= low - 1e-9) and (high is None or value <= high + 1e-9):
-        return
-    bounds = f"{'' if low is None else f'{low:g}'} to {'' if high is None else f'{high:g}'}"
-    percent = (low, high) == (0, 1) and 1 < value <= 100
-    hint = " (are these percent? then --scale value=0.01)" if percent else ""
-    raise DataError(f"{where}: {metric} is {value:g}; expected {bounds.strip()}{hint}")
+    if not in_range(value, what):
+        percent = (what.least, what.most) == (0, 1) and 1 < value <= 100
+        hint = " (are these percent? then --scale value=0.01)" if percent else ""
+        raise DataError(f"{where}: {metric} is {value:g}; it lies {range_of(what)}{hint}")
 
 
 def with_defaults(

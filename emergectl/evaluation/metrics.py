@@ -41,7 +41,7 @@ from emergectl.evaluation.text_overlap import (
     overlap_scorer,
     text_tokens,
 )
-from emergectl.store.measurements import Likelihood, MetricFacts
+from emergectl.store.measurements import Direction, Likelihood, MetricFacts, Quantity
 
 Records = Sequence[ItemRecord]
 Kind = Literal["discontinuous", "continuous"]
@@ -405,27 +405,46 @@ def _shares(parts: Sequence[float], wholes: Sequence[float]) -> list[float]:
     return [part / whole for part, whole in zip(parts, wholes, strict=True)]
 
 
-_STAND_IN = {
-    "share": "acc accuracy acc_norm exact_match em multiple_choice_grade mc1 pass",
-    "log": "perplexity ppl word_perplexity byte_perplexity token_perplexity",
-    "loss": "loss nll bits_per_byte bits_per_character log_perplexity cross_entropy",
-    "down": "brier edit_distance error ece wer cer mse mae",
-    "logprob": "logprob logprob_per_token logprob_per_byte",
-    "up": "margin",
+_OF_THE_LOOP = {
+    "loss": MetricFacts("continuous", "down", "loss", least=0.0, likelihood="token"),
+    "perplexity": MetricFacts(
+        "continuous", "down", "ratio", scale="log", least=1.0, likelihood="token"
+    ),
+    "bits_per_byte": MetricFacts("continuous", "down", "loss", least=0.0, likelihood="byte"),
 }
 
 
 def metric_facts(name: str) -> MetricFacts | None:
-    """What a metric is, by its name; None where it is not known."""
-    plain = name.partition(",")[0].lower()
-    unit: Likelihood = "byte" if "_per_byte" in plain else "token"
-    kind = next((kind for kind, names in _STAND_IN.items() if plain in names.split()), None)
+    """What the metric of that name is; None if unknown."""
+    entry = _METRICS.get(name.partition("@")[0])
+    if entry is None:
+        share = MetricFacts("discontinuous", "up", "share", least=0.0, most=1.0)
+        return _OF_THE_LOOP.get(name, share if name.endswith("accuracy") else _of_others(name))
+    quantity: Quantity = "share" if entry.kind == "discontinuous" else "mean"
+    told: dict[str, Likelihood] = {"logprob": "item", "logprob_per_token": "token"}
+    told["logprob_per_byte"] = "byte"
+    direction: Direction = "down" if entry.lower_is_better else "up"
+    least, most = (0.0, 1.0) if quantity == "share" else (None, None)
+    return MetricFacts(
+        entry.kind, direction, quantity, least=least, most=most, likelihood=told.get(name)
+    )
+
+
+_OF_OTHERS = {
+    "share": "acc acc_norm em multiple_choice_grade mc1 pass",
+    "log": "ppl word_perplexity byte_perplexity token_perplexity",
+    "loss": "nll bits_per_character log_perplexity cross_entropy",
+    "down": "error wer cer mse mae",
+}
+
+
+def _of_others(name: str) -> MetricFacts | None:
+    """What others' metrics are, by their names."""
+    kind = next((kind for kind, names in _OF_OTHERS.items() if name.lower() in names.split()), None)
     return {
         None: None,
         "share": MetricFacts("discontinuous", "up", "share", least=0, most=1),
         "log": MetricFacts("continuous", "down", "ratio", scale="log", least=0, likelihood="token"),
-        "loss": MetricFacts("continuous", "down", "loss", likelihood=unit),
+        "loss": MetricFacts("continuous", "down", "loss", likelihood="token"),
         "down": MetricFacts("continuous", "down", "mean", least=0),
-        "logprob": MetricFacts("continuous", "up", "mean", most=0, likelihood=unit),
-        "up": MetricFacts("continuous", "up", "mean"),
     }[kind]
