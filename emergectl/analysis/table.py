@@ -25,15 +25,13 @@ from emergectl.store.measurements import MetricFacts
 from emergectl.store.rows import Lookup
 
 Axis = Literal["params", "tokens", "flops", "loss", "step"]
-ParameterCount = Literal["non-embedding", "total", "as given"]
-"""which parameters a table counts; `as given` where only who brought it knows"""
 AXES: tuple[Axis, ...] = ("params", "tokens", "flops", "loss", "step")
 LATE_FIRST = ("step", "tokens")
 """axes along which one model has many measurements, of which other axes take the last"""
 FEWEST_NEAR_VALUES = 1e-12
 MOST_NAMED = 3
 
-LOSS = MetricFacts("continuous", "down", "loss")
+LOSS = MetricFacts("continuous", "down", "loss", likelihood="token")
 UNKNOWN = MetricFacts("continuous", "up", "mean")
 """what is taken for a metric that nobody knows"""
 UNKNOWN_SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
@@ -105,14 +103,6 @@ class Table:
     lookup: Lookup | None = None
     """what the metrics are of which rows do not say it themselves"""
     _known: dict[str, MetricFacts | None] = field(default_factory=dict)
-
-    @property
-    def parameters(self) -> ParameterCount:
-        """Which parameters the rows count, where all count the same."""
-        counts = {row.count for row in self.rows}
-        if counts == {"non-embedding"}:
-            return "non-embedding"
-        return "total" if counts == {"total"} else "as given"
 
     def skip(self, reason: str, where: str) -> None:
         """Count a row that cannot be used."""
