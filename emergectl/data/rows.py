@@ -25,6 +25,7 @@ from emergectl.config.schema import FileSource
 from emergectl.data.cache import cached, entry_key
 from emergectl.data.packing import FORMAT_VERSION, Progress, source_bytes, source_content
 from emergectl.data.readers import Tally
+from emergectl.data.runaway_regexes import panics_told
 from emergectl.data.sources import Check, Row, as_field, as_label, as_labels, as_text, iter_rows
 from emergectl.data.templates import render, template_fields
 from emergectl.data.tokenizers import (
@@ -214,7 +215,9 @@ def _framing_encoder(
     def framed(texts: list[tuple[str, str | None]]) -> list[tuple[Encoded, bool]]:
         inputs = [first if second is None else (first, second) for first, second in texts]
         rows = []
-        for encoding in backend.encode_batch(inputs):
+        with panics_told():
+            encodings = backend.encode_batch(inputs)
+        for encoding in encodings:
             kinds = encoding.type_ids
             border = kinds.index(1) if 1 in kinds else len(kinds)
             rows.append(((encoding.ids, border), bool(encoding.overflowing)))

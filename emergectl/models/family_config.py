@@ -21,6 +21,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError
+from emergectl.models.config_sizes import too_large
 from emergectl.models.families import FAMILIES, Family, Fields, import_own_families
 from emergectl.models.ladder import Shape, shape_of_size, shape_of_width
 from emergectl.models.model_types import check_family
@@ -69,6 +70,9 @@ def family_config(
             "model.size",
             f"the ladder knows {known}; give the shape of {spec.family} in `model.config`",
         )
+    found = too_large(derived | given)
+    if found is not None:
+        raise ExperimentError(f"model.config.{found[0]}", found[1])
     config = _make(config_class, derived | given)
     if "vocab_size" in given and given["vocab_size"] < vocab_size:
         raise ExperimentError(

@@ -221,7 +221,11 @@ def task_label(name: str, params: Mapping[str, object]) -> str:
 
 
 def _learns_text_tasks(experiment: Experiment) -> bool:
-    found = [task_class(s.task) for s in experiment.data.train if isinstance(s, TaskSource)]
+    found = [
+        task_class(source.task, key=f"data.train.{number}.task")
+        for number, source in enumerate(experiment.data.train)
+        if isinstance(source, TaskSource)
+    ]
     return any(task is not None and issubclass(task, TextTask) for task in found)
 
 
