@@ -20,6 +20,10 @@ def add_run(table: Table, path: Path) -> None:
     facts = read_facts(path)
     log = path / "metrics.jsonl"
     chances = facts.get("chance") or {}
+    losses = {
+        record.get("step"): record["loss"] for record in read_metrics(log) if "loss" in record
+    }
+    table.parameters = "total"
     for line, record in enumerate(read_metrics(log), 1):
         for key, value in record.items():
             if "/" not in key or isinstance(value, bool):
@@ -32,6 +36,7 @@ def add_run(table: Table, path: Path) -> None:
             table.add(
                 {
                     **_scales(record),
+                    "loss": losses.get(record.get("step")),
                     **_names(facts),
                     "task": task,
                     "metric": metric,

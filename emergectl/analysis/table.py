@@ -11,22 +11,44 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from emergectl.analysis.curves import LARGEST, Curve, make_curve
-from emergectl.analysis.metric_names import is_falling, is_logged
+from emergectl.analysis.curves import LARGEST, Curve, in_range, make_curve, range_of
 from emergectl.errors import DataError, RequestError
+from emergectl.store.measurements import MetricFacts
 
 Axis = Literal["params", "tokens", "flops", "loss", "step"]
+ParameterCount = Literal["non-embedding", "total", "as given"]
+"""which parameters a table counts; `as given` where only who brought it knows"""
 AXES: tuple[Axis, ...] = ("params", "tokens", "flops", "loss", "step")
 LATE_FIRST = ("step", "tokens")
 """axes along which one model has many measurements, of which other axes take the last"""
-RATE_METRICS = ("acc", "accuracy", "exact_match", "acc_norm", "em")
 FEWEST_NEAR_VALUES = 1e-12
+
+
+def plain_facts(metric: str) -> MetricFacts:
+    """What is taken of a metric that nobody tells of."""
+    ending = metric.lower().rsplit("/", 1)[-1]
+    if ending in ("value", "acc", "acc_norm", "accuracy", "exact_match", "em"):
+        return MetricFacts("discontinuous", "up", "share", least=0, most=1)
+    if ending.endswith(("perplexity", "ppl")):
+        return MetricFacts("continuous", "down", "loss", scale="log", per="token")
+    if ending in ("loss", "nll"):
+        return MetricFacts("continuous", "down", "loss", per="token")
+    if ending.endswith("_per_byte"):
+        down = ending.startswith("bits")
+        return MetricFacts("continuous", "down" if down else "up", "loss", per="byte")
+    if ending.startswith("logprob"):
+        return MetricFacts("continuous", "up", "loss", most=0, per="token")
+    if ending == "f1":
+        return MetricFacts("discontinuous", "up", "ratio", least=0, most=1)
+    if ending in ("brier", "edit_distance", "error"):
+        return MetricFacts("continuous", "down", "mean")
+    return MetricFacts("continuous", "up", "mean")
 
 
 @dataclass(frozen=True)
@@ -35,6 +57,7 @@ class Row:
 
     task: str
     value: float
+    what: MetricFacts
     metric: str = "value"
     model: str = ""
     group: str = ""
@@ -71,6 +94,8 @@ class Table:
 
     rows: list[Row] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    lookup: Callable[[str], MetricFacts] = plain_facts
+    parameters: ParameterCount = "as given"
     first_left_out: dict[str, str] = field(default_factory=dict)
 
     def skip(self, reason: str, where: str) -> None:
@@ -96,15 +121,18 @@ class Table:
         numbers = {key: number(fields.get(key), key, where) for key in (*AXES, "n", "chance")}
         n = numbers["n"]
         metric = str(fields.get("metric") or "value")
-        if abs(value) > LARGEST or (is_logged(metric) and value <= 0):
+        what = fields.get("what") or self.lookup(metric)
+        if abs(value) > LARGEST or (what.scale == "log" and value <= 0):
             raise DataError(f"{where}: {metric} is {value:g}; that is no measurement")
         if n is not None and not n >= 1:
             raise DataError(f"{where}: n is {n:g}; expected a number of items, 1 or more")
-        if metric in RATE_METRICS and not 0 <= value <= 1:
-            raise DataError(f"{where}: {metric} is {value:g}; expected 0 to 1 (are these percent?)")
+        if not in_range(value, what):
+            percent = " (are these percent?)" if what.most == 1 else ""
+            raise DataError(f"{where}: {metric} is {value:g}; it lies {range_of(what)}{percent}")
         row = Row(
             task=str(fields.get("task") or "task"),
             value=value,
+            what=what,
             metric=metric,
             model=str(fields.get("model") or ""),
             group=str(fields.get("group") or ""),
@@ -144,14 +172,14 @@ def with_defaults(table: Table, *, n: float | None, chance: Mapping[str, float])
         )
         for row in table.rows
     ]
-    return Table(rows, table.left_out, table.first_left_out)
+    return replace(table, rows=rows)
 
 
 def _look_up(chance: Mapping[str, float], row: Row) -> float | None:
     for key in (f"{row.task}/{row.metric}", row.task, row.metric):
         if key in chance:
             return chance[key]
-    return None if is_falling(row.metric) else chance.get("")
+    return None if row.what.direction == "down" else chance.get("")
 
 
 def choose_axis(table: Table) -> Axis:
@@ -244,7 +272,7 @@ def _curve(rows: list[Row], axis: Axis, group: str, task: str, metric: str) -> C
     places = np.array([float(row.scale(axis) or math.nan) for row in rows])
     known = all(row.n is not None for row in rows)
     chance = chances.pop()
-    if chance is not None and chance <= 0 and is_logged(metric):
+    if chance is not None and chance <= 0 and rows[0].what.scale == "log":
         raise DataError(
             f"{rows[0].where}: the chance level of {metric} is {chance:g}; it is above 0"
         )
@@ -253,6 +281,7 @@ def _curve(rows: list[Row], axis: Axis, group: str, task: str, metric: str) -> C
         [[row.value] for row in rows],
         items=[float(row.n or math.nan) for row in rows] if known else None,
         chance=chance,
+        what=rows[0].what,
         task=task,
         metric=metric,
         axis=axis,
