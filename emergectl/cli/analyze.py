@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
-from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables
+from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
 
 app = typer.Typer(
@@ -48,8 +48,7 @@ def emergence(
 
     axis = axis_of(source, table)
     curves = curves_of(table, axis)
-    for skipped in table.skipped:
-        say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
+    tell(table)
     if not curves:
         raise RequestError(f"no row has a place on the axis {axis}")
     judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
@@ -88,8 +87,7 @@ def scaling(
     from emergectl.analysis.scaling import judge_scaling, runs_of_law
 
     table = read_source(source)
-    for skipped in table.skipped:
-        say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
+    tell(table)
     try:
         runs = np.stack(runs_of_law(table.rows))
         params, tokens, flops, loss = runs[

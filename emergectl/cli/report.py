@@ -16,6 +16,7 @@ from emergectl.cli.tables import (
     progress,
     read_source,
     reads_tables,
+    tell,
 )
 from emergectl.errors import RequestError
 
@@ -68,6 +69,7 @@ def report(
         target.parent.mkdir(parents=True)
     table = read_source(source)
     curves = curves_of(table, axis_of(source, table))
+    tell(table)
     if not curves:
         raise RequestError("no row has a value on the axis; name another with --x")
     judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
@@ -124,7 +126,7 @@ def _write_figures(findings: Findings, folder: Path) -> None:
 
 def _run_pictures(source: Source) -> list[bytes]:
     """The curves of the runs that are named, over their steps."""
-    from emergectl.analysis.table import plain_facts
+    from emergectl.evaluation.metrics import metric_facts
     from emergectl.reports.curves import svg_curves
     from emergectl.store.locate import find_run
     from emergectl.store.metrics_log import read_metrics
@@ -136,17 +138,17 @@ def _run_pictures(source: Source) -> list[bytes]:
         if not _is_run(name, source):
             continue
         run = find_run(name, source.root)
-        measured = [row.measurement for row in rows_of_run(run, plain_facts)]
+        measured = [row.measurement for row in rows_of_run(run, metric_facts)]
         title = str(read_facts(run).get("name") or run.name)
         pictures.append(svg_curves(read_metrics(run / "metrics.jsonl"), measured, title=title))
     return pictures
 
 
 def _is_run(name: str, source: Source) -> bool:
-    from emergectl.analysis.reading import TABLES
+    from emergectl.analysis.reading import READ
 
     path = Path(name)
-    is_table = path.suffix.lower() in (*TABLES, ".json")
+    is_table = path.suffix.lower() in READ
     is_folder = path.is_dir() and not (path / "run.json").exists()
     return not (is_sweep(name, source.root) or is_table or is_folder)
 

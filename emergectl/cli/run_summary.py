@@ -18,9 +18,9 @@ def show_outcome(run: Path) -> None:
     """Print the run's path; draw `report/curves.png` and say where each ability appears."""
     print(run, flush=True)
     facts = read_facts(run)
-    from emergectl.analysis.table import plain_facts
+    from emergectl.evaluation.metrics import metric_facts
 
-    measured = [row.measurement for row in rows_of_run(run, plain_facts)]
+    measured = [row.measurement for row in rows_of_run(run, metric_facts)]
     if not measured:
         return
     from emergectl.reports.appearance import ability_line

@@ -10,11 +10,12 @@ from metric_kinds import LOSS, SCORE, SHARE
 from scipy import stats
 
 from emergectl.analysis.breaks import breakthroughness, difference, linearity, locate
+from emergectl.analysis.columns import Columns
 from emergectl.analysis.curves import Curve, make_curve
 from emergectl.analysis.examine import describe
 from emergectl.analysis.plain import as_plain
 from emergectl.analysis.ratio import upper_tail
-from emergectl.analysis.reading import Columns, read_tables
+from emergectl.analysis.reading import read_tables
 from emergectl.analysis.table import curves_of, with_defaults
 from emergectl.analysis.verdict import Finding, adjust, judge
 

@@ -164,8 +164,9 @@ def test_runs_whose_tokens_follow_from_their_sizes_give_no_law(
 
 
 def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> None:
+    from emergectl.analysis.columns import Columns
     from emergectl.analysis.examine import examine
-    from emergectl.analysis.reading import Columns, read_tables
+    from emergectl.analysis.reading import read_tables
     from emergectl.analysis.table import curves_of, with_defaults
     from emergectl.analysis.verdict import judge
     from emergectl.cli.findings import plot
