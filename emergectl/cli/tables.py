@@ -109,6 +109,14 @@ def _asked(
     """The parameters that every reading command shares; never called."""
 
 
+OPTIONS = tuple(
+    name
+    for name in inspect.signature(_asked).parameters
+    if name not in ("names", "x", "columns", "runs_dir")
+)
+"""the names of the options that say how a table is read"""
+
+
 def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the shared options before its own; it gets them as its first argument."""
     shared = inspect.signature(_asked, eval_str=True).parameters
