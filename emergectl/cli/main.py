@@ -91,9 +91,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         from emergectl.cli.output import say_error
 
-        said = "is a symbolic link, where a file of the run's own belongs: remove the link"
-        said = said if error.errno == errno.ELOOP else error.strerror
-        reason = f"{error.filename}: {said}" if error.filename else str(error)
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        if error.errno == errno.ELOOP:  # a run opens its files so that no link is followed
+            reason = f"{error.filename}: is a symbolic link, where a file of the run belongs"
         say_error(EmergectlError(reason))
         return 1
     return 0
