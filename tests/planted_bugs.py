@@ -236,7 +236,7 @@ BUGS = (
     ),
     Bug(
         "a signal to one rank is not told to the others",
-        "cli/evaluate_ranks.py",
+        "runtime/agreed_stop.py",
         "            gathered = self._ranks.gather((self._own.signum, value))",
         "            gathered = self._ranks.gather((None, value))\n"
         "            self.signum = self._own.signum",

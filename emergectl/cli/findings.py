@@ -1,7 +1,7 @@
 """Findings in a terminal: a small plot and a few lines for each ability.
 
-Read from the plain data of `analysis.examine`. Plots stand on a terminal only; the lines, which are
-talk, go to stderr.
+Read from the plain data of `analysis.findings`. Plots stand on a terminal only; the lines, which
+are talk, go to stderr.
 """
 
 from __future__ import annotations

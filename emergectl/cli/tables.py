@@ -178,21 +178,35 @@ def _sweep_records(name: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]
     """
     from emergectl.config.sweep import sweep_name
     from emergectl.sweeps.folder import SweepFolder
-    from emergectl.sweeps.table import COLUMNS, TRIAL_DIGITS, sweep_table
+    from emergectl.sweeps.table import rows_of_sweep
 
     folder = SweepFolder(root, sweep_name(name))
-    planned = folder.read_plan()
-    columns, rows = sweep_table(folder, planned)
-    records = [dict(zip(columns, row, strict=True)) for row in rows]
-    started = [known for each in planned if (known := folder.record(each.key)) is not None]
-    runs = {each.trial[:TRIAL_DIGITS]: folder.root / each.run for each in started}
-    keys = [key for key in columns[len(COLUMNS) :] if not _follows_model(records, key)]
-    for record in records:
-        run = runs[record["trial"]]
-        asked = run / "evals" / f"step-{record['step']:08d}" / record["task"] / "results.json"
-        where = asked if asked.exists() else run / "metrics.jsonl"
+    found = rows_of_sweep(folder, folder.read_plan())
+    found = [each for each in found if each.row.measurement.group is None]
+    records = [
+        {
+            "model": each.row.run.model,
+            "params": each.row.run.non_embedding_parameters,
+            "tokens": each.row.tokens,
+            "flops": each.row.flops,
+            "loss": each.row.loss,
+            "step": each.row.measurement.step,
+            "seed": each.row.run.seed,
+            "task": each.row.measurement.task,
+            "metric": each.row.measurement.metric,
+            "value": each.row.measurement.value,
+            "n": each.row.measurement.n,
+            "chance": each.row.measurement.chance,
+            **each.values,
+        }
+        for each in found
+    ]
+    varied = found[0].values if found else {}
+    own = [key for key in varied if key not in ("seed", "model.size")]
+    keys = [key for key in own if not _follows_model(records, key)]
+    for record, each in zip(records, found, strict=True):
         group = ", ".join(f"{key.rpartition('.')[2]} {_told(record[key])}" for key in keys)
-        yield str(where), {**record, "group": group}
+        yield each.row.where, {**record, "group": group}
 
 
 def _told(value: Any) -> str:

@@ -30,7 +30,7 @@ class ModelSpec(Part):
     family: str = "gpt2"
     """a transformers model type (gpt2, llama, qwen3, bert, modernbert, t5 …) or attention_only"""
     size: str | None = None
-    """a rung of the size ladder by non-embedding parameters: 10k … 7b"""
+    """non-embedding parameters, from which depth and width follow: 10k, 42m, 1.5b …"""
     config: dict[str, Any] = {}
     """fields of the family's own configuration; they win over what `size` derives"""
     from_: str | None = Field(default=None, alias="from")

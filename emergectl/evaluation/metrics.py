@@ -41,6 +41,7 @@ from emergectl.evaluation.text_overlap import (
     overlap_scorer,
     text_tokens,
 )
+from emergectl.store.measurements import MetricFacts, Quantity
 
 Records = Sequence[ItemRecord]
 Kind = Literal["discontinuous", "continuous"]
@@ -402,3 +403,20 @@ def _mean_of(values: Iterable[float]) -> float | None:
 
 def _shares(parts: Sequence[float], wholes: Sequence[float]) -> list[float]:
     return [part / whole for part, whole in zip(parts, wholes, strict=True)]
+
+
+_OF_THE_LOOP = {
+    "loss": MetricFacts("continuous", "down", "loss", least=0.0),
+    "perplexity": MetricFacts("continuous", "down", "loss", scale="log", least=1.0),
+    "bits_per_byte": MetricFacts("continuous", "down", "loss", least=0.0),
+}
+
+
+def metric_facts(name: str) -> MetricFacts | None:
+    """What the metric of that name is; None if unknown."""
+    entry = _METRICS.get(name.partition("@")[0])
+    if entry is None:
+        share = MetricFacts("discontinuous", "up", "share", least=0.0, most=1.0)
+        return _OF_THE_LOOP.get(name, share if name.endswith("accuracy") else None)
+    quantity: Quantity = "share" if entry.kind == "discontinuous" else "mean"
+    return MetricFacts(entry.kind, "down" if entry.lower_is_better else "up", quantity)

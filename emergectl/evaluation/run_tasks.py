@@ -41,12 +41,15 @@ _NO_NAME = re.compile(r"[^\w.=,+-]+")
 _LONGEST_NAME = 100
 
 
+Tell = Callable[[str, int | None, int, int, int], None]
+"""called with task, step, items done, all items, and samples drawn so far (0: not told)"""
+
+
 @dataclass(frozen=True)
 class Watch:
     """Who is told of progress, and who may stop it."""
 
-    tell: Callable[[str, int | None, int, int, int], None] = lambda *_: None
-    """called with task, step, items done, all items, and samples drawn so far (0: not told)"""
+    tell: Tell = lambda *_: None
     check: Callable[[], None] = lambda: None
     """called between two items; raises to stop there"""
 

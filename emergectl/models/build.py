@@ -22,7 +22,8 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError, RequestError
-from emergectl.models.families import family_config, set_dropout
+from emergectl.models.families import import_own_families
+from emergectl.models.family_config import family_config, set_dropout
 from emergectl.models.model_types import family_kind
 from emergectl.models.safety import check_model_directory, shapes_in_header, weight_files
 
@@ -262,6 +263,7 @@ def _fetched(name: str) -> Path:
 
 
 def _source_config(directory: Path) -> PretrainedConfig:
+    import_own_families()
     try:
         with quiet():
             return AutoConfig.from_pretrained(directory, trust_remote_code=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ Lookup = Callable[[str], MetricFacts | None]
 @dataclass(frozen=True)
 class MeasuredRun:
     """What rows say of their run. Both counts of parameters, None where there is no model of its
-    own (a model that was only asked); `model` is its family and size, or where it came from."""
+    own (a model that was only asked); `model` is its family and size, or where it came from;
+    `experiment` is the whole of it, resolved, as plain data."""
 
     path: Path
     id: str
@@ -36,6 +37,7 @@ class MeasuredRun:
     seed: int | None
     parameters: int | None
     non_embedding_parameters: int | None
+    experiment: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,12 @@ def rows_of_run(path: Path, lookup: Lookup | None = None) -> list[Row]:
     facts = read_facts(path)
     run = _measured_run(path, facts)
     log = _Log(path / "metrics.jsonl")
-    measured = read_measurements(path)
-    file = path / FILE
-    if not file.exists():
-        file = path / "metrics.jsonl"
-        measured = list(_of_older_run(log, facts, lookup, file))
+    measured, file = read_measurements(path), path / FILE
+    trained = facts.get("stage") != "evaluate"
+    if trained and not any(one.source == "loop" for one in measured):
+        if not measured:
+            file = path / "metrics.jsonl"
+        measured = [*_of_older_run(log, facts, lookup, path / "metrics.jsonl"), *measured]
     losses = _losses(measured)
     rows = [
         Row(
@@ -93,14 +96,16 @@ def _order(row: Row) -> tuple[object, ...]:
 
 
 def _measured_run(path: Path, facts: Mapping[str, Any]) -> MeasuredRun:
+    experiment = read_experiment(path)
     return MeasuredRun(
         path=path,
         id=str(facts["id"]),
         name=str(facts.get("name") or facts["id"]),
-        model=model_name(read_experiment(path).get("model") or {}),
+        model=model_name(experiment.get("model") or {}),
         seed=facts.get("seed"),
         parameters=facts.get("parameters"),
         non_embedding_parameters=facts.get("non_embedding_parameters"),
+        experiment=experiment,
     )
 
 

@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 
 from emergectl.config.schema import Experiment
 from emergectl.errors import EmergectlError
-from emergectl.models.ladder import RUNGS
+from emergectl.models.ladder import parameters_of
 from emergectl.sweeps.plan import Trial
 from emergectl.sweeps.protocol import as_line, plain_experiment
 from emergectl.sweeps.worker_pool import Crew, Gone, shares, workers_that_pay
@@ -230,7 +230,8 @@ _UNKNOWN_WORK = (1.0, 0.0)
 def _work(experiment: Experiment) -> tuple[float, float]:
     """(tokens, parameters) of a trial, as far as its file tells: only ratios matter."""
     train = experiment.train
-    parameters = float(RUNGS.get((experiment.model.size or "").lower(), 0))
+    size = experiment.model.size
+    parameters = 0.0 if size is None else float(parameters_of(size))
     if train.tokens is not None:
         return train.tokens, parameters
     if train.flops is not None:

@@ -18,7 +18,8 @@ from emergectl.config.schema import CLASSIFICATION, Experiment, FileSource, Task
 from emergectl.config.task_files import is_harness_file
 from emergectl.data.templates import template_fields
 from emergectl.errors import ExperimentError
-from emergectl.models.ladder import rung
+from emergectl.models.families import matrices_per_layer
+from emergectl.models.ladder import shape_of_size
 from emergectl.models.model_types import check_family, family_kind
 from emergectl.tasks.catalog import Task, make_task, task_class
 from emergectl.tasks.task import SequenceTask, TextTask
@@ -47,7 +48,7 @@ def check_asked(experiment: Experiment) -> None:
                 "the tokenizer out to take theirs, or name it with `tokenizer.from`",
             )
     if spec.size is not None:
-        rung(spec.size)
+        shape_of_size(spec.size, matrices_per_layer=matrices_per_layer(spec.family))
     name = objective_name(experiment, model_type)
     asked = asked_tasks(experiment, name)
     if not asked.learnt:
@@ -175,7 +176,11 @@ def task_label(name: str, params: Mapping[str, object]) -> str:
 
 
 def _learns_text_tasks(experiment: Experiment) -> bool:
-    found = [task_class(s.task) for s in experiment.data.train if isinstance(s, TaskSource)]
+    found = [
+        task_class(source.task, key=f"data.train.{number}.task")
+        for number, source in enumerate(experiment.data.train)
+        if isinstance(source, TaskSource)
+    ]
     return any(task is not None and issubclass(task, TextTask) for task in found)
 
 

@@ -23,7 +23,15 @@ def experiment(**sections: object) -> Experiment:
 
 WRONG: dict[str, tuple[dict[str, object], str, str]] = {
     "a family": ({"model": {"family": "lama"}}, "model.family", "did you mean llama?"),
-    "a size": ({"model": {"size": "2m"}}, "model.size", "did you mean"),
+    "a size": ({"model": {"size": "2mb"}}, "model.size", "did you mean"),
+    "a size too small for its family": (
+        {
+            "model": {"family": "t5", "size": "6k"},
+            "objective": {"name": "answer", "prompt": "{q}", "answer": "{a}"},
+        },
+        "model.size",
+        "no shape",
+    ),
     "mlm with a causal family": (
         {"objective": {"name": "mlm"}},
         "objective.name",

@@ -10,6 +10,7 @@ import torch
 from emergectl.config.schema import Experiment
 from emergectl.data.feeds import IGNORED
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.plugins import Plugin
 from emergectl.tasks.arithmetic import Addition
 from emergectl.tasks.learning.materials import Materials, gather_materials
 from emergectl.tasks.learning.text_feeds import item_encoder
@@ -239,14 +240,8 @@ class Capitals(TextTask):
 def test_a_task_of_choices_is_trained_on_its_right_choice_with_any_tokenizer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from emergectl.tasks import catalog
-
-    known = catalog.task_class
-    for module in ("catalog", "asked"):
-        monkeypatch.setattr(
-            f"emergectl.tasks.{module}.task_class",
-            lambda name: Capitals if name == "capitals" else known(name),
-        )
+    added = {"capitals": Plugin("tasks", "capitals", f"{__name__}:Capitals", "this test")}
+    monkeypatch.setattr("emergectl.tasks.catalog.plugins", {"tasks": added}.__getitem__)
     for tokenizer in ({}, {"kind": "char"}):
         found = materials({"task": "capitals"}, tokenizer=tokenizer)
         rows = texts(found, found.train.batch(0, 3, 0, 3))

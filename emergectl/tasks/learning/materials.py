@@ -14,7 +14,7 @@ from emergectl.data.feeds import Feed
 from emergectl.data.mixing import MixedFeed
 from emergectl.data.tokenizers import load_tokenizer
 from emergectl.models.build import load_model, new_model, quiet, source_model_type
-from emergectl.models.families import family_config
+from emergectl.models.family_config import family_config
 from emergectl.models.model_types import family_kind
 from emergectl.tasks.catalog import Task
 from emergectl.tasks.learning.feeds import TaskFeed
