@@ -23,6 +23,7 @@ from emergectl.errors import DataError
 
 MAX_ROW_BYTES = 100 * 2**20
 _BOM = b"\xef\xbb\xbf"
+_LONGEST_BEGINNING = 2**20
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -84,9 +85,34 @@ def refuse_utf16(path: Path, head: bytes) -> None:
 
 
 def _read_jsonl(path: Path, tally: Tally) -> Iterator[RawRow]:
+    first = True
     for number, line in numbered_lines(path, tally):
-        if line.strip():
-            yield _parse_json(line, f"{path}:{number}")
+        if not line.strip():
+            continue
+        if first and _is_begun_document(line):
+            raise DataError(
+                f"{path}:{number}: each line has to be a row, and here one JSON value goes on over "
+                "several lines: give `format: json` where it is a list of rows (squad or c3 where "
+                "it is a document of that kind)"
+            )
+        first = False
+        yield _parse_json(line, f"{path}:{number}")
+
+
+def _is_begun_document(line: bytes) -> bool:
+    """Whether a line is the beginning of a JSON value that goes on: `[`, `{`, `{"data": [` …"""
+    if not line.endswith(b"\n") or len(line) > _LONGEST_BEGINNING:
+        return False
+    text = line.decode("utf-8", "replace").strip()
+    if not text.startswith(("[", "{")):
+        return False
+    try:
+        _JSON.decode(text)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(text)
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 def _parse_json(line: bytes, where: str) -> RawRow:

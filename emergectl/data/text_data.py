@@ -11,6 +11,7 @@ from emergectl.config.schema import DataSpec, FileSource
 from emergectl.data.feeds import Feed, LanguageFeed
 from emergectl.data.job import ExperimentData, Job, NamedSource
 from emergectl.data.masked import MaskedFeed
+from emergectl.data.notes import source_notes
 from emergectl.data.packing import HeldOut, PackedTokens, Progress, pack_text
 from emergectl.data.tokenizers import token_bytes
 from emergectl.errors import DataError
@@ -35,6 +36,7 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     assert train_feed is not None
     targets = sum(len(packed.tokens) - 1 for packed in held_out)
     text_bytes = sum(packed.text_bytes for packed in held_out)
+    read, held = _report(job.train, train), _report(job.held_out_sources, held_out)
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
@@ -45,9 +47,9 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
             text_bytes / targets if held_out and job.objective == "clm" else None
         ),
         report={
-            "train": _report(job.train, train),
-            "validation": _report(job.held_out_sources, held_out),
-            "warnings": [],
+            "train": read,
+            "validation": held,
+            "warnings": source_notes([*read, *held]),
         },
     )
 

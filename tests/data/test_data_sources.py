@@ -305,3 +305,73 @@ def test_rows_are_not_read_before_they_are_asked_for(write, cache):
         FileSource(path=str(path)), roles={"text": as_text}, key="", cache=cache, tally=Tally()
     )
     assert next(rows).values == {"text": "fine"}
+
+
+PRETTY = [{"text": "fine", "label": "a"}, {"text": "foul", "label": "b"}]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_list_is_read_whatever_its_ending_promises(indent, write, read):
+    rows, _ = read(write("rows.json", json.dumps(PRETTY, indent=indent)))
+    assert [row.values for row in rows] == PRETTY
+    rows, _ = read(write("more.json", "\n".join(json.dumps(row) for row in PRETTY)))
+    assert [row.values for row in rows] == PRETTY
+
+
+@pytest.mark.parametrize("bad_rows", ["error", "skip"])
+@pytest.mark.parametrize(
+    ("name", "document"), [("rows.json", {"data": PRETTY}), ("rows.jsonl", PRETTY)]
+)
+def test_json_over_several_lines_names_the_format_that_reads_it(
+    name, document, bad_rows, write, read
+):
+    path = write(name, json.dumps(document, indent=2))
+    with pytest.raises(DataError, match="give `format: json`") as error:
+        read(path, bad_rows=bad_rows)
+    assert str(error.value).startswith(f"{path}:1: ")
+    assert "bad_rows" not in str(error.value)
+    rows, _ = read(path, bad_rows=bad_rows, format="json")
+    assert [row.values for row in rows] == PRETTY
+
+
+def test_a_json_document_on_one_line_names_the_format_that_reads_it(write, read):
+    with pytest.raises(DataError, match="is this `format: json`"):
+        read(write("rows.json", json.dumps({"data": PRETTY}) + "\n"))
+
+
+def test_lines_of_text_are_rows_as_the_message_says(write, read):
+    path = write("lines.txt", "first line\n\nsecond, line\n")
+    with pytest.raises(ExperimentError, match=r"`format: tsv` with `header: \[text\]`"):
+        read(path, roles={"text": as_text})
+    rows, _ = read(path, roles={"text": as_text}, format="tsv", header=["text"])
+    assert [row.values["text"] for row in rows] == ["first line", "second, line"]
+
+
+LISTED = {"text": ["one", "two", 3], "label": "a"}
+
+
+@pytest.mark.parametrize(("given", "text"), [({}, "one\ntwo\n3"), ({"join": ", "}, "one, two, 3")])
+@pytest.mark.parametrize("check", [as_text, as_field])
+def test_a_list_where_one_text_is_wanted_is_joined(given, text, check, write, read):
+    rows, _ = read(write("rows.jsonl", json.dumps(LISTED)), roles={"text": check}, **given)
+    assert rows[0].values["text"] == text
+
+
+def test_lists_of_answers_and_labels_stay_lists(write, read):
+    rows, _ = read(write("rows.jsonl", json.dumps(LISTED)), roles={"text": as_labels}, join=" ")
+    assert rows[0].values["text"] == ["3", "one", "two"]
+
+
+NO_LABELS = {
+    "rows.jsonl": '{"text": "x", "label": []}\n{"text": "y", "label": ["a", "b"]}\n',
+    "empty.jsonl": '{"text": "x", "label": ""}\n{"text": "y", "label": "a|b"}\n',
+    "rows.csv": "text,label\nx,\ny,a;b\n",
+    "rows.tsv": "text\tlabel\nx\t\ny\ta;b\n",
+}
+
+
+@pytest.mark.parametrize("name", NO_LABELS)
+def test_a_row_without_any_label_is_one_of_a_multi_label_set(name, write, read):
+    rows, tally = read(write(name, NO_LABELS[name]), roles={"text": as_text, "label": as_labels})
+    assert [row.values["label"] for row in rows] == [[], ["a", "b"]]
+    assert tally.skipped == 0
