@@ -111,7 +111,12 @@ def _local_files(source: FileSource, *, key: str) -> list[Path]:
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 — may be absolute
     found = [Path(match) for match in matches if Path(match).is_file()]
     if not found:
-        raise ExperimentError(f"{key}.path", f"no such file or folder: {source.path}")
+        what = "no such file or folder"
+        if path.is_symlink() and not path.exists():
+            what = f"a link to {path.readlink()}, which is not there"
+        elif path.exists() or matches:
+            what = "no ordinary file"
+        raise ExperimentError(f"{key}.path", f"{what}: {source.path}")
     return found
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from emergectl.config.schema import FileSource
 from emergectl.data.files import LINES_AS_ROWS, open_binary, source_files
-from emergectl.data.readers import RawRow, Tally, json_type, read_rows, refuse_utf16
+from emergectl.data.readers import RawRow, Tally, json_type, read_rows, refuse_foreign
 from emergectl.errors import DataError, ExperimentError
 
 Check = Callable[[Any], Any]
@@ -177,6 +177,14 @@ def as_label(value: Any) -> str:
     return as_text(value).strip()
 
 
+def as_class(value: Any) -> str:
+    """The name of a class that a row bears; `NaN`, as tables write what is missing, is none."""
+    name = as_label(value)
+    if name in ("NaN", "nan"):
+        raise ValueError(f"is {name}: the label is missing")
+    return name
+
+
 def as_labels(value: Any) -> list[str]:
     """The names of any number of classes: a list, or a text with commas, semicolons or bars.
 
@@ -189,7 +197,7 @@ def as_labels(value: Any) -> list[str]:
         raise ValueError("expected labels, got null (a row without any has an empty list)")
     elif not isinstance(value, list):
         value = [value]
-    return sorted({as_label(part) for part in value})
+    return sorted({as_class(part) for part in value})
 
 
 def _raw_rows(
@@ -231,8 +239,11 @@ def _check_columns(row: RawRow, columns: Mapping[str, str], *, key: str) -> None
 def _missing(row: RawRow, column: str) -> str:
     near = difflib.get_close_matches(column, list(row.values), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    if len(row.values) == 1 and "\t" in next(iter(row.values)):
-        hint = ": is this `format: tsv`?"
+    if len(row.values) == 1:
+        only = next(iter(row.values))
+        separators = {"\t": "is this `format: tsv`?", ";": "it is separated by `;`, not by commas"}
+        separators |= {",": "is this `format: csv`?"}
+        hint = next((f": {said}" for mark, said in separators.items() if mark in only), hint)
     if len(row.values) == 1 and isinstance(
         row.values.get("data", row.values.get("examples")), list
     ):
@@ -340,7 +351,7 @@ def _text_problem(path: Path) -> str | None:
         with open_binary(path) as file:
             while chunk := file.read(_READ_BYTES):
                 if empty:
-                    refuse_utf16(path, chunk)
+                    refuse_foreign(path, chunk)
                 if b"\0" in chunk:
                     line += chunk[: chunk.index(b"\0")].count(b"\n")
                     return f"{path}:{line}: holds a NUL byte: this is not text"
