@@ -133,10 +133,14 @@ def _with_experiment(request: Request, file: Path, overrides: Sequence[str]) -> 
 
 
 def _evaluate(request: Request, choice: Choice, stop: StopRequest, json_: bool) -> None:
-    from emergectl.cli.evaluate_tasks import run_evaluation, show_results
+    from emergectl.cli.evaluate_display import AskingDisplay
+    from emergectl.cli.evaluate_results import show_results
+    from emergectl.evaluation.session import run_evaluation
 
-    path, results = run_evaluation(request, choice, stop, quiet=json_)
-    if os.environ.get("RANK", "0") != "0":
+    is_main = os.environ.get("RANK", "0") == "0"
+    with AskingDisplay(silent=json_ or not is_main) as display:
+        path, results = run_evaluation(request, choice, stop, display.tell)
+    if not is_main:
         return  # rank 0 tells
     show_results(results, json_=json_, csv=False)
     if not json_:

@@ -41,6 +41,7 @@ from emergectl.evaluation.text_overlap import (
     overlap_scorer,
     text_tokens,
 )
+from emergectl.store.measurements import Direction, Likelihood, MetricFacts, Quantity
 
 Records = Sequence[ItemRecord]
 Kind = Literal["discontinuous", "continuous"]
@@ -402,3 +403,48 @@ def _mean_of(values: Iterable[float]) -> float | None:
 
 def _shares(parts: Sequence[float], wholes: Sequence[float]) -> list[float]:
     return [part / whole for part, whole in zip(parts, wholes, strict=True)]
+
+
+_OF_THE_LOOP = {
+    "loss": MetricFacts("continuous", "down", "loss", least=0.0, likelihood="token"),
+    "perplexity": MetricFacts(
+        "continuous", "down", "ratio", scale="log", least=1.0, likelihood="token"
+    ),
+    "bits_per_byte": MetricFacts("continuous", "down", "loss", least=0.0, likelihood="byte"),
+}
+
+
+def metric_facts(name: str) -> MetricFacts | None:
+    """What the metric of that name is; None if unknown."""
+    entry = _METRICS.get(name.partition("@")[0])
+    if entry is None:
+        share = MetricFacts("discontinuous", "up", "share", least=0.0, most=1.0)
+        return _OF_THE_LOOP.get(name, share if name.endswith("accuracy") else _of_others(name))
+    quantity: Quantity = "share" if entry.kind == "discontinuous" else "mean"
+    told: dict[str, Likelihood] = {"logprob": "item", "logprob_per_token": "token"}
+    told["logprob_per_byte"] = "byte"
+    direction: Direction = "down" if entry.lower_is_better else "up"
+    least, most = (0.0, 1.0) if quantity == "share" else (None, None)
+    return MetricFacts(
+        entry.kind, direction, quantity, least=least, most=most, likelihood=told.get(name)
+    )
+
+
+_OF_OTHERS = {
+    "share": "acc acc_norm em multiple_choice_grade mc1 pass",
+    "log": "ppl word_perplexity byte_perplexity token_perplexity",
+    "loss": "nll bits_per_character log_perplexity cross_entropy",
+    "down": "error wer cer mse mae",
+}
+
+
+def _of_others(name: str) -> MetricFacts | None:
+    """What others' metrics are, by their names."""
+    kind = next((kind for kind, names in _OF_OTHERS.items() if name.lower() in names.split()), None)
+    return {
+        None: None,
+        "share": MetricFacts("discontinuous", "up", "share", least=0, most=1),
+        "log": MetricFacts("continuous", "down", "ratio", scale="log", least=0, likelihood="token"),
+        "loss": MetricFacts("continuous", "down", "loss", likelihood="token"),
+        "down": MetricFacts("continuous", "down", "mean", least=0),
+    }[kind]
