@@ -33,7 +33,7 @@ from emergectl.data.tokenizers import (
 )
 from emergectl.errors import DataError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _BATCH_CHARS = 4 * 2**20
 
 Progress = Callable[[str, int, int], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from emergectl.data.notes import source_notes
 from emergectl.data.order import permute
 from emergectl.data.readers import Tally
 from emergectl.data.row_feeds import RowsFeed
-from emergectl.data.rows import PackedRows, frames_texts, pack_rows
+from emergectl.data.rows import UNFIT, WHOLE, PackedRows, frames_texts, pack_rows
 from emergectl.data.sources import note_bad_row
 from emergectl.data.tokenizers import end_of_document, ensure_pad
 from emergectl.errors import DataError
@@ -33,6 +34,12 @@ class Part:
     chosen: NDArray[np.int64]
     targets: NDArray[Any] | None
     unlabelled: Tally
+    cut: int = 0
+    """how many of `chosen` lack a part of their text or prompt"""
+    left_out: int = 0
+    """rows that are not among `chosen` since they are too long"""
+    unfit: int = 0
+    """those of them whose answers count as wrong"""
 
 
 def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
@@ -54,15 +61,19 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
         splits = [split_rows(part.chosen, job.experiment.data) for part in train]
         held_out = [replace(p, chosen=s[1]) for p, s in zip(train, splits, strict=True)]
         train = [replace(p, chosen=s[0]) for p, s in zip(train, splits, strict=True)]
-
     test = [
         _part(job, source, _packed(job, source, key, tokenizer), names) for source, key in job.test
     ]
+    policy, seq_len = job.experiment.data.too_long, job.experiment.data.row_tokens
+    train, held_out, test = (
+        [_fitting(part, policy, seq_len) for part in parts] for parts in (train, held_out, test)
+    )
 
     train_feed = job.mixed([_feed(job, part, tokenizer) for part in train], job.train)
     assert train_feed is not None
     counts = None if names is None else _class_counts(train, names)
-    read, held, asked_once = _report(train), _report(held_out), _report(test)
+    read = _report(train)
+    held, asked_once = _report(held_out), _report(test)
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
@@ -78,6 +89,9 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
             "test": asked_once,
             "warnings": [
                 *source_notes([*read, *held, *asked_once]),
+                *_length_notes("to learn from", train, job.experiment.data),
+                *_length_notes("held out", held_out, job.experiment.data),
+                *_length_notes("to test on", test, job.experiment.data),
                 *([] if names is None else _class_warnings(names, train, held_out)),
             ],
         },
@@ -130,6 +144,58 @@ def _part(job: Job, source: FileSource, packed: PackedRows, names: list[str] | N
     return Part(source, packed, everything[known], targets, unlabelled)
 
 
+def _fitting(part: Part, policy: str, seq_len: int) -> Part:
+    """The rows that are to be used, of which some may be longer than `seq_len` tokens.
+
+    DataError where the policy refuses these, and where none is left.
+    """
+    cuts = part.packed.cuts[part.chosen]
+    too_long = int((cuts != WHOLE).sum())
+    if not too_long:
+        return part
+    if policy == "refuse":
+        raise DataError(
+            f"{part.packed.first_cut}: longer than {seq_len} tokens, as are {too_long} of "
+            f"{len(cuts)} rows: raise `data.seq_len`, or see `data.too_long`"
+        )
+    fits = cuts == WHOLE if policy == "skip" else cuts != UNFIT
+    if not fits.any():
+        raise DataError(
+            f"{part.source.path or part.source.hub}: no row fits into {seq_len} tokens: raise "
+            "`data.seq_len`"
+        )
+    left_out = int((~fits).sum())
+    return replace(
+        part,
+        chosen=part.chosen[fits],
+        cut=too_long - left_out,
+        left_out=left_out,
+        unfit=0 if policy == "skip" else left_out,
+    )
+
+
+def _length_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
+    """What a person is to know of rows that were longer than the sequence length."""
+    for part in parts:
+        rows = len(part.chosen) + part.left_out
+        source, tokens = part.source.path or part.source.hub, f"{spec.row_tokens:,} tokens"
+        answers = part.targets is None
+        if part.cut:
+            lost = "prompts lose their beginning" if answers else "texts are cut"
+            yield f"{source}: {part.cut:,} of {rows:,} {lost} to fit into {tokens} ({where})"
+        if part.unfit:
+            counts = "not learnt" if where == "to learn from" else "counted as wrong"
+            yield (
+                f"{source}: {part.unfit:,} of {rows:,} answers are longer than {tokens} and "
+                f"{counts} ({where})"
+            )
+        elif part.left_out:
+            yield (
+                f"{source}: {part.left_out:,} of {rows:,} rows are longer than {tokens} and left "
+                f"out ({where})"
+            )
+
+
 def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
     pad_id = tokenizer.pad_token_id
     return RowsFeed(
@@ -141,6 +207,7 @@ def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
         targets=part.targets,
         chosen=part.chosen,
         token_types=job.shape(part.source).pair and frames_texts(tokenizer),
+        unfit=part.unfit,
     )
 
 
@@ -171,7 +238,8 @@ def _report(parts: list[Part]) -> list[dict[str, Any]]:
             "source": part.source.path or part.source.hub,
             "rows": len(part.chosen),
             "tokens": int(np.diff(part.packed.offsets)[part.chosen].sum()),
-            "cut": part.packed.cut,
+            "cut": part.cut,
+            "left_out": part.left_out,
             "fingerprint": part.packed.fingerprint,
             "skipped": part.packed.skipped + part.unlabelled.skipped,
             "first_skipped": [*part.packed.first_skipped, *part.unlabelled.first_skipped],

@@ -87,7 +87,9 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[Evaluated]:
 def _write(
     folder: Path, step: int, held_out: HeldOut, records: Records, materials: Materials
 ) -> Evaluated:
-    metrics = metrics_of(records, bytes_per_token=held_out.bytes_per_token)
+    metrics = metrics_of(
+        records, bytes_per_token=held_out.bytes_per_token, share=held_out.feed.share_fitting
+    )
     items = len(records["nll"])
     folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(json_safe(item), ensure_ascii=False) for item in _items(records, materials))

@@ -93,6 +93,8 @@ def evaluate_all(
             if records is None:
                 return None
             scored[key] = records
-        metrics = metrics_of(scored[key], bytes_per_token=held_out.bytes_per_token)
+        metrics = metrics_of(
+            scored[key], bytes_per_token=held_out.bytes_per_token, share=held_out.feed.share_fitting
+        )
         values |= {f"{held_out.name}/{name}": value for name, value in metrics.items()}
     return values

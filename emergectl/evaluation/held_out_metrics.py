@@ -108,13 +108,16 @@ def roc_auc(records: Records) -> float:
     return float(roc_auc_score(labels, probabilities(records), multi_class="ovr"))
 
 
-def metrics_of(records: Records, *, bytes_per_token: float | None = None) -> dict[str, float]:
+def metrics_of(
+    records: Records, *, bytes_per_token: float | None = None, share: float = 1.0
+) -> dict[str, float]:
     """Every metric that fits the records, by name.
 
     Of tokens: loss and perplexity, and where right answers were counted accuracy and exact match.
 
     `bytes_per_token`: UTF-8 bytes of a target token in the mean; with it, causal language models
-    get `bits_per_byte`, which does not depend on the tokenizer.
+    get `bits_per_byte`, which does not depend on the tokenizer. `share` of all items have records:
+    the answers of the others are too long for the model, and so none of them is an exact match.
     """
     if "logits" in records:
         chosen: dict[str, Metric] = {"loss": item_loss, "accuracy": accuracy, "f1": f1}
@@ -128,6 +131,8 @@ def metrics_of(records: Records, *, bytes_per_token: float | None = None) -> dic
     values = {name: metric(records) for name, metric in chosen.items()}
     if bytes_per_token is not None and "logits" not in records:
         values["bits_per_byte"] = values["loss"] / math.log(2) / bytes_per_token
+    if "exact_match" in values:
+        values["exact_match"] *= share
     undefined = [name for name in ("roc_auc",) if math.isnan(values.get(name, 0.0))]
     return {name: value for name, value in values.items() if name not in undefined}
 

@@ -145,7 +145,7 @@ def _of_text_tasks(resolved: ResolvedExperiment) -> Materials:
     seq_len = experiment.data.seq_len or max(2, *(some.longest for some in (*rows, *asks)))
     feeds, warnings = [], []
     for some in rows:
-        feed, left_out = rows_feed(some, seed=experiment.seed, seq_len=seq_len)
+        feed, left_out = _rows_feed(experiment, some, seq_len)
         feeds.append(feed)
         warnings += _warnings(some, left_out, seq_len)
     train = feeds[0]
@@ -177,11 +177,16 @@ def _asked_sets(
     """Held-out items of tasks as sets to evaluate, and what has to be said of them."""
     sets, warnings = [], []
     for rows in asks:
-        feed, left_out = rows_feed(rows, seed=experiment.seed, seq_len=seq_len)
+        feed, left_out = _rows_feed(experiment, rows, seq_len)
         objective = find_objective("answer").make(experiment.objective)
         sets.append(HeldOut(rows.label, feed, _rows(experiment, feed), objective=objective))
         warnings += _warnings(rows, left_out, seq_len)
     return sets, warnings
+
+
+def _rows_feed(experiment: Experiment, rows: TaskRows, seq_len: int) -> tuple[Feed, int]:
+    refuse = experiment.data.too_long == "refuse"
+    return rows_feed(rows, seed=experiment.seed, seq_len=seq_len, refuse=refuse)
 
 
 def _warnings(rows: TaskRows, left_out: int, seq_len: int) -> list[str]:

@@ -95,14 +95,15 @@ def test_rows(
     return TaskRows(task, label, "test", tokenizer, rows)
 
 
-def rows_feed(rows: TaskRows, *, seed: int, seq_len: int) -> tuple[Feed, int]:
+def rows_feed(rows: TaskRows, *, seed: int, seq_len: int, refuse: bool = False) -> tuple[Feed, int]:
     """A feed of rows, and how many were left out since they are longer than `seq_len` tokens.
 
-    Raises RequestError where none is left, or where the rows are endless and too long.
+    Raises RequestError where none is left, where the rows are endless and too long, and with
+    `refuse` where any is too long.
     """
     fitting = [row for row in rows.encoded if len(row[0]) <= seq_len + 1]
     left_out = len(rows.encoded) - len(fitting)
-    if not fitting or (rows.blocks is not None and left_out):
+    if not fitting or (left_out and (refuse or rows.blocks is not None)):
         raise RequestError(_too_long(rows.task, seq_len, rows.longest))
     if rows.blocks is not None:
         return EndlessFeed(rows, seq_len=seq_len, seed=seed), 0
