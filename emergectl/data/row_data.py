@@ -12,12 +12,12 @@ from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import CLASSIFICATION, DataSpec, FileSource
 from emergectl.data.job import ExperimentData, Job
-from emergectl.data.labels import class_names, class_targets, count_classes
+from emergectl.data.labels import class_names, class_targets, count_classes, head_notes
 from emergectl.data.notes import source_notes
 from emergectl.data.order import permute
 from emergectl.data.readers import Tally
 from emergectl.data.row_feeds import RowsFeed
-from emergectl.data.rows import UNFIT, WHOLE, PackedRows, frames_texts, pack_rows
+from emergectl.data.rows import UNFIT, UNKNOWN, WHOLE, PackedRows, frames_texts, pack_rows
 from emergectl.data.sources import note_bad_row
 from emergectl.data.tokenizers import end_of_document, ensure_pad
 from emergectl.errors import DataError
@@ -40,6 +40,8 @@ class Part:
     """rows that are not among `chosen` since they are too long"""
     unfit: int = 0
     """those of them whose answers count as wrong"""
+    unknown: int = 0
+    """rows that are not among `chosen` since no character of their answers is known"""
 
 
 def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
@@ -48,10 +50,12 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     if classifies and not frames_texts(tokenizer):
         ensure_pad(tokenizer)  # such models answer at the last token that is not pad
     packs = [_packed(job, source, key, tokenizer) for source, key in job.train]
-    names = None
+    names, notes = None, list[str]()
     if classifies:
         given = job.experiment.objective.labels
-        names = class_names(packs, given, binary=job.objective == "binary")
+        binary = job.objective == "binary"
+        names = class_names(packs, given, binary=binary, head=job.head)
+        notes = head_notes(job.head, names, binary=binary)
     train = [_part(job, s, p, names) for (s, _), p in zip(job.train, packs, strict=True)]
     held_out = [
         _part(job, source, _packed(job, source, key, tokenizer), names)
@@ -88,10 +92,11 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
             "validation": held,
             "test": asked_once,
             "warnings": [
+                *notes,
                 *source_notes([*read, *held, *asked_once]),
-                *_length_notes("to learn from", train, job.experiment.data),
-                *_length_notes("held out", held_out, job.experiment.data),
-                *_length_notes("to test on", test, job.experiment.data),
+                *_row_notes("to learn from", train, job.experiment.data),
+                *_row_notes("held out", held_out, job.experiment.data),
+                *_row_notes("to test on", test, job.experiment.data),
                 *([] if names is None else _class_warnings(names, train, held_out)),
             ],
         },
@@ -149,7 +154,16 @@ def _fitting(part: Part, policy: str, seq_len: int) -> Part:
 
     DataError where the policy refuses these, and where none is left.
     """
+    unknown = int((part.packed.cuts[part.chosen] == UNKNOWN).sum())
+    if unknown:
+        part = replace(
+            part, chosen=part.chosen[part.packed.cuts[part.chosen] != UNKNOWN], unknown=unknown
+        )
     cuts = part.packed.cuts[part.chosen]
+    if not len(cuts):
+        raise DataError(
+            f"{part.source.path or part.source.hub}: the tokenizer knows no character of any answer"
+        )
     too_long = int((cuts != WHOLE).sum())
     if not too_long:
         return part
@@ -174,15 +188,20 @@ def _fitting(part: Part, policy: str, seq_len: int) -> Part:
     )
 
 
-def _length_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
-    """What a person is to know of rows that were longer than the sequence length."""
+def _row_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
+    """What a person is to know of rows that the sequence length or the vocabulary leaves out."""
     for part in parts:
-        rows = len(part.chosen) + part.left_out
+        rows = len(part.chosen) + part.left_out + part.unknown
         source, tokens = part.source.path or part.source.hub, f"{spec.row_tokens:,} tokens"
         answers = part.targets is None
         if part.cut:
             lost = "prompts lose their beginning" if answers else "texts are cut"
             yield f"{source}: {part.cut:,} of {rows:,} {lost} to fit into {tokens} ({where})"
+        if part.unknown:
+            yield (
+                f"{source}: of {part.unknown:,} of {rows:,} answers the tokenizer knows no "
+                f"character: they are left out ({where})"
+            )
         if part.unfit:
             counts = "not learnt" if where == "to learn from" else "counted as wrong"
             yield (
@@ -239,7 +258,8 @@ def _report(parts: list[Part]) -> list[dict[str, Any]]:
             "rows": len(part.chosen),
             "tokens": int(np.diff(part.packed.offsets)[part.chosen].sum()),
             "cut": part.cut,
-            "left_out": part.left_out,
+            "left_out": part.left_out + part.unknown,
+            "unknown": part.packed.unknown.share,
             "fingerprint": part.packed.fingerprint,
             "skipped": part.packed.skipped + part.unlabelled.skipped,
             "first_skipped": [*part.packed.first_skipped, *part.unlabelled.first_skipped],

@@ -35,11 +35,12 @@ from emergectl.data.tokenizers import (
     text_backend,
     tokenizer_hash_source,
 )
+from emergectl.data.unknown import Unknown, UnknownCounter
 
 _CHUNK_ROWS = 1024
 _TRUNCATE = "longest_first"
 
-WHOLE, CUT, UNFIT = 0, 1, 2
+WHOLE, CUT, UNFIT, UNKNOWN = 0, 1, 2, 3
 
 Encoded = tuple[list[int], int]
 """The ids of a row, and the index in them at which its second part begins (their number: none)."""
@@ -89,8 +90,9 @@ class PackedRows:
     `offsets` [rows + 1] says where rows begin, `borders` [rows] where in a row its second part
     does, `codes` [rows] which entry of `labels` it bears: (the names, file:line of the first).
     `cuts` [rows] says what the sequence length left of each: WHOLE, CUT (of its text or prompt a
-    part), UNFIT (its answer alone is too long; it has no tokens). `first_cut` is the file:line of
-    the first that is not whole.
+    part), UNFIT (its answer alone is too long), UNKNOWN (no character of its answer is in the
+    vocabulary); the last two have no tokens. `first_cut` is the file:line of the first that is CUT
+    or UNFIT. `unknown` counts the characters of all texts.
     """
 
     tokens: Tokens
@@ -100,6 +102,7 @@ class PackedRows:
     labels: list[tuple[list[str], str]]
     fingerprint: str
     cuts: np.ndarray[Any, np.dtype[np.int8]]
+    unknown: Unknown = field(default_factory=Unknown)
     first_cut: str = ""
     skipped: int = 0
     first_skipped: tuple[str, ...] = ()
@@ -148,7 +151,8 @@ def pack_rows(
             if progress is not None:
                 progress(source.path or source.hub or "", tally.bytes_read, total)
 
-        facts = _pack(rows, shape, row_encoder(tokenizer, shape, seq_len), folder, report)
+        encode, counter = row_encoder(tokenizer, shape, seq_len), UnknownCounter(tokenizer)
+        facts = _pack(rows, shape, encode, counter, folder, report)
         return facts | {"skipped": tally.skipped, "first_skipped": tally.first_skipped}
 
     folder, facts = cached(cache, name, make)
@@ -164,6 +168,7 @@ def pack_rows(
         labels=[(names, where) for names, where in facts["labels"]],
         fingerprint=name,
         cuts=np.asarray(np.load(folder / "cuts.npy", mmap_mode="r")),
+        unknown=Unknown(*facts["unknown"]),
         first_cut=facts["first_cut"],
         skipped=facts["skipped"],
         first_skipped=tuple(facts["first_skipped"]),
@@ -228,8 +233,10 @@ def _answer_encoder(joiner: Joiner, closing: list[int], seq_len: int, *, apart: 
             joined = joiner.join(prompts, [[answer] for answer in answers])
             pairs = [(head, tail) for head, (tail,) in joined]
         return [
-            _join_answer(list(joiner.framed(head)), [*tail, *closing], seq_len)
-            for head, tail in pairs
+            (([], 0), UNKNOWN)
+            if joiner.knows_nothing_of(answer, tail)
+            else _join_answer(list(joiner.framed(head)), [*tail, *closing], seq_len)
+            for answer, (head, tail) in zip(answers, pairs, strict=True)
         ]
 
     return encode
@@ -301,28 +308,31 @@ def _pack(
     rows: Iterator[Row],
     shape: RowShape,
     encode: EncodeRows,
+    counter: UnknownCounter,
     folder: Path,
     report: Callable[[], None],
 ) -> dict[str, Any]:
     offsets, borders, codes, cuts = array("q", [0]), array("q"), array("q"), array("b")
     labels = _Codes()
-    first_cut = ""
+    first_cut, unknown = "", Unknown()
     with (folder / "tokens.bin").open("wb", buffering=1 << 20) as out:
         while chunk := list(itertools.islice(rows, _CHUNK_ROWS)):
-            for row, ((ids, border), cut) in zip(
-                chunk, encode([shape.texts(row) for row in chunk]), strict=True
-            ):
+            texts = [shape.texts(row) for row in chunk]
+            some = counter.in_texts([text for both in texts for text in both if text is not None])
+            unknown.add(some.characters, some.unknown)
+            for row, ((ids, border), cut) in zip(chunk, encode(texts), strict=True):
                 out.write(np.array(ids, np.uint32).tobytes())
                 offsets.append(offsets[-1] + len(ids))
                 borders.append(border)
                 codes.append(_label_code(row.values, labels, row.where))
                 cuts.append(cut)
-                first_cut = first_cut or (row.where if cut else "")
+                first_cut = first_cut or (row.where if cut in (CUT, UNFIT) else "")
             report()
     for name, numbers in (("offsets", offsets), ("borders", borders), ("codes", codes)):
         np.save(folder / f"{name}.npy", np.frombuffer(numbers, np.int64))
     np.save(folder / "cuts.npy", np.frombuffer(cuts, np.int8))
-    return {"labels": labels.table, "first_cut": first_cut}
+    counted = [unknown.characters, unknown.unknown]
+    return {"labels": labels.table, "first_cut": first_cut, "unknown": counted}
 
 
 def _label_code(values: Mapping[str, Any], labels: _Codes, where: str) -> int:

@@ -20,6 +20,8 @@ import torch
 
 from emergectl.config.experiment import load_experiment
 from emergectl.config.schema import TaskAsked
+from emergectl.data.notes import percent
+from emergectl.data.unknown import UnknownCounter
 from emergectl.errors import RequestError
 from emergectl.evaluation.contamination import RULE
 from emergectl.evaluation.harness import HarnessTask, evaluate_file, prepare_file
@@ -134,10 +136,11 @@ def evaluate_tasks(
                 continue
             asked = _asked(task, some, bf16)
             with open_items(at, asked, resume=resume, place=place) as file:
+                notes: tuple[str, ...] = ()
                 if not file.is_complete:
-                    _ask_rest(models, some, task, file, watch)
-                records = in_item_order(task, file.records)
-                yield _finish(file, task, some, _marked(task, records, contaminated))
+                    notes = _ask_rest(models, some, task, file, watch)
+                records = _marked(task, in_item_order(task, file.records), contaminated)
+                yield _finish(file, task, some, records, notes)
 
 
 def alone() -> Place:
@@ -172,8 +175,8 @@ def _ask_rest(
     task: PreparedTask,
     file: ItemFile | FollowedItems,
     watch: Watch,
-) -> None:
-    """Ask what is not in the file yet, into the file."""
+) -> tuple[str, ...]:
+    """Ask what is not in the file yet, into the file; what has to be said of it."""
     samples = sum(record.extra.get("samples", 0) for record in file.records)
 
     def tell(count: int = 0) -> None:
@@ -184,12 +187,27 @@ def _ask_rest(
 
     tell()
     if len(file.records) == len(task.items):
-        return
+        return ()
     ends = task.task.ends and _learnt_to_end(weights.run)
     model = models.holding(weights)
     for record in ask(model, task, known=tuple(file.records), ends=ends, drawn=tell):
         file.append(record)
         tell()
+    return _unknown_note(model, task)
+
+
+def _unknown_note(model: LanguageModel, task: PreparedTask) -> tuple[str, ...]:
+    """What is to be said of characters that the model's tokenizer does not know."""
+    texts = [*task.contexts]
+    for item in task.items:
+        texts += [text for text in (item.target, *item.choices) if text is not None]
+    found = UnknownCounter(model.coder.tokenizer).in_texts(texts)
+    if not found.unknown:
+        return ()
+    return (
+        f"the tokenizer does not know {percent(found.share)} of the characters that are asked: "
+        "the model reads them as unknown",
+    )
 
 
 def _learnt_to_end(run: Path | None) -> bool:
@@ -241,6 +259,7 @@ def _finish(
     task: PreparedTask,
     weights: Weights,
     records: Sequence[ItemRecord],
+    notes: tuple[str, ...],
 ) -> TaskResult:
     marks = [record.extra["contaminated"] for record in records if "contaminated" in record.extra]
     asked: dict[str, Any] = {
@@ -256,7 +275,7 @@ def _finish(
         asked["read"] = dict(report)
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
     file.finish(records, told)
-    return replace(result, notes=task.task.notes)
+    return replace(result, notes=(*task.task.notes, *notes))
 
 
 def _folder_name(task: Prepared) -> str:

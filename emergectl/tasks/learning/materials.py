@@ -12,8 +12,9 @@ from emergectl.config.schema import Experiment
 from emergectl.data.build import build_data
 from emergectl.data.feeds import Feed
 from emergectl.data.mixing import MixedFeed
+from emergectl.data.notes import percent
 from emergectl.data.tokenizers import load_tokenizer
-from emergectl.models.build import load_model, new_model, quiet, source_model_type
+from emergectl.models.build import head_labels, load_model, new_model, quiet, source_model_type
 from emergectl.models.family_config import family_config
 from emergectl.models.model_types import family_kind
 from emergectl.tasks.learning.feeds import TaskFeed
@@ -77,8 +78,16 @@ def gather_materials(
     if experiment.model.from_ is not None and spec.kind is None and spec.from_ is None:
         tokenizer = load_tokenizer(experiment.model.from_, key="model.from")
     shape, apart = resolved.objective.data, _answers_apart(resolved)
+    head = None
+    if resolved.objective.head == "classify" and experiment.model.from_ is not None:
+        head = head_labels(experiment.model.from_)
     data = build_data(
-        experiment, objective=shape, apart=apart, tokenizer=tokenizer, progress=progress
+        experiment,
+        objective=shape,
+        apart=apart,
+        head=head,
+        tokenizer=tokenizer,
+        progress=progress,
     )
     objective = resolved.objective.make(
         experiment.objective, labels=data.labels or (), class_counts=data.class_counts or ()
@@ -196,8 +205,16 @@ def _warnings(rows: TaskRows, left_out: int, seq_len: int) -> list[str]:
             f"{left_out} of {len(rows.encoded)} {rows.split} items of {rows.label} are longer than "
             f"{seq_len} tokens and left out"
         )
-    if not rows.knows_every_token:
-        said.append(f"{rows.label} holds what the tokenizer cannot write: it reads <unk> there")
+    if rows.without_answer:
+        said.append(
+            f"of {rows.without_answer} {rows.split} items of {rows.label} the tokenizer knows no "
+            "character of the answer: they are left out"
+        )
+    if rows.unknown.unknown:
+        said.append(
+            f"{rows.label} holds what the tokenizer cannot write: {percent(rows.unknown.share)} of "
+            "its characters are read as unknown"
+        )
     return said
 
 

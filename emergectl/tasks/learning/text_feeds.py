@@ -25,6 +25,7 @@ from emergectl.data.join import Joiner
 from emergectl.data.row_feeds import RowsFeed
 from emergectl.data.rows import Encoded, rows_in_memory
 from emergectl.data.tokenizers import end_of_document, tokenizer_hash_source
+from emergectl.data.unknown import Unknown, UnknownCounter
 from emergectl.errors import RequestError
 from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
 from emergectl.tasks.task import Item, Split, TextTask, answer_of, parted, put
@@ -54,18 +55,16 @@ class TaskRows:
     split: Split
     tokenizer: PreTrainedTokenizerFast
     encoded: list[Encoded]
+    unknown: Unknown
+    """the characters of all of them, and those that the tokenizer does not know"""
+    without_answer: int = 0
+    """items that are not among them, since no character of their answers is known"""
     blocks: Callable[[int], list[Encoded]] | None = None
 
     @property
     def longest(self) -> int:
         """Input tokens of the longest row (its last token is only predicted)."""
         return max(len(ids) for ids, _ in self.encoded) - 1
-
-    @property
-    def knows_every_token(self) -> bool:
-        """Whether the tokenizer can write all the rows that were looked at."""
-        unknown = self.tokenizer.unk_token_id
-        return unknown is None or not any(unknown in ids for ids, _ in self.encoded)
 
 
 def train_rows(
@@ -80,9 +79,15 @@ def train_rows(
             return encode(task.block("train", seed=seed, number=number))
 
         sample = [row for number in range(_SAMPLED_BLOCKS) for row in block(number)]
-        return TaskRows(task, task.name, "train", tokenizer, sample, block)
-    rows = _all_rows(task, "train", task.items("train", seed=seed), encode)
-    return TaskRows(task, task.name, "train", tokenizer, rows)
+        items = (
+            item
+            for number in range(_SAMPLED_BLOCKS)
+            for item in task.block("train", seed=seed, number=number)
+        )
+        unknown = UnknownCounter(tokenizer).in_texts([_text(task, item) for item in items])
+        return TaskRows(task, task.name, "train", tokenizer, sample, unknown, blocks=block)
+    rows = _all_rows(task, "train", task.items("train", seed=seed), tokenizer, encode)
+    return TaskRows(task, task.name, "train", tokenizer, *rows)
 
 
 def test_rows(
@@ -91,8 +96,9 @@ def test_rows(
     """The held-out items of a task, whoever asks, `apart` as for `item_encoder`. RequestError where
     there are none."""
     items = task.items("test", seed=HELD_OUT_SEED)
-    rows = _all_rows(task, "test", items, item_encoder(task, tokenizer, apart=apart))
-    return TaskRows(task, label, "test", tokenizer, rows)
+    encode = item_encoder(task, tokenizer, apart=apart)
+    rows = _all_rows(task, "test", items, tokenizer, encode)
+    return TaskRows(task, label, "test", tokenizer, *rows)
 
 
 def rows_feed(rows: TaskRows, *, seed: int, seq_len: int, refuse: bool = False) -> tuple[Feed, int]:
@@ -196,14 +202,40 @@ class EndlessFeed(Feed):
 
 
 def _all_rows(
-    task: TextTask, split: Split, items: Iterator[Item], encode: EncodeItems
-) -> list[Encoded]:
+    task: TextTask,
+    split: Split,
+    items: Iterator[Item],
+    tokenizer: PreTrainedTokenizerFast,
+    encode: EncodeItems,
+) -> tuple[list[Encoded], Unknown, int]:
+    """The rows, what of their characters is unknown, and how many were left out since nothing of
+    their answers is known."""
     rows: list[Encoded] = []
+    unknown, without_answer = Unknown(), 0
+    counter, joiner = UnknownCounter(tokenizer), Joiner(tokenizer)
     while some := list(islice(items, _READ_AT_ONCE)):
+        counted = counter.in_texts([_text(task, item) for item in some])
+        unknown.add(counted.characters, counted.unknown)
+        if counted.unknown:
+            answers = joiner.ids([answer_of(item) for item in some])
+            known = [
+                item
+                for item, ids in zip(some, answers, strict=True)
+                if not joiner.knows_nothing_of(answer_of(item), ids)
+            ]
+            without_answer += len(some) - len(known)
+            some = known
         rows += encode(some)
     if not rows:
-        raise RequestError(f"task `{task.name}` has no items in its {split} split")
-    return rows
+        raise RequestError(
+            f"task `{task.name}` has no items in its {split} split"
+            + (" whose answers the tokenizer can write" if without_answer else "")
+        )
+    return rows, unknown, without_answer
+
+
+def _text(task: TextTask, item: Item) -> str:
+    return put(task.template, item) + answer_of(item)
 
 
 def _too_long(task: TextTask, seq_len: int, longest: int) -> str:
