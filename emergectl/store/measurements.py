@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,7 +102,7 @@ _OWN = dict.fromkeys(one.name for one in fields(Measurement) if one.name != "wha
 _FACTS = {one.name: None if one.default is MISSING else one.default for one in fields(MetricFacts)}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _facts(*values: Any) -> MetricFacts:
     """The same facts once, however many measurements have them."""
     if None in values[:3]:
