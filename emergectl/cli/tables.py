@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
@@ -21,10 +21,13 @@ from emergectl.cli.output import say
 from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
-    from emergectl.analysis.reading import Columns
+    from emergectl.analysis.columns import Columns
     from emergectl.analysis.table import Axis, Table
 
 AXES = ("params", "tokens", "flops", "loss", "step")
+SCALED = (*AXES, "value", "n", "chance")
+LISTS = ("chance", "scale", "where", "values", "lower")
+"""options that may be repeated"""
 SHOW_PROGRESS_AFTER = 5.0
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column (default: its name).")]
@@ -51,8 +54,8 @@ def _asked(
         list[str],
         typer.Argument(
             metavar="TABLE|RUN|SWEEP…",
-            help="CSV, TSV, JSONL, Parquet; results of lm-evaluation-harness or BIG-bench "
-            "(.json, or a folder of them); runs, over their steps; or sweeps (file or name).",
+            help="CSV, TSV, JSONL, Parquet; results of lm-evaluation-harness, BIG-bench, OLMES, "
+            "HELM, MTEB, logs of transformers (.json, or a folder of them); runs; or sweeps.",
         ),
     ],
     x: Annotated[
@@ -63,8 +66,11 @@ def _asked(
     metric: Column = None,
     value: Column = None,
     values: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN,…", help="Columns of a wide table: each is a task."),
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[=TASK/METRIC],…",
+            help="Columns of a wide table: each is a task; may be repeated.",
+        ),
     ] = None,
     model: Column = None,
     group: Column = None,
@@ -81,9 +87,15 @@ def _asked(
         list[str] | None,
         typer.Option(metavar="P|TASK=P|COLUMN", help="Level of guessing; may be repeated."),
     ] = None,
+    lower: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", help="This falls as a model gets better; may be repeated."),
+    ] = None,
     scale: Annotated[
         list[str] | None,
-        typer.Option(metavar="WORD=FACTOR", help="Units, such as params=1e9 for billions."),
+        typer.Option(
+            metavar="WORD=FACTOR", help="Units: params=1e9 for billions, value=0.01 for percent."
+        ),
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Keep only such rows.")
@@ -122,35 +134,39 @@ def read_source(source: Source) -> Table:
 
     Raises RequestError, DataError.
     """
-    from emergectl.analysis.reading import TABLES, add_records, read_tables
-    from emergectl.analysis.runs import add_run
+    from emergectl.analysis.reading import READ, add_runs, read_tables
     from emergectl.analysis.table import Table, with_defaults
+    from emergectl.evaluation.metrics import metric_facts
     from emergectl.store.locate import find_run
 
     files: list[Path] = []
-    runs: list[str] = []
-    sweeps: list[str] = []
+    runs: list[Path] = []
     for name in source.names:
         path = Path(name)
         if is_sweep(name, source.root):
-            sweeps.append(name)
-        elif path.suffix.lower() in (*TABLES, ".json") or (
-            path.is_dir() and not (path / "run.json").exists()
-        ):
+            runs += _runs_of_sweep(name, source.root)
+        elif path.suffix.lower() in READ or (path.is_dir() and not (path / "run.json").exists()):
             files.append(path)
         else:
-            runs.append(name)
+            runs.append(find_run(name, source.root))
     columns, n, chance = _mapping(source.options)
     conditions = dict(_pair("--where", text) for text in source.options.get("where") or ())
-    table = read_tables(files, columns, where=conditions) if files else Table()
-    for name in sweeps:
-        records = _sweep_records(name, source.root)
-        add_records(table, records, columns, where=conditions, source=name)
-    for name in runs:
-        add_run(table, find_run(name, source.root))
+    table = Table(lookup=metric_facts)
+    if files:
+        table = read_tables(files, columns, where=conditions, lookup=metric_facts)
+    if runs:
+        table = add_runs(table, runs, columns, where=conditions)
     if not table.rows:
         raise RequestError(f"no evaluations in {', '.join(source.names)}")
-    return with_defaults(table, n=n, chance=chance)
+    return with_defaults(table, n=n, chance=chance, lower=source.options.get("lower") or ())
+
+
+def tell(table: Table) -> None:
+    """Say what was left out of a table, and what had to be chosen."""
+    for note in table.notes:
+        say(note)
+    for skipped in table.skipped:
+        say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
 
 
 def is_sweep(name: str, root: Path) -> bool:
@@ -170,65 +186,27 @@ def axis_of(source: Source, table: Table) -> Axis:
     return axis
 
 
-def _sweep_records(name: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a sweep's table, each with the file that it came from.
-
-    What the sweep varies keeps curves apart (`group`), but for what follows from the model alone,
-    as learning rates along a ladder do.
-    """
+def _runs_of_sweep(name: str, root: Path) -> list[Path]:
+    """The runs of a sweep that have begun, in the plan's order."""
     from emergectl.config.sweep import sweep_name
     from emergectl.sweeps.folder import SweepFolder
-    from emergectl.sweeps.table import rows_of_sweep
 
     folder = SweepFolder(root, sweep_name(name))
-    found = rows_of_sweep(folder, folder.read_plan())
-    found = [each for each in found if each.row.measurement.group is None]
-    records = [
-        {
-            "model": each.row.run.model,
-            "params": each.row.run.non_embedding_parameters,
-            "tokens": each.row.tokens,
-            "flops": each.row.flops,
-            "loss": each.row.loss,
-            "step": each.row.measurement.step,
-            "seed": each.row.run.seed,
-            "task": each.row.measurement.task,
-            "metric": each.row.measurement.metric,
-            "value": each.row.measurement.value,
-            "n": each.row.measurement.n,
-            "chance": each.row.measurement.chance,
-            **each.values,
-        }
-        for each in found
-    ]
-    varied = found[0].values if found else {}
-    own = [key for key in varied if key not in ("seed", "model.size")]
-    keys = [key for key in own if not _follows_model(records, key)]
-    for record, each in zip(records, found, strict=True):
-        group = ", ".join(f"{key.rpartition('.')[2]} {_told(record[key])}" for key in keys)
-        yield each.row.where, {**record, "group": group}
-
-
-def _told(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _follows_model(records: list[dict[str, Any]], key: str) -> bool:
-    values: dict[Any, Any] = {}
-    return all(values.setdefault(record["model"], record[key]) == record[key] for record in records)
+    records = (folder.record(planned.key) for planned in folder.read_plan())
+    runs = (folder.root / record.run for record in records if record is not None)
+    return [run for run in runs if (run / "run.json").exists()]
 
 
 def _mapping(options: dict[str, Any]) -> tuple[Columns, float | None, dict[str, float]]:
     """The columns, the number of items and the chance levels that the options name."""
-    from emergectl.analysis.reading import WORDS, Columns
+    from emergectl.analysis.columns import WORDS, Columns
 
     plain = {w: options.get(w) for w in WORDS if w not in ("n", "chance")}
     scales = {
         word: _number("--scale", text)
         for word, text in map(_scale_pair, options.get("scale") or ())
     }
-    names = options.get("values")
-    found = Columns(**plain, scales=scales, values=tuple(names.split(",")) if names else ())
+    found = Columns(**plain, scales=scales, values=tuple(options.get("values") or ()))
     items = None
     if options.get("n") is not None:
         try:
@@ -262,12 +240,13 @@ def _with_file(options: dict[str, Any], path: Path) -> dict[str, Any]:
             raise RequestError(f"{path}: no option {key!r}; there are {', '.join(options)}")
         if options[key] is not None:
             continue
-        if key in ("chance", "scale", "where"):
+        if key in LISTS:
             pairs = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else value
-            value = [str(pair) for pair in (pairs if isinstance(pairs, list) else [pairs])]
-        elif isinstance(value, list):
-            value = ",".join(map(str, value))
-        options[key] = str(value) if not isinstance(value, list) else value
+            options[key] = [str(one) for one in (pairs if isinstance(pairs, list) else [pairs])]
+        elif isinstance(value, list | dict):
+            raise RequestError(f"{path}: {key} is one name; {', '.join(LISTS)} may be lists")
+        else:
+            options[key] = str(value)
     return options
 
 
@@ -280,8 +259,8 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _scale_pair(text: str) -> tuple[str, str]:
     name, value = _pair("--scale", text)
-    if name not in AXES:
-        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(AXES)}")
+    if name not in SCALED:
+        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(SCALED)}")
     return name, value
 
 

@@ -417,6 +417,26 @@ def metric_facts(name: str) -> MetricFacts | None:
     entry = _METRICS.get(name.partition("@")[0])
     if entry is None:
         share = MetricFacts("discontinuous", "up", "share", least=0.0, most=1.0)
-        return _OF_THE_LOOP.get(name, share if name.endswith("accuracy") else None)
+        return _OF_THE_LOOP.get(name, share if name.endswith("accuracy") else _of_others(name))
     quantity: Quantity = "share" if entry.kind == "discontinuous" else "mean"
     return MetricFacts(entry.kind, "down" if entry.lower_is_better else "up", quantity)
+
+
+_OF_OTHERS = {
+    "share": "acc acc_norm em multiple_choice_grade mc1 pass",
+    "log": "ppl word_perplexity byte_perplexity token_perplexity",
+    "loss": "nll bits_per_character log_perplexity cross_entropy",
+    "down": "error wer cer mse mae",
+}
+
+
+def _of_others(name: str) -> MetricFacts | None:
+    """What others' metrics are, by their names."""
+    kind = next((kind for kind, names in _OF_OTHERS.items() if name.lower() in names.split()), None)
+    return {
+        None: None,
+        "share": MetricFacts("discontinuous", "up", "share", least=0, most=1),
+        "log": MetricFacts("continuous", "down", "loss", scale="log", least=0),
+        "loss": MetricFacts("continuous", "down", "loss"),
+        "down": MetricFacts("continuous", "down", "mean", least=0),
+    }[kind]
