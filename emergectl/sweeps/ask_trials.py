@@ -52,7 +52,7 @@ def ask_trial(order: Order, stop: StopRequest, send: Send) -> None:
             place=Place(device=device, autocast=nullcontext),
             stop=stop,
             tell=tell,
-            resume=True,
+            resume="same",
             contamination=False,
         )
     except (PreemptedError, InterruptedRunError):

@@ -35,7 +35,7 @@ seeds: %(seeds)s
 %(evaluate)s
 """
 TASKS = "tasks: [{task: addition, digits: 1, test_items: 10}, 'addition:digits=2']"
-ASKS = f"evaluate: {{{TASKS}, limit: 8}}"
+ASKS = f"evaluate: {{{TASKS}, limit: 5}}"
 FOLDERS = ("addition-digits=1,test_items=10", "addition-digits=2")
 
 Write = Callable[..., Path]
@@ -73,7 +73,7 @@ def assert_all_asked(root: Path, trials: int, steps: tuple[int, ...] = (3, 6)) -
         for task in FOLDERS
     }
     for folder, items in found.items():
-        assert len(items) == len(set(items)) == 8
+        assert len(items) == len(set(items)) == 5
         assert (root / folder / "results.json").exists()
 
 
@@ -142,11 +142,12 @@ def test_trials_are_asked_their_own_tasks_where_the_sweep_names_none(
 
 
 def test_a_trial_that_cannot_be_asked_is_told_and_tried_again_only_when_that_is_asked_for(
-    nursery: Nursery, write: Write, tmp_path: Path
+    nursery: Nursery, write: Write, text: Path, tmp_path: Path
 ) -> None:
-    text = write().read_text().replace("family: gpt2", "family: bert").replace(OWN, "")
+    sums = "{task: addition, digits: 1, examples: 60, test_items: 10}}"
+    told = write().read_text().replace("family: gpt2", "family: bert").replace(OWN, "")
     sweep, root = tmp_path / "masked.yaml", tmp_path / "runs"
-    sweep.write_text(text)
+    sweep.write_text(told.replace(sums, f"{{path: {text}}}, seq_len: 16}}"))
     for retry, retries in ((0, 0), (0, 0), (1, 1)):
         ended = nursery.run("sweep", sweep, "--retry", retry, "--json", "--runs-dir", root)
         assert ended.code == 3, ended.said
