@@ -51,6 +51,8 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
 def _tell_left_out(results: Sequence[TaskResult]) -> None:
     """Say which items were not asked, which were trained on, and which metrics there are not."""
     models = {result.model.rpartition("@")[0] for result in results}
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        say(note)
     for result in results:
         at = result.task if result.step is None else f"step {result.step:,}, {result.task}"
         at = at if len(models) == 1 else f"{result.model.rpartition('@')[0]}, {at}"
