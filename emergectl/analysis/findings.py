@@ -24,7 +24,8 @@ from emergectl.analysis.verdict import WORDS, Finding, Word
 from emergectl.errors import DataError
 from emergectl.store.measurements import MetricFacts
 
-VERSION = "emergectl.findings/1"
+FORMAT = "emergectl.findings"
+VERSION = f"{FORMAT}/1"
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def test_what_cannot_be_used_is_counted_with_its_first_place(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        (TIDY + "a,acc,1,,1.5,,\n", 2, "0 to 1"),
+        (TIDY + "a,acc,1,,1.5,,\n", 2, "between 0 and 1"),
         (TIDY + "a,acc,1,,half,,\n", 2, "expected a number"),
         (TIDY + "a,acc,1,,0.5,0,\n", 2, "number of items"),
         (TIDY + "a,acc,1,,0.5\n", 2, "5 cells; the header has 7"),
