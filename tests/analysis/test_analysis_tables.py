@@ -126,7 +126,7 @@ def test_flops_are_six_times_parameters_times_tokens_where_they_are_not_given(
 def test_the_axis_is_the_one_along_which_rows_differ(tmp_path: Path) -> None:
     table = table_of(tmp_path, "step,params,value\n1,7,1\n2,7,2\n3,7,3\n")
     assert choose_axis(table) == "step"
-    with pytest.raises(RequestError, match="--x"):
+    with pytest.raises(RequestError, match="no scale"):
         choose_axis(table_of(tmp_path, "value\n1\n"))
 
 
