@@ -367,9 +367,18 @@ def choose_axis(table: Table) -> Axis:
 
 
 def count_shown(rows: Iterable[Row]) -> str:
-    """Which count of parameters the axis `params` shows: `non-embedding`, `total`, both; "" where
-    the table does not say."""
-    return " and ".join(sorted({row.count for row in rows if row.count and row.params}))
+    """Which count of parameters the axis `params` shows, as a person is told; "" where the table
+    does not say."""
+    counts = sorted({row.count for row in rows if row.count and row.params})
+    said = " and ".join(_COUNTS.get(count, count) for count in counts)
+    return f"{said}: different counts on one axis" if len(counts) > 1 else said
+
+
+_COUNTS = {
+    "total": "all parameters",
+    "non-embedding": "parameters without embeddings (--params total_params: all)",
+    "named": "as the models are called",
+}
 
 
 def curves_of(table: Table, axis: Axis) -> list[Curve]:
