@@ -78,8 +78,9 @@ class FileSource(Part):
     format: Literal[
         "auto", "text", "jsonl", "csv", "tsv", "parquet", "json", "squad", "c3", "chid"
     ] = "auto"
-    """how to read the files of `path`; auto goes by the file name's ending (.json: jsonl). json is
-    one list of rows; squad, c3 and chid are the JSON documents of these data sets"""
+    """how to read the files of `path`; auto goes by the file name's ending (.json: json where it
+    begins with a list, else jsonl). json is one list of rows, as it stands or under `data` or
+    `examples`; squad, c3 and chid are the JSON documents of these data sets"""
     header: list[str] = []
     """the columns of csv or tsv files whose first line is a row already"""
     config: str | None = None
@@ -88,6 +89,8 @@ class FileSource(Part):
     """the named split of a hub data set (default: train for training)"""
     columns: dict[str, str] = {}
     """role → column: text, text_pair, label, or a field named in a prompt template"""
+    join: str = "\n"
+    """what stands between the parts of a list in a column where one text is wanted"""
     weight: PositiveFloat = 1.0
     """share of the rows drawn from this source, relative to the other sources' weights"""
     bad_rows: Literal["error", "skip"] = "error"

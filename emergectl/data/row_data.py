@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from emergectl.config.schema import CLASSIFICATION, DataSpec, FileSource
 from emergectl.data.job import ExperimentData, Job
 from emergectl.data.labels import class_names, class_targets, count_classes
+from emergectl.data.notes import source_notes
 from emergectl.data.order import permute
 from emergectl.data.readers import Tally
 from emergectl.data.row_feeds import RowsFeed
@@ -61,6 +62,7 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     train_feed = job.mixed([_feed(job, part, tokenizer) for part in train], job.train)
     assert train_feed is not None
     counts = None if names is None else _class_counts(train, names)
+    read, held, asked_once = _report(train), _report(held_out), _report(test)
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
@@ -71,10 +73,13 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
         labels=names,
         class_counts=counts,
         report={
-            "train": _report(train),
-            "validation": _report(held_out),
-            "test": _report(test),
-            "warnings": [] if names is None else _class_warnings(names, train, held_out),
+            "train": read,
+            "validation": held,
+            "test": asked_once,
+            "warnings": [
+                *source_notes([*read, *held, *asked_once]),
+                *([] if names is None else _class_warnings(names, train, held_out)),
+            ],
         },
     )
 

@@ -11,6 +11,7 @@ from emergectl.config.schema import DataSpec, FileSource
 from emergectl.data.feeds import Feed, LanguageFeed
 from emergectl.data.job import ExperimentData, Job, NamedSource
 from emergectl.data.masked import MaskedFeed
+from emergectl.data.notes import source_notes
 from emergectl.data.packing import HeldOut, PackedTokens, Progress, pack_text
 from emergectl.data.tokenizers import token_bytes
 from emergectl.errors import DataError
@@ -35,6 +36,8 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
 
     train_feed = job.mixed([_feed(job, packed, tokenizer) for packed in train], job.train)
     assert train_feed is not None
+    read, held = _report(job.train, train), _report(job.held_out_sources, held_out)
+    asked_once = _report(job.test, test)
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
@@ -45,10 +48,10 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
         test=job.mixed([_feed(job, packed, tokenizer) for packed in test], job.test),
         test_bytes_per_token=_bytes_per_token(job, test),
         report={
-            "train": _report(job.train, train),
-            "validation": _report(job.held_out_sources, held_out),
-            "test": _report(job.test, test),
-            "warnings": [],
+            "train": read,
+            "validation": held,
+            "test": asked_once,
+            "warnings": source_notes([*read, *held, *asked_once]),
         },
     )
 

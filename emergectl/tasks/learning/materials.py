@@ -181,7 +181,7 @@ def _asked_sets(
 
 
 def _warnings(rows: TaskRows, left_out: int, seq_len: int) -> list[str]:
-    said = []
+    said = list(rows.task.notes) if rows.split == "test" else []
     if left_out:
         said.append(
             f"{left_out} of {len(rows.encoded)} {rows.split} items of {rows.label} are longer than "
