@@ -99,7 +99,7 @@ def iter_pieces(
     files = [] if source.path is None else source_files(source, key=key, cache=cache)
     if files and all(format_ == "text" for _, format_ in files):
         for path, _ in files:
-            problem = _text_problem(path)
+            problem = text_problem(path)
             if problem:
                 note_bad_row(source.bad_rows, problem, tally)
                 continue
@@ -343,7 +343,7 @@ def _doubled_ids() -> Check:
     return check
 
 
-def _text_problem(path: Path) -> str | None:
+def text_problem(path: Path) -> str | None:
     """Why a text file cannot be used, as `file:line: reason`; None where it can."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     line, empty = 1, True
