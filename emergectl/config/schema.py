@@ -160,7 +160,7 @@ class DataSpec(Part):
 class ObjectiveSpec(Part):
     """What is minimised."""
 
-    name: Literal["clm", "mlm", "binary", "multiclass", "multilabel", "answer"] | None = None
+    name: str | None = None
     """clm: next token; mlm: masked tokens; binary, multiclass, multilabel: classification of `text`
     (and `text_pair`); answer: loss on the answer alone (t5 reads the prompt with its encoder).
     Null: clm or mlm by the family"""
@@ -179,21 +179,9 @@ class ObjectiveSpec(Part):
     answer: str | None = None
     """answer: the template of the answer, the only part that carries loss"""
 
-    @model_validator(mode="after")
-    def _fields_fit(self) -> Self:
-        if self.name == "answer" and (self.prompt is None or self.answer is None):
-            raise ValueError("`name: answer` needs the templates `prompt` and `answer`")
-        if self.name not in ("answer", None) and (self.prompt or self.answer):
-            raise ValueError("`prompt` and `answer` belong to `name: answer`")
-        for field in ("labels", "class_weights"):
-            if getattr(self, field) is not None and self.name not in CLASSIFICATION:
-                raise ValueError(f"`{field}` belongs to a classification objective")
-        if self.name == "multilabel" and self.label_smoothing:
-            raise ValueError("`label_smoothing` does not apply to `name: multilabel`")
-        return self
-
 
 CLASSIFICATION = ("binary", "multiclass", "multilabel")
+"""objectives whose data are texts with classes"""
 
 
 class EvaluationSpec(Part):

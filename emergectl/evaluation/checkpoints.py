@@ -25,7 +25,13 @@ from emergectl.runtime.place import Place
 from emergectl.store import checkpoints
 from emergectl.store.atomic import json_safe, write_json, write_text
 from emergectl.store.origins import pick_checkpoints, starting_at
-from emergectl.tasks.learning.materials import HeldOut, Materials, gather_materials, make_model
+from emergectl.tasks.learning.materials import (
+    HeldOut,
+    Materials,
+    gather_materials,
+    make_model,
+    resolve_with_weights,
+)
 
 Say = Callable[[str], None]
 
@@ -52,13 +58,14 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[Evaluated]:
     experiment = load_experiment(run / "experiment.yaml", check_paths=False).experiment
     # Weights and tokenizer are the checkpoint's; those that `model.from` names may be gone by now.
     experiment = starting_at(experiment, paths[0])
-    materials = gather_materials(experiment)
+    resolved = resolve_with_weights(experiment)
+    materials = gather_materials(resolved)
     if not materials.held_out:
         raise RequestError(
             f"{run.name} holds nothing out: it was trained with data.validation_fraction 0"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = make_model(experiment, materials, say=say).to(device)
+    model = make_model(resolved, materials, say=say).to(device)
     for path in paths:
         load_weights(model, path)
         step = checkpoints.read_manifest(path).step

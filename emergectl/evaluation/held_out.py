@@ -17,7 +17,7 @@ from emergectl.data.feeds import Feed
 from emergectl.evaluation.held_out_metrics import Records, metrics_of
 from emergectl.runtime.place import Place
 from emergectl.tasks.learning.materials import HeldOut
-from emergectl.tasks.learning.objectives import Objective
+from emergectl.tasks.objectives.objective import Objective
 
 
 def score_rows(

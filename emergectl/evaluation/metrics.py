@@ -418,7 +418,9 @@ def metric_facts(name: str) -> MetricFacts | None:
     if entry is None:
         share = MetricFacts("discontinuous", "up", "share", least=0.0, most=1.0)
         return _OF_THE_LOOP.get(name, share if name.endswith("accuracy") else _of_others(name))
-    quantity: Quantity = "share" if entry.kind == "discontinuous" else "mean"
+    if entry.kind == "discontinuous":
+        return MetricFacts(entry.kind, "up", "share", least=0.0, most=1.0)
+    quantity: Quantity = "mean"
     return MetricFacts(entry.kind, "down" if entry.lower_is_better else "up", quantity)
 
 

@@ -34,7 +34,7 @@ from emergectl.runtime.rank_agreement import on_every_rank
 from emergectl.store.checkpoints import step_name
 from emergectl.tasks.catalog import make_task
 from emergectl.tasks.references import harness_file, load_task
-from emergectl.tasks.resolve import objective_name, task_label
+from emergectl.tasks.resolve import objective_of, task_label
 from emergectl.tasks.task import TextTask
 
 _NO_NAME = re.compile(r"[^\w.=,+-]+")
@@ -197,7 +197,7 @@ def _learnt_to_end(run: Path | None) -> bool:
     if run is None:
         return False
     experiment = load_experiment(run / "experiment.yaml", check_paths=False).experiment
-    return objective_name(experiment, None) == "answer"
+    return objective_of(experiment, None).data == "answer"
 
 
 def _marked(

@@ -74,25 +74,20 @@ def rows_of_run(path: Path, lookup: Lookup | None = None) -> list[Row]:
         if not measured:
             file = path / "metrics.jsonl"
         measured = [*_of_older_run(log, facts, lookup, path / "metrics.jsonl"), *measured]
-    losses = _losses(measured)
-    rows = [
-        Row(
-            measurement=one,
-            run=run,
-            tokens=log.at(one.step, "tokens"),
-            flops=log.at(one.step, "flops"),
-            loss=losses.get(one.step, log.value(one.step, "loss")),
-            where=str(file),
-        )
-        for one in _each_once(measured)
-    ]
+    losses, where = _losses(measured), str(file)
+    states: dict[int | None, tuple[float | None, float | None, float | None]] = {}
+    for step in {one.step for one in measured}:
+        loss = losses.get(step, log.value(step, "loss"))
+        states[step] = log.at(step, "tokens"), log.at(step, "flops"), loss
+    rows = [Row(one, run, *states[one.step], where) for one in _each_once(measured)]
     return sorted(rows, key=_order)
 
 
 def _order(row: Row) -> tuple[object, ...]:
     one = row.measurement
     group = () if one.group is None else (one.group[0], str(one.group[1]))
-    return (one.step or 0, one.task, one.metric, group, str(sorted(one.asked.items())))
+    asked = str(sorted(one.asked.items())) if one.asked else ""
+    return (one.step or 0, one.task, one.metric, group, asked)
 
 
 def _measured_run(path: Path, facts: Mapping[str, Any]) -> MeasuredRun:
@@ -128,11 +123,12 @@ def _each_once(measured: list[Measurement]) -> list[Measurement]:
     names: dict[object, str] = {}
     kept: dict[tuple[object, ...], Measurement] = {}
     for one in measured:
-        items = (one.items or one.task, one.group, *sorted(one.asked.items()))
-        called = replace(one, task=names.setdefault(items[0], one.task))
-        key = (*items, one.step, one.metric)
+        asked = tuple(sorted(one.asked.items())) if one.asked else ()
+        items = one.items or one.task
+        called = names.setdefault(items, one.task)
+        key = (items, one.group, asked, one.step, one.metric)
         if key not in kept or one.source != "loop":
-            kept[key] = called
+            kept[key] = one if called == one.task else replace(one, task=called)
     return list(kept.values())
 
 

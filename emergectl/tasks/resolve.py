@@ -1,8 +1,9 @@
-"""What an experiment asks for, settled without torch, data or weights.
+"""What an experiment asks for, settled once, without torch, data or weights.
 
 The schema sees fields, this sees whether they go together: family and objective, size, task and
-its parameters, columns and templates, the metric that is watched. `validate` calls it, and
-training before anything is made, so that a wrong request costs a fraction of a second.
+its parameters, columns and templates, the metric that is watched. `resolve` gives all of it as one
+object, which everything downstream takes. `validate` calls it, and training before anything is
+made, so that a wrong request costs a fraction of a second.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from emergectl.config.schema import CLASSIFICATION, Experiment, FileSource, TaskAsked, TaskSource
+from emergectl.config.schema import Experiment, FileSource, TaskAsked, TaskSource
 from emergectl.config.task_files import is_harness_file
 from emergectl.data.templates import template_fields
 from emergectl.errors import ExperimentError
@@ -22,9 +22,37 @@ from emergectl.models.families import matrices_per_layer
 from emergectl.models.ladder import shape_of_size
 from emergectl.models.model_types import check_family, family_kind
 from emergectl.tasks.catalog import Task, make_task, task_class
+from emergectl.tasks.objectives.catalog import find_objective
+from emergectl.tasks.objectives.objective import Objective
 from emergectl.tasks.task import SequenceTask, TextTask
 
-Name = Literal["clm", "mlm", "binary", "multiclass", "multilabel", "answer"]
+
+@dataclass(frozen=True)
+class ResolvedExperiment:
+    """An experiment that trains, with what it means: its objective, its tasks, their labels.
+
+    `learnt`: the tasks that make the training data, with their weights; none where it is read from
+    files. `evaluated`: what is asked during training, under the label that its metrics get: of
+    every task that is learnt its held-out items, and the tasks of `evaluation.tasks`.
+    `model_type` is None where nobody has looked into the weights of `model.from` yet.
+    """
+
+    experiment: Experiment
+    model_type: str | None
+    objective: type[Objective]
+    learnt: tuple[tuple[Task, float], ...] = ()
+    evaluated: Mapping[str, Task] = field(default_factory=dict)
+
+    @property
+    def sequence_task(self) -> SequenceTask | None:
+        """The task that is learnt where it makes its own tokens: then there is no other."""
+        tasks = [task for task, _ in self.learnt if not isinstance(task, TextTask)]
+        return tasks[0] if tasks else None
+
+    @property
+    def text_tasks(self) -> dict[str, TextTask]:
+        """Those of `evaluated` that are asked in text, by label."""
+        return {name: task for name, task in self.evaluated.items() if isinstance(task, TextTask)}
 
 
 def check_asked(experiment: Experiment) -> None:
@@ -34,13 +62,19 @@ def check_asked(experiment: Experiment) -> None:
     """
     if experiment.stage == "evaluate":
         _check_evaluation(experiment)
-        return
+    else:
+        resolve(experiment)
+
+
+def resolve(experiment: Experiment, *, model_type: str | None = None) -> ResolvedExperiment:
+    """The experiment with all that its file settles; `model_type` is that of the weights of
+    `model.from`, where they were looked into. Raises ExperimentError naming the key."""
     spec = experiment.model
     if spec.from_ is None:
         check_family(spec.family)
-        model_type: str | None = spec.family
+        model_type = spec.family
     else:
-        model_type = _type_of_directory(Path(spec.from_))
+        model_type = model_type or _type_of_directory(Path(spec.from_))
         if experiment.tokenizer.kind in ("char", "bpe"):
             raise ExperimentError(
                 "tokenizer.kind",
@@ -49,15 +83,16 @@ def check_asked(experiment: Experiment) -> None:
             )
     if spec.size is not None:
         shape_of_size(spec.size, matrices_per_layer=matrices_per_layer(spec.family))
-    name = objective_name(experiment, model_type)
-    asked = asked_tasks(experiment, name)
-    if not asked.learnt:
-        _check_columns(experiment, name)
-    _check_watched(experiment, name, asked)
+    objective = objective_of(experiment, model_type)
+    resolved = _with_tasks(experiment, model_type, objective)
+    if not resolved.learnt:
+        _check_columns(experiment, objective)
+    _check_watched(resolved)
     data = experiment.data
-    holds_out = asked.learnt or asked.evaluated or data.validation or data.validation_fraction > 0
+    holds_out = resolved.evaluated or data.validation or data.validation_fraction > 0
     if experiment.train.early_stopping is not None and not holds_out:
         raise ExperimentError("train.early_stopping", "nothing is held out to see it by")
+    return resolved
 
 
 def _check_evaluation(experiment: Experiment) -> None:
@@ -78,14 +113,15 @@ def _check_evaluation(experiment: Experiment) -> None:
             )
 
 
-def objective_name(experiment: Experiment, model_type: str | None) -> Name:
+def objective_of(experiment: Experiment, model_type: str | None) -> type[Objective]:
     """The experiment's objective, or the family's own (clm, mlm) where it names none.
 
-    `model_type` is None where it is not known yet. Raises ExperimentError where the two do not go
-    together.
+    `model_type` is None where it is not known yet. Raises ExperimentError where the two, or the
+    objective and its settings, do not go together.
     """
+    spec = experiment.objective
     kind = None if model_type is None else family_kind(model_type)
-    name = experiment.objective.name
+    name = spec.name
     if name is None:
         if _learns_text_tasks(experiment):
             name = "answer"
@@ -93,40 +129,40 @@ def objective_name(experiment: Experiment, model_type: str | None) -> Name:
             raise ExperimentError("objective.name", "stage finetune needs one: answer, binary …")
         else:
             name = "mlm" if kind == "masked" else "clm"
-    kinds = {"clm": ["causal"], "answer": ["causal", "seq2seq"], "mlm": ["masked"]}
-    fitting = kinds.get(name, ["causal", "masked"])
-    if kind is not None and kind not in fitting:
+    objective = find_objective(name)
+    if kind is not None and kind not in objective.learners:
         hint = ": it learns by `answer`" if kind == "seq2seq" else ""
         raise ExperimentError(
             "objective.name",
-            f"`{name}` needs a {' or '.join(fitting)} model; `{model_type}` is {kind}{hint}",
+            f"`{name}` needs a {' or '.join(objective.learners)} model; "
+            f"`{model_type}` is {kind}{hint}",
         )
-    if experiment.objective.whole_word and name != "mlm":
+    _check_settings(experiment, objective)
+    return objective
+
+
+def _check_settings(experiment: Experiment, objective: type[Objective]) -> None:
+    """Refuse settings of `objective` that belong to objectives of other data."""
+    spec, name = experiment.objective, objective.name
+    if spec.whole_word and objective.data != "mlm":
         raise ExperimentError("objective.whole_word", f"belongs to `name: mlm`, not `{name}`")
-    return name
+    if objective.data != "answer" and (spec.prompt is not None or spec.answer is not None):
+        key = "prompt" if spec.prompt is not None else "answer"
+        raise ExperimentError(f"objective.{key}", f"belongs to `name: answer`, not `{name}`")
+    if spec.name is not None and objective.data == "answer":
+        missing = "prompt" if spec.prompt is None else "answer" if spec.answer is None else None
+        if missing is not None and not _learns_text_tasks(experiment):
+            raise ExperimentError("objective", f"`{name}` needs `{missing}`, a template")
+    for key in ("labels", "class_weights"):
+        if getattr(spec, key) is not None and not objective.classifies():
+            raise ExperimentError(f"objective.{key}", "belongs to an objective of classification")
+    if objective.data == "multilabel" and spec.label_smoothing:
+        raise ExperimentError("objective.label_smoothing", f"does not apply to `name: {name}`")
 
 
-@dataclass(frozen=True)
-class AskedTasks:
-    """The tasks of an experiment, their parameters checked.
-
-    `learnt`: those that make the training data, with their weights; none where it is read from
-    files. `evaluated`: what is asked during training, under the name that its metrics get: of
-    every task that is learnt its held-out items, and the tasks of `evaluation.tasks`.
-    """
-
-    learnt: tuple[tuple[Task, float], ...] = ()
-    evaluated: Mapping[str, Task] = field(default_factory=dict)
-
-    @property
-    def sequence_task(self) -> SequenceTask | None:
-        """The task that is learnt where it makes its own tokens: then there is no other."""
-        tasks = [task for task, _ in self.learnt if not isinstance(task, TextTask)]
-        return tasks[0] if tasks else None
-
-
-def asked_tasks(experiment: Experiment, objective: Name) -> AskedTasks:
-    """The tasks that an experiment learns and is asked. Raises ExperimentError with the key."""
+def _with_tasks(
+    experiment: Experiment, model_type: str | None, objective: type[Objective]
+) -> ResolvedExperiment:
     sources = experiment.data.train
     taught = [source for source in sources if isinstance(source, TaskSource)]
     if taught and (len(taught) < len(sources) or experiment.data.validation):
@@ -137,7 +173,7 @@ def asked_tasks(experiment: Experiment, objective: Name) -> AskedTasks:
         (make_task(source, key=f"data.train.{number}"), source.weight)
         for number, source in enumerate(taught)
     )
-    _check_objective(objective, learnt)
+    _check_learnt(objective, learnt)
     evaluated: dict[str, Task] = {}
     for (task, _), source in zip(learnt, taught, strict=True):
         several = sum(task.name == other.name for other, _ in learnt) > 1
@@ -147,21 +183,30 @@ def asked_tasks(experiment: Experiment, objective: Name) -> AskedTasks:
         key = f"evaluation.tasks.{number}"
         wanted = TaskAsked(task=asked) if isinstance(asked, str) else asked
         label = task_label(wanted.task, wanted.params)
-        if label in evaluated:
-            continue  # asked anyway, since it is learnt
-        task = make_task(wanted, key=key)
-        if not isinstance(task, TextTask):
-            raise ExperimentError(
-                key, f"`{task.name}` makes its own tokens: only a run that learns it can be asked"
-            )
-        if learnt and not isinstance(learnt[0][0], TextTask):
-            raise ExperimentError(
-                key, f"only `{learnt[0][0].name}` shares this run's tokens, not `{task.name}`"
-            )
-        if objective not in ("clm", "answer"):
-            raise ExperimentError(key, f"a model that learns by `{objective}` writes no answers")
-        evaluated[label] = task
-    return AskedTasks(learnt, evaluated)
+        if label not in evaluated:  # else it is asked anyway, since it is learnt
+            evaluated[label] = _asked_task(wanted, key, learnt, objective)
+    return ResolvedExperiment(experiment, model_type, objective, learnt, evaluated)
+
+
+def _asked_task(
+    wanted: TaskAsked,
+    key: str,
+    learnt: Sequence[tuple[Task, float]],
+    objective: type[Objective],
+) -> Task:
+    """A task that is asked while something else is learnt."""
+    task = make_task(wanted, key=key)
+    if not isinstance(task, TextTask):
+        raise ExperimentError(
+            key, f"`{task.name}` makes its own tokens: only a run that learns it can be asked"
+        )
+    if learnt and not isinstance(learnt[0][0], TextTask):
+        raise ExperimentError(
+            key, f"only `{learnt[0][0].name}` shares this run's tokens, not `{task.name}`"
+        )
+    if objective.head != "causal":
+        raise ExperimentError(key, f"a model that learns by `{objective.name}` writes no answers")
+    return task
 
 
 def task_label(name: str, params: Mapping[str, object]) -> str:
@@ -184,28 +229,18 @@ def _learns_text_tasks(experiment: Experiment) -> bool:
     return any(task is not None and issubclass(task, TextTask) for task in found)
 
 
-def _check_objective(objective: Name, learnt: Sequence[tuple[Task, float]]) -> None:
+def _check_learnt(objective: type[Objective], learnt: Sequence[tuple[Task, float]]) -> None:
     """Refuse tasks that do not go together, or with the objective."""
     names = [task.name for task, _ in learnt]
     own_tokens = [task.name for task, _ in learnt if not isinstance(task, TextTask)]
     if own_tokens and len(learnt) > 1:
         raise ExperimentError("data.train", f"`{own_tokens[0]}` makes its own tokens: alone")
-    if own_tokens and objective != "clm":
+    if own_tokens and objective.data != "clm":
         raise ExperimentError("objective.name", f"`{names[0]}` is learnt with clm")
-    if learnt and not own_tokens and objective != "answer":
+    if learnt and not own_tokens and objective.data != "answer":
         raise ExperimentError(
             "objective.name", f"`{names[0]}` brings questions and answers: leave the objective out"
         )
-
-
-def metric_names(objective: Name, *, is_task: bool) -> tuple[str, ...]:
-    """The metrics that an evaluation can give, without the name of the held-out set."""
-    if objective in CLASSIFICATION:
-        mcc = () if objective == "multilabel" else ("mcc",)
-        return ("loss", "accuracy", "f1", *mcc, "roc_auc")
-    counted = ("accuracy", "exact_match") if is_task or objective == "answer" else ()
-    bits = ("bits_per_byte",) if objective == "clm" and not is_task else ()
-    return ("loss", "perplexity", *counted, *bits)
 
 
 def _type_of_directory(directory: Path) -> str | None:
@@ -218,13 +253,13 @@ def _type_of_directory(directory: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _check_columns(experiment: Experiment, objective: Name) -> None:
+def _check_columns(experiment: Experiment, objective: type[Objective]) -> None:
     """Refuse a role that the objective never reads: most likely another was meant."""
     spec = experiment.objective
-    if objective == "answer":
+    if objective.data == "answer":
         roles = template_fields(spec.prompt or "", key="objective.prompt")
         roles += template_fields(spec.answer or "", key="objective.answer")
-    elif objective in CLASSIFICATION:
+    elif objective.classifies():
         roles = ["text", "text_pair", "label"]
     else:
         roles = ["text"]
@@ -235,22 +270,24 @@ def _check_columns(experiment: Experiment, objective: Name) -> None:
                 if role not in (*roles, "id"):
                     raise ExperimentError(
                         f"data.{part}.{number}.columns.{role}",
-                        f"`{objective}` reads {_listed(roles)}{_nearest(role, roles)}",
+                        f"`{objective.name}` reads {_listed(roles)}{_nearest(role, roles)}",
                     )
 
 
-def _check_watched(experiment: Experiment, objective: Name, asked: AskedTasks) -> None:
-    watched = experiment.evaluation.best.removeprefix("-")
-    names = metric_names(objective, is_task=asked.sequence_task is not None)
-    known = [*names] if asked.learnt else [*names, *(f"validation/{name}" for name in names)]
-    counted = metric_names("answer", is_task=True)
-    known += [f"{label}/{name}" for label in asked.evaluated for name in counted]
-    if experiment.evaluation.train_rows:
+def _check_watched(resolved: ResolvedExperiment) -> None:
+    spec, objective = resolved.experiment.evaluation, resolved.objective
+    watched = spec.best.removeprefix("-")
+    names = objective.metric_names(is_task=resolved.sequence_task is not None)
+    known = [*names]
+    known += [] if resolved.learnt else [f"validation/{name}" for name in names]
+    counted = find_objective("answer").metric_names(is_task=True)
+    known += [f"{label}/{name}" for label in resolved.evaluated for name in counted]
+    if spec.train_rows:
         known += [f"train/{name}" for name in names]
     if watched not in known:
         raise ExperimentError(
             "evaluation.best",
-            f"no metric `{watched}` with `{objective}`; there are: {', '.join(names)}",
+            f"no metric `{watched}` with `{objective.name}`; there are: {', '.join(names)}",
         )
 
 

@@ -22,6 +22,7 @@ from emergectl.config.schema import Experiment
 from emergectl.models.forward import attends_plainly
 from emergectl.models.memory import is_out_of_memory
 from emergectl.runtime.ranks import Ranks
+from emergectl.tasks.objectives.objective import TokenObjective
 from emergectl.training.autotune import Arithmetic
 from emergectl.training.loop import (
     Ending,
@@ -70,6 +71,7 @@ def kind_of_job(job: Job) -> str | None:
     alone = (
         job.ranks.world > 1
         or job.objective.head != "causal"
+        or not (isinstance(job.objective, TokenObjective) and job.objective.is_cross_entropy)
         or not attends_plainly(model.base_model.config)
         or experiment.optimizer.name != "adamw"
         or job.precision not in ("fp32", "bf16")

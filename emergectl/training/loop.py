@@ -25,7 +25,7 @@ from emergectl.models.memory import is_out_of_memory
 from emergectl.runtime.precision import autocast
 from emergectl.runtime.ranks import Ranks, seed_step, without_sync
 from emergectl.runtime.stop import StopRequest
-from emergectl.tasks.learning.objectives import Objective
+from emergectl.tasks.objectives.objective import Objective
 from emergectl.training.budget import Budget
 from emergectl.training.checkpointing import Trained
 from emergectl.training.recorder import Recorder, StepResult
@@ -106,6 +106,7 @@ def take_step(job: Job) -> StepResult:
     progress, trained = job.trained.progress, job.trained
     learning_rate = trained.optimizers.set_learning_rate(rate_factor(job))
     loss, tokens = _gradients(job)
+    trained.optimizers.check_gradients(trained.model)
     for optimizer in trained.optimizers.all:
         trained.scaler.unscale_(optimizer)
     grad_norm = _clip(trained.optimizers.parameters, job.experiment.optimizer.grad_clip)

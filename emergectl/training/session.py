@@ -39,8 +39,13 @@ from emergectl.runtime.stop import StopRequest
 from emergectl.store import checkpoints
 from emergectl.store.origins import starting_at
 from emergectl.store.run import Run
-from emergectl.tasks.learning.materials import Materials, gather_materials, make_model
-from emergectl.tasks.learning.objectives import Objective
+from emergectl.tasks.learning.materials import (
+    Materials,
+    gather_materials,
+    make_model,
+    resolve_with_weights,
+)
+from emergectl.tasks.objectives.objective import Objective
 from emergectl.training.autotune import Arithmetic, choose_arithmetic
 from emergectl.training.budget import Budget, plan_budget
 from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
@@ -188,10 +193,11 @@ def prepare(experiment: Experiment, session: Session) -> Job:
     if experiment.train.deterministic:
         make_deterministic()
     origin = _own_origin(experiment, session)
-    materials = gather_materials(origin, progress=session.data_progress)
+    resolved = resolve_with_weights(origin)
+    materials = gather_materials(resolved, progress=session.data_progress)
     for warning in materials.report.get("warnings", ()):
         session.say(warning)
-    model = make_model(origin, materials, say=session.say)
+    model = make_model(resolved, materials, say=session.say)
     parameters = count_parameters(model)
     flops_per_token = training_flops_per_token(model, materials.train.seq_len)
     budget = plan_budget(
@@ -201,16 +207,19 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         flops_per_token=flops_per_token,
     )
     model.to(ranks.device)
-    loss_module = LossModule(model, materials.objective)
+    plain = LossModule(model, materials.objective)
     arithmetic = choose_arithmetic(
         experiment,
-        loss_module,
+        plain,
         materials.train,
         budget,
         ranks,
         decided=session.decided,
         say=session.say,
     )
+    # Sharding puts other parameters in the place of the model's: an optimizer that was built before
+    # would go on with the old ones.
+    loss_module = ranks.wrap(arithmetic.compiled(plain))
     trained = Trained(
         model=model,
         tokenizer=materials.tokenizer,
@@ -237,7 +246,7 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         feed=materials.train,
         budget=budget,
         trained=trained,
-        loss_module=ranks.wrap(arithmetic.compiled(loss_module)),
+        loss_module=loss_module,
         precision=arithmetic.precision,
         compiled=arithmetic.compile,
         ranks=ranks,

@@ -50,7 +50,7 @@ def test_a_mapping_file_says_the_same_as_options(
     assert main(["analyze", "emergence", str(wide), "--columns", str(mapping)]) == 0
     captured = capsys.readouterr()
     assert "emergent" in captured.out
-    assert "1 emergent, 1 smooth over params" in captured.err
+    assert "1 emergent, 1 smooth over parameters (as given)" in captured.err
     assert "would overturn it" in captured.err
 
 
@@ -165,7 +165,7 @@ def test_runs_whose_tokens_follow_from_their_sizes_give_no_law(
 
 def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> None:
     from emergectl.analysis.columns import Columns
-    from emergectl.analysis.findings import examine
+    from emergectl.analysis.examine import examine
     from emergectl.analysis.reading import read_tables
     from emergectl.analysis.table import curves_of, with_defaults
     from emergectl.analysis.verdict import judge
@@ -175,7 +175,7 @@ def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> Non
         read_tables([wide], Columns(values=("add",), params="size")), n=500, chance={"": 0.0}
     )
     examined = examine(table, judge(curves_of(table, "params")), alpha=0.05)
-    text = plot(examined["abilities"][0], "params", width=60, color=False)
+    text = plot(examined.abilities[0], "params", width=60, color=False)
     assert text.splitlines()[0] == "add: emergent (over params)"
     assert text.count("o") >= 8
     assert "┊" in text

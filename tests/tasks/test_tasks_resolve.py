@@ -11,7 +11,8 @@ import pytest
 from emergectl.config.schema import Experiment
 from emergectl.errors import ExperimentError
 from emergectl.evaluation.held_out_metrics import metrics_of
-from emergectl.tasks.resolve import check_asked, metric_names, objective_name
+from emergectl.tasks.objectives.catalog import find_objective
+from emergectl.tasks.resolve import check_asked, objective_of
 
 ROWS = {"path": "rows.csv"}
 TASK = {"task": "copying"}
@@ -130,8 +131,8 @@ def test_what_can_be_passes(sections: dict[str, object]) -> None:
 
 
 def test_the_objective_follows_from_the_family_and_from_the_weights(tmp_path: Path) -> None:
-    assert objective_name(experiment(), "llama") == "clm"
-    assert objective_name(experiment(), "modernbert") == "mlm"
+    assert objective_of(experiment(), "llama").name == "clm"
+    assert objective_of(experiment(), "modernbert").name == "mlm"
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     wrong = experiment(model={"from": str(tmp_path)}, objective={"name": "clm"})
     with pytest.raises(ExperimentError, match="`bert` is masked"):
@@ -156,7 +157,7 @@ def test_the_metrics_that_may_be_watched_are_those_that_are_measured() -> None:
         ("multilabel", False): metrics_of(_classes(2, np.array([[0, 1], [1, 0], [1, 1]]))),
     }
     for (objective, is_task), metrics in measured.items():
-        assert set(metric_names(objective, is_task=is_task)) == set(metrics)  # type: ignore[arg-type]
+        assert set(find_objective(objective).metric_names(is_task=is_task)) == set(metrics)
 
 
 def test_nothing_heavy_is_imported_to_check(tmp_path: Path) -> None:
