@@ -104,8 +104,9 @@ def read_tables(
         else:
             _read(table, path, columns or Columns(), where or {})
     if not table.rows:
+        kept = "".join(f" with {key}={value}" for key, value in (where or {}).items())
         detail = "".join(f"; {s.count} left out: {s.reason}" for s in table.skipped)
-        raise RequestError(f"nothing to judge in {', '.join(map(str, paths))}{detail}")
+        raise RequestError(f"nothing to judge in {', '.join(map(str, paths))}{kept}{detail}")
     return told_apart(table)
 
 
@@ -196,7 +197,7 @@ def _read_folder(table: Table, path: Path, columns: Columns, where: Mapping[str,
         kind = file.suffix.lower()
         if kind not in READ or not file.is_file():
             continue
-        if file.name in NO_RESULTS:
+        if file.name in NO_RESULTS or file.name.startswith("samples_"):
             table.skip("a file without results", str(file))
         elif kind == ".json":
             try:

@@ -32,9 +32,16 @@ def run_records(runs: Sequence[Path], lookup: Lookup | None = None) -> Records:
         key: None for rows in measured.values() for row in rows for key in row.measurement.asked
     }
     records = (
-        (row.where, _record(row, apart[run])) for run, rows in measured.items() for row in rows
+        (_where(row), _record(row, apart[run])) for run, rows in measured.items() for row in rows
     )
     return collected(records, asked=(*asked, "part"))
+
+
+def _where(row: Row) -> str:
+    """Where a value stands; steps and ways of asking have a place each."""
+    one = row.measurement
+    asked = "".join(f" {key}={value}" for key, value in sorted(one.asked.items()))
+    return f"{row.where}:step {one.step or 0}{asked}"
 
 
 def _record(row: Row, differs: Mapping[str, Any]) -> Record:

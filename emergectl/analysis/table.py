@@ -25,15 +25,13 @@ from emergectl.store.measurements import MetricFacts
 from emergectl.store.rows import Lookup
 
 Axis = Literal["params", "tokens", "flops", "loss", "step"]
-ParameterCount = Literal["non-embedding", "total", "as given"]
-"""which parameters a table counts; `as given` where only who brought it knows"""
 AXES: tuple[Axis, ...] = ("params", "tokens", "flops", "loss", "step")
 LATE_FIRST = ("step", "tokens")
 """axes along which one model has many measurements, of which other axes take the last"""
 FEWEST_NEAR_VALUES = 1e-12
 MOST_NAMED = 3
 
-LOSS = MetricFacts("continuous", "down", "loss")
+LOSS = MetricFacts("continuous", "down", "loss", likelihood="token")
 UNKNOWN = MetricFacts("continuous", "up", "mean")
 """what is taken for a metric that nobody knows"""
 UNKNOWN_SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
@@ -105,14 +103,6 @@ class Table:
     lookup: Lookup | None = None
     """what the metrics are of which rows do not say it themselves"""
     _known: dict[str, MetricFacts | None] = field(default_factory=dict)
-
-    @property
-    def parameters(self) -> ParameterCount:
-        """Which parameters the rows count, where all count the same."""
-        counts = {row.count for row in self.rows}
-        if counts == {"non-embedding"}:
-            return "non-embedding"
-        return "total" if counts == {"total"} else "as given"
 
     def skip(self, reason: str, where: str) -> None:
         """Count a row that cannot be used."""
@@ -368,9 +358,18 @@ def choose_axis(table: Table) -> Axis:
 
 
 def count_shown(rows: Iterable[Row]) -> str:
-    """Which count of parameters the axis `params` shows: `non-embedding`, `total`, both; "" where
-    the table does not say."""
-    return " and ".join(sorted({row.count for row in rows if row.count and row.params}))
+    """Which count of parameters the axis `params` shows, as a person is told; "" where the table
+    does not say."""
+    counts = sorted({row.count for row in rows if row.count and row.params})
+    said = " and ".join(_COUNTS.get(count, count) for count in counts)
+    return f"{said}: different counts on one axis" if len(counts) > 1 else said
+
+
+_COUNTS = {
+    "total": "all parameters",
+    "non-embedding": "parameters without embeddings (--params total_params: all)",
+    "named": "as the models are called",
+}
 
 
 def curves_of(table: Table, axis: Axis) -> list[Curve]:

@@ -85,6 +85,7 @@ def scaling(
     from emergectl.analysis.findings import axis_in_words
     from emergectl.analysis.plain import as_plain
     from emergectl.analysis.scaling import judge_scaling, runs_of_law
+    from emergectl.analysis.table import count_shown
 
     table = read_source(source)
     tell(table)
@@ -96,8 +97,9 @@ def scaling(
         law = judge_scaling(params, tokens, flops, loss, np.random.default_rng(0), draws=draws)
     except ValueError as error:
         raise RequestError(str(error)) from None
+    count = count_shown(table.rows)
     if json_:
-        print_json({"parameter_count": table.parameters, **as_plain(law)})
+        print_json({"parameter_count": count or "as given", **as_plain(law)})
         return
     header = ["parameter", "value", "low", "high", "standard error"]
     rows = [
@@ -105,7 +107,7 @@ def scaling(
         for name, p in law.parameters.items()
     ]
     print_table(header, rows)
-    params = axis_in_words("params", table.parameters)
+    params = axis_in_words("params", count)
     say(f"{law.formula}: {law.runs} runs, objective {law.objective:.6g}; params: {params}")
     say(
         f"compute-optimal: params ∝ FLOPs^{law.parameters['params_exponent'].value:.3f}, "

@@ -19,8 +19,11 @@ from emergectl.config.training_schema import OptimizerSpec, ScheduleSpec, TrainS
 DEFAULT_SEQ_LEN = 256
 MOST_SAMPLES = 10_000
 Steps = Annotated[
-    PositiveInt | Literal["log"] | list[Annotated[int, Field(ge=0)]] | None,
-    Field(description="a number N (every N steps), `log` (log-spaced), a list of steps, or null"),
+    PositiveInt | Literal["log", "epoch"] | list[Annotated[int, Field(ge=0)]] | None,
+    Field(
+        description="a number N (every N steps), `log` (log-spaced), `epoch` (after each pass over "
+        "the training data), a list of steps, or null"
+    ),
 ]
 
 
@@ -143,6 +146,8 @@ class DataSpec(Part):
     """held-out sources; empty: `validation_fraction` of the training data is held out"""
     validation_fraction: Fraction = 0.1
     """share of the training data held out where `validation` is empty"""
+    test: list[Source] = []
+    """sources that are asked once, when training is over, and choose nothing: `test/…`"""
     validation_from: Literal["end", "random"] = "end"
     """hold out the end of each source (by position), or rows (documents) at random"""
     seq_len: Annotated[int, Field(ge=2, le=1_048_576)] | None = None
@@ -154,7 +159,7 @@ class DataSpec(Part):
         """Tokens in a training sequence of what is read."""
         return self.seq_len or DEFAULT_SEQ_LEN
 
-    @field_validator("train", "validation", mode="before")
+    @field_validator("train", "validation", "test", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, (dict, FileSource, TaskSource)) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,23 +56,27 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
         held_out = [replace(p, chosen=s[1]) for p, s in zip(train, splits, strict=True)]
         train = [replace(p, chosen=s[0]) for p, s in zip(train, splits, strict=True)]
 
+    test = [
+        _part(job, source, _packed(job, source, key, tokenizer), names) for source, key in job.test
+    ]
+
     train_feed = job.mixed([_feed(job, part, tokenizer) for part in train], job.train)
     assert train_feed is not None
     counts = None if names is None else _class_counts(train, names)
-    read, held = _report(train), _report(held_out)
+    read = {"train": _report(train), "validation": _report(held_out), "test": _report(test)}
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
             [_feed(job, part, tokenizer) for part in held_out], job.held_out_sources
         ),
+        test=job.mixed([_feed(job, part, tokenizer) for part in test], job.test),
         tokenizer=tokenizer,
         labels=names,
         class_counts=counts,
         report={
-            "train": read,
-            "validation": held,
+            **read,
             "warnings": [
-                *source_notes([*read, *held]),
+                *source_notes(itertools.chain(*read.values())),
                 *([] if names is None else _class_warnings(names, train, held_out)),
             ],
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +33,36 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     for source, key in job.validation:
         held_out.append(pack_text(source, tokenizer, key=key, **options))
 
+    test = [pack_text(source, tokenizer, key=key, **options) for source, key in job.test]
+
     train_feed = job.mixed([_feed(job, packed, tokenizer) for packed in train], job.train)
     assert train_feed is not None
-    targets = sum(len(packed.tokens) - 1 for packed in held_out)
-    text_bytes = sum(packed.text_bytes for packed in held_out)
-    read, held = _report(job.train, train), _report(job.held_out_sources, held_out)
+    read = {
+        "train": _report(job.train, train),
+        "validation": _report(job.held_out_sources, held_out),
+        "test": _report(job.test, test),
+    }
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
             [_feed(job, packed, tokenizer) for packed in held_out], job.held_out_sources
         ),
         tokenizer=tokenizer,
-        validation_bytes_per_token=(
-            text_bytes / targets if held_out and job.objective == "clm" else None
-        ),
+        validation_bytes_per_token=_bytes_per_token(job, held_out),
+        test=job.mixed([_feed(job, packed, tokenizer) for packed in test], job.test),
+        test_bytes_per_token=_bytes_per_token(job, test),
         report={
-            "train": read,
-            "validation": held,
-            "warnings": source_notes([*read, *held]),
+            **read,
+            "warnings": source_notes(itertools.chain(*read.values())),
         },
     )
+
+
+def _bytes_per_token(job: Job, parts: list[PackedTokens]) -> float | None:
+    """UTF-8 bytes of a target token in the mean, for causal language modelling."""
+    targets = sum(len(packed.tokens) - 1 for packed in parts)
+    text_bytes = sum(packed.text_bytes for packed in parts)
+    return text_bytes / targets if targets and job.objective == "clm" else None
 
 
 def split_text(

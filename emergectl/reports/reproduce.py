@@ -168,10 +168,13 @@ def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
     from emergectl.analysis.reading import read_tables
     from emergectl.analysis.table import Table, curves_of, with_defaults
     from emergectl.analysis.verdict import judge
+    from emergectl.evaluation.metrics import metric_facts
 
     conditions = {"variant": "standard"}
     columns = Columns(params="params_non_embedding")
-    table = read_tables(files, columns, where={**conditions, "task": "lambada_openai"})
+    table = read_tables(
+        files, columns, where={**conditions, "task": "lambada_openai"}, lookup=metric_facts
+    )
     values = {(row.model, row.step): row.value for row in table.rows if row.metric == "acc"}
     rows = [
         _within(f"LAMBADA, {size}, step {step:,}", value, values.get((size, step)), half=0.0005)
@@ -198,7 +201,9 @@ def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
         Reproduced("… sizes with its 95% interval in between", sizes, float(whole), sizes, sizes)
     )
     rows.append(Reproduced("… sizes whose perplexity breaks there too", 0, float(as_late), 0, 0))
-    table = read_tables(files, columns, where={**conditions, "task": "mmlu_mean_57"})
+    table = read_tables(
+        files, columns, where={**conditions, "task": "mmlu_mean_57"}, lookup=metric_facts
+    )
     mmlu = with_defaults(table, n=MMLU_ITEMS, chance={"": MMLU_CHANCE})
     for axis in ("step", "params"):
         found = judge(curves_of(mmlu, axis))

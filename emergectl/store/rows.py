@@ -106,6 +106,8 @@ def _measured_run(path: Path, facts: Mapping[str, Any]) -> MeasuredRun:
 
 def model_name(model: Mapping[str, Any]) -> str:
     """Family and size, as one would say it; the origin of a model that was not made anew."""
+    if not model:
+        return ""
     if model.get("from"):
         return str(model["from"])
     size = model.get("size")

@@ -18,6 +18,7 @@ from emergectl.analysis.ratio import upper_tail
 from emergectl.analysis.reading import read_tables
 from emergectl.analysis.table import curves_of, with_defaults
 from emergectl.analysis.verdict import Finding, adjust, judge
+from emergectl.evaluation.metrics import metric_facts
 
 Make = Callable[..., Curve]
 STEP = [0.0, 0.01, 0.0, 0.01, 0.52, 0.6, 0.61, 0.6]
@@ -175,7 +176,7 @@ def test_one_break_seen_under_two_metrics_differs_by_nothing(curve_through: Make
 
 def pythia(file: Path, metric: str, task: str, chance: float | None, items: int | None) -> list:
     only = {"variant": "standard", "task": task, "metric": metric}
-    table = read_tables([file], Columns(model="params"), where=only)
+    table = read_tables([file], Columns(model="params"), where=only, lookup=metric_facts)
     levels = {} if chance is None else {"": chance}
     return curves_of(with_defaults(table, n=items, chance=levels), "step")
 
@@ -208,7 +209,7 @@ def test_mmlu_of_pythia_is_not_emergent_on_either_axis(
     in_time = judge(pythia(file, "acc", "mmlu_mean_57", 0.25, 14042))
     assert {f.verdict for f in in_time} == {"flat"}
     only = {"variant": "standard", "task": "mmlu_mean_57"}
-    table = read_tables([file], Columns(model="params"), where=only)
+    table = read_tables([file], Columns(model="params"), where=only, lookup=metric_facts)
     sizes = curves_of(with_defaults(table, n=14042, chance={"": 0.25}), "params")
     assert [f.verdict for f in judge(sizes)] == ["flat"]
 
@@ -218,7 +219,9 @@ def test_the_tasks_of_wei_over_open_models_rise_without_a_break_that_scatter_all
 ) -> None:
     names = ("arithmetic_2dm_2_acc", "ipa_transliterate_2_exact_match", "ipa_transliterate_2_bleu")
     columns = Columns(values=names, model="Model", flops="flops_e21", scales={"flops": 1e21})
-    table = read_tables([published("obsscaling_base/emergent_joined.csv")], columns)
+    table = read_tables(
+        [published("obsscaling_base/emergent_joined.csv")], columns, lookup=metric_facts
+    )
     findings = judge(curves_of(with_defaults(table, n=None, chance={"": 0.0}), "flops"))
     assert [f.evidence.p_rise < 0.001 for f in findings] == [True] * 3
     assert "emergent" not in {f.verdict for f in findings}

@@ -56,7 +56,7 @@ def _read(text: str, key: str, decimal_comma: bool) -> float | None:
 
 
 def _plain(text: str, decimal_comma: bool) -> float | None:
-    if "," in text or (decimal_comma and text.count(".") > 1):
+    if "," in text or text.count(".") > 1 or (decimal_comma and "." in text):
         if not decimal_comma and _THOUSANDS.fullmatch(text):
             text = text.replace(",", "")
         elif _POINTS.fullmatch(text):

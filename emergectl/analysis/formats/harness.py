@@ -1,9 +1,10 @@
 """Results of lm-evaluation-harness, 0.3 and 0.4: `{"results": {task: {metric: value}}, …}`.
 
 0.3 has metrics under their names and `config.num_fewshot`; 0.4 has `metric,filter`, with
-bookkeeping beside them under names without a comma, and tells shots, versions, items and directions
-a task. Groups stand among the tasks; their items are those of their tasks together, where their
-value is the mean over these.
+bookkeeping beside them under names without a comma, and tells shots, versions, items and
+directions a task. Groups stand among the tasks; their items are those of their tasks together,
+where their value is the mean over these. lighteval's files are of the same kind, with tasks called
+`suite|task|shots`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def harness(path: Path, data: Mapping[str, Any]) -> Records:
     rows = (
         (f"{path}:{task}/{key}", {**asked, **row})
         for task, scores in results.items()
+        if task != "all"  # lighteval's mean over everything
         for asked in [{**model, **_task(data, config, task)}]
         for key, row in _metrics(data, task, scores, filtered=filtered)
     )
@@ -45,7 +47,10 @@ def _identity(
     path: Path, data: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[Identity, dict[str, Any]]:
     args = read_model_args(config.get("model_args"))
-    name = args.name or str(data.get("model_name") or config.get("model_name") or "")
+    general = as_dict(data.get("config_general"))
+    name = args.name or str(
+        data.get("model_name") or config.get("model_name") or general.get("model_name") or ""
+    )
     count = config.get("model_num_parameters")
     revision = args.revision or str(config.get("model_revision") or "")
     identity = identify(
@@ -65,6 +70,8 @@ def _task(data: Mapping[str, Any], config: Mapping[str, Any], task: str) -> dict
     """How a task was asked."""
     own = as_dict(as_dict(data.get("configs")).get(task))
     shots = as_dict(data.get("n-shot")).get(task, own.get("num_fewshot"))
+    if (parts := task.split("|"))[2:]:  # lighteval: `suite|task|shots`
+        task, shots = parts[1], int(parts[2]) if parts[2].isdigit() else shots
     version = as_dict(data.get("versions")).get(task)
     return {
         "task": task,
