@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,7 +62,7 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     train_feed = job.mixed([_feed(job, part, tokenizer) for part in train], job.train)
     assert train_feed is not None
     counts = None if names is None else _class_counts(train, names)
-    read = {"train": _report(train), "validation": _report(held_out), "test": _report(test)}
+    read, held, asked_once = _report(train), _report(held_out), _report(test)
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
@@ -74,9 +73,11 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
         labels=names,
         class_counts=counts,
         report={
-            **read,
+            "train": read,
+            "validation": held,
+            "test": asked_once,
             "warnings": [
-                *source_notes(itertools.chain(*read.values())),
+                *source_notes([*read, *held, *asked_once]),
                 *([] if names is None else _class_warnings(names, train, held_out)),
             ],
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +36,8 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
 
     train_feed = job.mixed([_feed(job, packed, tokenizer) for packed in train], job.train)
     assert train_feed is not None
-    read = {
-        "train": _report(job.train, train),
-        "validation": _report(job.held_out_sources, held_out),
-        "test": _report(job.test, test),
-    }
+    read, held = _report(job.train, train), _report(job.held_out_sources, held_out)
+    asked_once = _report(job.test, test)
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
@@ -52,8 +48,10 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
         test=job.mixed([_feed(job, packed, tokenizer) for packed in test], job.test),
         test_bytes_per_token=_bytes_per_token(job, test),
         report={
-            **read,
-            "warnings": source_notes(itertools.chain(*read.values())),
+            "train": read,
+            "validation": held,
+            "test": asked_once,
+            "warnings": source_notes([*read, *held, *asked_once]),
         },
     )
 

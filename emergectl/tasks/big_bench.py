@@ -257,6 +257,8 @@ class BigBench(TextTask):
 
     def _among_options(self, question: str, targets: Sequence[str]) -> Item:
         """An item whose options stand in its input, or are all the targets of the file."""
+        if not targets:
+            raise ValueError("neither `target` nor `target_scores`")
         options = _options_in(question) or self._classes
         right = tuple(options.index(target) for target in targets if target in options)
         if not right:
