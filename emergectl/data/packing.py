@@ -33,7 +33,7 @@ from emergectl.data.tokenizers import (
 )
 from emergectl.errors import DataError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _BATCH_CHARS = 4 * 2**20
 
 Progress = Callable[[str, int, int], None]
