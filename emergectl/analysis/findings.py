@@ -127,9 +127,9 @@ class AbilityFinding:
 class Findings:
     """Everything that is said of a table, over one axis.
 
-    `parameters`: which count the axis of parameters and everything else here shows (`Table.parameters`).
-    `notes`: what had to be chosen. `lags`: along steps
-    and tokens, what moves first and by how much the next lags. `scaling`: the law of loss.
+    `parameters`: which count the axis of parameters and everything else here shows
+    (`Table.parameters`). `notes`: what had to be chosen. `lags`: along steps and tokens, what moves
+    first and by how much the next lags. `scaling`: the law of loss.
     """
 
     axis: str
