@@ -26,7 +26,6 @@ from emergectl.config.sweep_paths import (
 from emergectl.config.sweep_schema import LadderSpec, SearchSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import ExperimentError, RequestError
-from emergectl.evaluation.metrics import metric_facts
 from emergectl.models.families import matrices_per_layer
 from emergectl.models.ladder import parameters_of, shape_of_size
 from emergectl.store.measurements import Direction
@@ -282,6 +281,8 @@ def search_direction(search: SearchSpec) -> Direction | None:
     nothing is known of it."""
     if search.direction is not None:
         return "up" if search.direction == "maximize" else "down"
+    from emergectl.evaluation.metrics import metric_facts
+
     facts = metric_facts(search.metric.rpartition("/")[2])
     return None if facts is None else facts.direction
 
