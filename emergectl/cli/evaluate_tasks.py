@@ -73,6 +73,7 @@ def asking_of(experiment: Experiment) -> Asking:
         most_samples=spec.most_samples,
         metrics=tuple(spec.metrics),
         by=tuple(spec.by),
+        allow_code=spec.allow_code,
     )
 
 
@@ -299,6 +300,8 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
 
     What was not asked is said, with the reasons.
     """
+    from emergectl.evaluation.results import shown_metric
+
     _tell_left_out(results)
     if json_:
         print_json([_as_json(result) for result in results])
@@ -308,11 +311,11 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
             result.step,
             result.task,
             None if value.group is None else f"{value.group[0]}={value.group[1]}",
-            value.metric,
+            shown_metric(value),
             value.value,
             *((value.low, value.high) if csv else (_interval(value.low, value.high),)),
             value.chance,
-            value.items,
+            value.n,
         ]
         for result in results
         for value in result.values
@@ -332,6 +335,8 @@ def _tell_left_out(results: Iterable[TaskResult]) -> None:
     """Say which items were not asked, which were trained on, and which metrics there are not."""
     for result in results:
         at = result.task if result.step is None else f"step {result.step:,}, {result.task}"
+        if result.was_there:
+            say(f"{at}: asked before, and kept ({result.path})")
         skipped = sum(result.skipped.values())
         if skipped:
             reason, items = max(result.skipped.items(), key=lambda entry: entry[1])
@@ -350,7 +355,7 @@ def _into_metrics(run: Run, results: Sequence[TaskResult]) -> None:
     run.metrics.truncate(0)
     for step in sorted({result.step or 0 for result in results}):
         values = {
-            f"{result.task}/{value.metric}": value.value
+            value.name: value.value
             for result in results
             if (result.step or 0) == step
             for value in result.values

@@ -92,6 +92,7 @@ def _errors_of(file: Path) -> list[str]:
     from emergectl.config.experiment import read_document
     from emergectl.config.reader import read_yaml
     from emergectl.config.sweep import load_sweep, looks_like_sweep
+    from emergectl.evaluation.watched import check_watched
     from emergectl.sweeps.plan import plan_sweep
     from emergectl.tasks.resolve import check_asked
 
@@ -105,6 +106,7 @@ def _errors_of(file: Path) -> list[str]:
         return str(error).splitlines()
     try:
         check_asked(loaded.experiment)
+        check_watched(loaded.experiment)
     except ExperimentError as error:
         return [str(loaded.locate(error))]
     return []

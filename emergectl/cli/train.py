@@ -22,6 +22,7 @@ from emergectl.errors import (
     PreemptedError,
     RequestError,
 )
+from emergectl.evaluation.watched import check_watched
 from emergectl.runtime.select_run import Choice, Request, choose_run, take_run
 from emergectl.runtime.stop import StopRequest
 from emergectl.store.locate import runs_root
@@ -96,6 +97,7 @@ def _train(
         if stage is not None and choice.experiment.stage != stage:
             raise ExperimentError("stage", f"is `{choice.experiment.stage}`: use `emergectl train`")
         check_asked(choice.experiment)
+        check_watched(choice.experiment)
         if choice.is_done:
             assert choice.existing is not None
             say(f"{choice.existing.name} is done already")

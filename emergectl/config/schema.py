@@ -210,7 +210,8 @@ class EvaluationSpec(Part):
     train_rows: bool = False
     """also measure rows that are trained on (at most `batches` of them), as `train/…`"""
     best: str = "loss"
-    """the held-out metric by which the best checkpoint is kept (`-accuracy`: higher is better)"""
+    """the held-out metric by which the best checkpoint is kept: its highest or lowest value, as is
+    better for it (`-accuracy`, as older files have it, means the same)"""
     shots: Annotated[int, Field(ge=0)] = 0
     """stage evaluate: solved training items that stand before each question"""
     limit: PositiveInt | None = None
@@ -228,6 +229,8 @@ class EvaluationSpec(Part):
     `pass_rate`, for abilities too rare for a fixed number of samples (10: to about a third)"""
     most_samples: PositiveInt = MOST_SAMPLES
     """stage evaluate: with `until_passes`, texts of an item at most"""
+    allow_code: bool = False
+    """stage evaluate: run the Python code that came with task files of lm-evaluation-harness"""
     contamination: bool = False
     """stage evaluate: look for the items in what the run that is asked was trained on"""
 
@@ -287,6 +290,7 @@ ASKING = (
     "temperature",
     "until_passes",
     "most_samples",
+    "allow_code",
     "contamination",
 )
 """fields of `evaluation` that belong to stage `evaluate`"""

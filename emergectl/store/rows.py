@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +70,7 @@ def rows_of_run(path: Path, lookup: Lookup | None = None) -> list[Row]:
     file = path / FILE
     if not file.exists():
         file = path / "metrics.jsonl"
-        measured = list(_of_older_run(log, facts, lookup, file))
+    measured += _of_older_run(log, facts, lookup, measured)
     losses = _losses(measured)
     rows = [
         Row(
@@ -145,6 +145,7 @@ class _Log:
     """What metrics.jsonl tells of each step; a training line and an evaluation are one."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.records: dict[int, dict[str, Any]] = {}
         for record in read_metrics(path):
             self.records.setdefault(record.get("step", 0), {}).update(record)
@@ -175,19 +176,25 @@ class _Log:
 
 
 def _of_older_run(
-    log: _Log, facts: Mapping[str, Any], lookup: Lookup | None, file: Path
+    log: _Log, facts: Mapping[str, Any], lookup: Lookup | None, measured: Sequence[Measurement]
 ) -> Iterator[Measurement]:
-    """The evaluations of a run that was made before measurements were typed."""
+    """The evaluations in the log of a run that was made, or begun, before measurements were typed:
+    those that are not among `measured`."""
+    known = {(one.name, one.step or 0) for one in measured}
     chances, rows = facts.get("chance") or {}, facts.get("held_out") or {}
     for step, record in log.records.items():
         for name, value in record.items():
             task, slash, metric = name.rpartition("/")
             if not slash or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
+            if (name, step) in known:
+                continue
+            if metric == "accuracy" and f"{task}/exact_match" in record:
+                metric = "token_accuracy"  # as it is called since
             what = lookup(metric) if lookup else None
             if what is None:
                 raise DataError(
-                    f"{file}: {name} was measured before values were typed, and no metric is "
+                    f"{log.path}: {name} was measured before values were typed, and no metric is "
                     f"called {metric}; `emergectl eval {facts['id']}` measures it anew"
                 )
             chance, n = chances.get(name), rows.get(task)

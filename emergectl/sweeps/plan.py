@@ -19,6 +19,7 @@ from emergectl.config.sweep import LoadedSweep, Setting, error_at
 from emergectl.config.sweep_schema import LadderSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.evaluation.watched import check_watched
 from emergectl.models.ladder import RUNGS, matrices_per_layer, rung
 from emergectl.tasks.resolve import check_asked
 
@@ -89,6 +90,7 @@ def make_trial(sweep: LoadedSweep, point: Point, *, check_paths: bool = True) ->
         if loaded.experiment.stage == "evaluate":
             raise ExperimentError("stage", "a sweep trains; `emergectl eval` asks what there is")
         check_asked(loaded.experiment)
+        check_watched(loaded.experiment)
     except ExperimentError as error:
         raise loaded.locate(error) from None
     digest = experiment_hash(loaded.experiment)

@@ -37,22 +37,18 @@ def check_asked(experiment: Experiment) -> None:
     spec = experiment.model
     if spec.from_ is None:
         check_family(spec.family)
-        model_type: str | None = spec.family
-    else:
-        model_type = _type_of_directory(Path(spec.from_))
-        if experiment.tokenizer.kind in ("char", "bpe"):
-            raise ExperimentError(
-                "tokenizer.kind",
-                "the weights of `model.from` know another vocabulary than one learnt anew: leave "
-                "the tokenizer out to take theirs, or name it with `tokenizer.from`",
-            )
+    elif experiment.tokenizer.kind in ("char", "bpe"):
+        raise ExperimentError(
+            "tokenizer.kind",
+            "the weights of `model.from` know another vocabulary than one learnt anew: leave "
+            "the tokenizer out to take theirs, or name it with `tokenizer.from`",
+        )
     if spec.size is not None:
         rung(spec.size)
-    name = objective_name(experiment, model_type)
+    name = objective_name(experiment, known_model_type(experiment))
     asked = asked_tasks(experiment, name)
     if not asked.learnt:
         _check_columns(experiment, name)
-    _check_watched(experiment, name, asked)
     data = experiment.data
     holds_out = asked.learnt or asked.evaluated or data.validation or data.validation_fraction > 0
     if experiment.train.early_stopping is not None and not holds_out:
@@ -193,20 +189,13 @@ def _check_objective(objective: Name, learnt: Sequence[tuple[Task, float]]) -> N
         )
 
 
-def metric_names(objective: Name, *, is_task: bool) -> tuple[str, ...]:
-    """The metrics that an evaluation can give, without the name of the held-out set."""
-    if objective in CLASSIFICATION:
-        mcc = () if objective == "multilabel" else ("mcc",)
-        return ("loss", "accuracy", "f1", *mcc, "roc_auc")
-    counted = ("accuracy", "exact_match") if is_task or objective == "answer" else ()
-    bits = ("bits_per_byte",) if objective == "clm" and not is_task else ()
-    return ("loss", "perplexity", *counted, *bits)
-
-
-def _type_of_directory(directory: Path) -> str | None:
-    """The model type in a directory's config.json; None where there is none to be read."""
+def known_model_type(experiment: Experiment) -> str | None:
+    """The model type as far as the experiment or the config.json of a directory tells it."""
+    source = experiment.model.from_
+    if source is None:
+        return experiment.model.family
     try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None  # a run or a hub name, or a directory that loading the model will judge
     found = config.get("model_type") if isinstance(config, dict) else None
@@ -232,21 +221,6 @@ def _check_columns(experiment: Experiment, objective: Name) -> None:
                         f"data.{part}.{number}.columns.{role}",
                         f"`{objective}` reads {_listed(roles)}{_nearest(role, roles)}",
                     )
-
-
-def _check_watched(experiment: Experiment, objective: Name, asked: AskedTasks) -> None:
-    watched = experiment.evaluation.best.removeprefix("-")
-    names = metric_names(objective, is_task=asked.sequence_task is not None)
-    known = [*names] if asked.learnt else [*names, *(f"validation/{name}" for name in names)]
-    counted = metric_names("answer", is_task=True)
-    known += [f"{label}/{name}" for label in asked.evaluated for name in counted]
-    if experiment.evaluation.train_rows:
-        known += [f"train/{name}" for name in names]
-    if watched not in known:
-        raise ExperimentError(
-            "evaluation.best",
-            f"no metric `{watched}` with `{objective}`; there are: {', '.join(names)}",
-        )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -37,6 +37,7 @@ from emergectl.runtime.precision import DTYPES, autocast, make_deterministic, ma
 from emergectl.runtime.ranks import Ranks, is_lost_rank
 from emergectl.runtime.stop import StopRequest
 from emergectl.store import checkpoints
+from emergectl.store.measurements import Measurement, forget_after
 from emergectl.store.origins import starting_at
 from emergectl.store.run import Run
 from emergectl.tasks.learning.materials import Materials, gather_materials, make_model
@@ -241,7 +242,7 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         precision=arithmetic.precision,
         compiled=arithmetic.compile,
         ranks=ranks,
-        evaluate=_evaluator(experiment, session, materials, model, arithmetic),
+        evaluate=_evaluator(experiment, session, materials, trained, arithmetic),
         recorder=recorder,
         stop=session.stop,
     )
@@ -268,10 +269,11 @@ def _restore(trained: Trained, materials: Materials, session: Session) -> int | 
         for reason in rejected:
             session.say(f"passed over a damaged checkpoint, and set it aside: {reason}")
     path = session.ranks.from_main(path)
-    if path is None:
-        return None
-    trained.restore(path)
-    return trained.progress.step
+    if path is not None:
+        trained.restore(path)
+    if session.run is not None:
+        forget_after(session.run.path, trained.progress.looked_at)
+    return None if path is None else trained.progress.step
 
 
 def _peak(arithmetic: Arithmetic, ranks: Ranks) -> float | None:
@@ -286,9 +288,9 @@ def _evaluator(
     experiment: Experiment,
     session: Session,
     materials: Materials,
-    model: PreTrainedModel,
+    trained: Trained,
     arithmetic: Arithmetic,
-) -> Callable[[], dict[str, float] | None]:
+) -> Callable[[], list[Measurement] | None]:
     ranks = session.ranks
     place = Place(
         device=ranks.device,
@@ -301,13 +303,15 @@ def _evaluator(
     def goes_on() -> bool:
         return ranks.sum([float(session.stop.signum is not None)])[0] == 0
 
-    def evaluate() -> dict[str, float] | None:
+    def evaluate() -> list[Measurement] | None:
         return evaluate_all(
-            model,
+            trained.model,
             materials.objective,
             materials.held_out,
+            step=trained.progress.step,
             place=place,
             batch_size=experiment.evaluation.batch_size or experiment.train.batch_size,
+            chance=materials.chance,
             goes_on=goes_on,
         )
 
