@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-long planted lint bench clean
+.PHONY: quickstart test test-long planted lint docs bench clean
 
 # Installed once; again only when what is asked for has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -19,6 +19,10 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, in build/docs/index.html; whatever is missing or points nowhere is an error.
+docs: $(VENV)/.installed
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
 test: lint
 	$(BIN)/pytest -n 2

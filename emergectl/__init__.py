@@ -6,4 +6,4 @@ config`. `errors` stands beside them and may be imported by all. `tests/test_imp
 these rules.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -36,6 +36,10 @@ class DataError(RequestError):
     """A data file holds what cannot be used; the message begins with `file:line`."""
 
 
+class PluginError(RequestError):
+    """What an installed package adds cannot be used; the message names the package and why."""
+
+
 class TrainingError(EmergectlError):
     """Training cannot go on; the message says at which step and why."""
 

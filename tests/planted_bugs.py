@@ -51,6 +51,13 @@ ENSEMBLE = "training/test_training_ensemble.py::test_"
 
 BUGS = (
     Bug(
+        "Student's degrees of freedom are too large by the number of rungs",
+        "analysis/verdict.py",
+        "freedom = int((curve.seeds - 1).sum()) or",
+        "freedom = int(curve.seeds.sum()) or",
+        "analysis/test_analysis_facts.py::test_students_degrees_of_freedom_are_what_the_seeds_leave",
+    ),
+    Bug(
         "a checkpoint is written in place, without the rename",
         "store/checkpoints.py",
         """            temporary.mkdir()
@@ -215,8 +222,8 @@ BUGS = (
         "each rank divides by its own targets",
         "training/loop.py",
         "    targets, tokens = job.ranks.sum([job.objective.target_weight(batch), "
-        "count_tokens(batch)])\n",
-        "    _, tokens = job.ranks.sum([0.0, count_tokens(batch)])\n"
+        "*work(job, batch)])\n",
+        "    _, tokens, flops = job.ranks.sum([0.0, *work(job, batch)])\n"
         "    targets = job.objective.target_weight(batch)\n",
         "training/test_training_ranks.py::test_two_ranks_give_the_losses_of_one",
     ),
@@ -236,7 +243,7 @@ BUGS = (
     ),
     Bug(
         "a signal to one rank is not told to the others",
-        "cli/evaluate_ranks.py",
+        "runtime/agreed_stop.py",
         "            gathered = self._ranks.gather((self._own.signum, value))",
         "            gathered = self._ranks.gather((None, value))\n"
         "            self.signum = self._own.signum",

@@ -16,7 +16,6 @@ import numpy as np
 from emergectl.analysis.breaks import Interval, locate
 from emergectl.analysis.curve_families import broken_grid, fit, project, smooth_grid
 from emergectl.analysis.curves import Floats, make_curve
-from emergectl.analysis.metric_names import is_logged
 from emergectl.analysis.table import AXES, Axis, Row
 
 FEWEST_MODELS, FEWEST_ROWS = 3, 6
@@ -52,7 +51,7 @@ def score_axes(rows: Sequence[Row], rng: np.random.Generator) -> list[AxisScore]
             f"common; {FEWEST_MODELS} models, {FEWEST_ROWS} rows and 2 axes are the fewest"
         )
     values = np.array([row.value for row in kept])
-    if is_logged(kept[0].metric):
+    if kept[0].what.scale == "log":
         values = np.log10(values)
     squares = np.empty((len(axes), len(names)))
     counts = np.array([(models == name).sum() for name in names])
@@ -92,6 +91,7 @@ def loss_at_appearance(rows: Sequence[Row], rng: np.random.Generator) -> Interva
     curve = make_curve(
         [1 / float(row.loss or 1) for row in known],
         [[row.value] for row in known],
+        what=known[0].what,
         chance=known[0].chance,
         metric=known[0].metric,
         axis="loss",

@@ -1,6 +1,6 @@
 """Where is the break, how wide, how high: with intervals that hold even between two rungs.
 
-A rise that falls between two rungs leaves its place open anywhere in the gap, and a bootstrap of
+A rise that falls between two rungs leaves its position open anywhere in the gap, and a bootstrap of
 best fits then reports wherever ties happened to break. So the intervals are those of the likelihood
 integrated over a fine grid of the broken family (every position, width and shape alike, floor and
 height at their best): as exact as the rungs allow, and no better. Over positions and widths drawn
@@ -25,6 +25,7 @@ from emergectl.analysis.curve_families import (
     total_squares,
 )
 from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.plain import INTERNAL
 from emergectl.analysis.ratio import BROKEN_PARAMETERS, LEAST_NOISE, inverse_variances
 
 FINE_WIDTHS = tuple(float(w) for w in np.linspace(0.02, 0.5, 25))
@@ -45,6 +46,10 @@ class Interval:
     high: float
 
 
+def _no_draws() -> Floats:
+    return np.empty(0)
+
+
 @dataclass(frozen=True)
 class Break:
     """A break: scales in the axis's units, width in decades, heights on the fitted levels.
@@ -62,8 +67,10 @@ class Break:
     between: tuple[float, float]
     onset: float
     """the scale at which a tenth of the rise has passed (the hinge, for a hinge)"""
-    log_positions: Floats = field(repr=False, compare=False)
-    kinds: Floats = field(repr=False, compare=False)
+    log_positions: Floats = field(
+        default_factory=_no_draws, repr=False, compare=False, metadata=INTERNAL
+    )
+    kinds: Floats = field(default_factory=_no_draws, repr=False, compare=False, metadata=INTERNAL)
     """which shape each of them has (logistic, ramp, hinge): [DRAWS]"""
 
 

@@ -25,9 +25,11 @@ from emergectl.analysis.curve_families import gompertz, hinge_rise, logistic_ris
 from emergectl.analysis.curves import Curve, Floats, make_curve
 from emergectl.analysis.processes import processes
 from emergectl.analysis.verdict import ALPHA, gather
+from emergectl.store.measurements import MetricFacts
 
 SMOOTH = ("line", "growth", "power", "sigmoid", "exact match")
 COMPACT = ("logistic", "ramp")
+SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
 
 
 @dataclass(frozen=True)
@@ -256,4 +258,4 @@ def _noisy(
     truth = np.tile(p[:, None], (1, seeds))
     truth = truth + seed_deviation * rng.standard_normal(truth.shape)
     values = rng.binomial(items, np.clip(truth, 0, 1)) / items
-    return make_curve(10 ** (6 + t), values, items=items, chance=chance)
+    return make_curve(10 ** (6 + t), values, what=SHARE, items=items, chance=chance)

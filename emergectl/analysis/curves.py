@@ -1,27 +1,31 @@
 """A curve: one ability, under one metric, over one axis of scale, with what is known of its noise.
 
-Measurements at one scale (seeds, replicates) make one rung. For a rate whose number of items is
-known the noise of a rung is binomial, times an overdispersion that is estimated and never taken to
-be below one; for any other metric the noise has to be estimated from the seeds and from what the
-fits leave. All fits work on log10 of the scale, and on values that rise when a model gets better:
-losses are negated, perplexities (which span orders of magnitude) are logged first.
+Measurements at one scale (seeds, replicates) make one rung. What the metric is (`MetricFacts`)
+comes with the values: which way is better, whether it is fitted in logs, and what noise it has. A
+share of items whose number is known has binomial noise, times an overdispersion that is estimated
+and never taken to be below one; of any other metric the noise is estimated from the seeds and from
+what the fits leave. All fits work on log10 of the scale, and on values that rise when a model gets
+better: a falling share is turned into the share of the other items, any other falling metric is
+negated, and what spans orders of magnitude is logged first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emergectl.analysis.metric_names import is_falling, is_logged
+from emergectl.store.measurements import MetricFacts
 
 Floats = NDArray[np.float64]
 
 LARGEST = 1e30
 """magnitude beyond which single precision overflows"""
+ROUNDING = 1e-9
+"""how far beyond its range, as a share of it, a value may lie by rounding"""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Curve:
 
     task: str
     metric: str
+    what: MetricFacts
     axis: str
     x: Floats
     values: Floats
@@ -63,24 +68,30 @@ class Curve:
 
     @cached_property
     def is_rate(self) -> bool:
-        """Whether every value lies between 0 and 1 (and the metric is no loss)."""
-        low, high = min(v.min() for v in self.seed_values), max(v.max() for v in self.seed_values)
-        return bool(low >= 0 and high <= 1) and not self.falls
-
-    @cached_property
-    def falls(self) -> bool:
-        """Whether the metric falls when a model gets better."""
-        return is_falling(self.metric)
+        """Whether its levels run from 0 to 1: the metric does so, and rises or is a share."""
+        bounded = (self.what.least, self.what.most) == (0, 1)
+        return bounded and (not self.falls or self.what.quantity == "share")
 
     @property
+    def falls(self) -> bool:
+        """Whether the metric falls when a model gets better."""
+        return self.what.direction == "down"
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the metric spans orders of magnitude, and is fitted in logs."""
+        return self.what.scale == "log"
+
+    @cached_property
     def is_binomial(self) -> bool:
         """Whether the noise of a rung is that of a known number of right and wrong answers."""
-        return self.is_rate and bool(np.isfinite(self.items).all())
+        known = bool(np.isfinite(self.items).all())
+        return self.what.quantity == "share" and self.is_rate and known
 
     @cached_property
     def level(self) -> Floats:
-        """The values as they are fitted (rising is better, perplexities logged): [rungs]."""
-        if is_logged(self.metric):
+        """The values as they are fitted (rising is better, in logs where it is logged): [rungs]."""
+        if self.is_logged:
             return np.array([float(self.to_level(v).mean()) for v in self.seed_values])
         return self.to_level(self.values)
 
@@ -91,15 +102,18 @@ class Curve:
 
     def to_level(self, values: Floats) -> Floats:
         """Values in the metric's units → as they are fitted."""
-        if is_logged(self.metric):
+        if self.is_logged:
             values = np.log10(values)
-        return -values if self.falls else values
+        if not self.falls:
+            return values
+        return 1 - values if self.is_rate else -values
 
     def to_value(self, level: Floats) -> Floats:
         """The inverse of `to_level`."""
-        level = -level if self.falls else level
+        if self.falls:
+            level = 1 - level if self.is_rate else -level
         limit = np.log10(LARGEST)
-        return 10 ** np.clip(level, -limit, limit) if is_logged(self.metric) else level
+        return 10 ** np.clip(level, -limit, limit) if self.is_logged else level
 
     def spread_between_seeds(self, at: Floats) -> tuple[float, int]:
         """Squares between seeds, in units of the expected variance, and their degrees of freedom.
@@ -136,18 +150,14 @@ class Curve:
     def rungs(self, keep: NDArray[np.bool_]) -> Curve:
         """The curve with some of its rungs: keep [rungs]."""
         index = np.flatnonzero(keep)
-        return Curve(
-            self.task,
-            self.metric,
-            self.axis,
-            self.x[index],
-            self.values[index],
-            self.items[index],
-            tuple(self.seed_values[i] for i in index),
-            tuple(self.seed_items[i] for i in index),
-            self.chance,
-            self.group,
-            tuple(self.seed_sources[i] for i in index) if self.seed_sources else (),
+        return replace(
+            self,
+            x=self.x[index],
+            values=self.values[index],
+            items=self.items[index],
+            seed_values=tuple(self.seed_values[i] for i in index),
+            seed_items=tuple(self.seed_items[i] for i in index),
+            seed_sources=tuple(self.seed_sources[i] for i in index) if self.seed_sources else (),
         )
 
 
@@ -155,6 +165,7 @@ def make_curve(
     x: Sequence[float] | Floats,
     values: Sequence[Sequence[float]] | Floats,
     *,
+    what: MetricFacts,
     items: int | Sequence[float] | None = None,
     chance: float | None = None,
     task: str = "ability",
@@ -165,11 +176,13 @@ def make_curve(
 ) -> Curve:
     """A curve from values over rungs: [rungs], or one row of seeds a rung (rows may differ).
 
+    what: what the metric is.
     items: the number of items of one seed's measurement, the same everywhere or one a rung.
     sources: where each row of values came from.
     Rungs may come unsorted; a scale that stands twice has its measurements taken together. Raises
-    ValueError for a scale that is not positive, a value that is not finite or beyond 1e30, or a
-    perplexity that is not positive. Values within 1e-30 of zero are zero.
+    ValueError for a scale that is not positive, a value that is not finite, beyond 1e30 or outside
+    the metric's range, or one that is not positive where the metric is logged. Values within 1e-30
+    of zero are zero.
     """
     scales = np.asarray(x, dtype=float)
     rows = [np.atleast_1d(np.asarray(row, dtype=float)) for row in values]
@@ -180,14 +193,17 @@ def make_curve(
         raise ValueError("values must be finite, at least one a rung")
     if max(float(np.abs(row).max()) for row in rows) > LARGEST:
         raise ValueError(f"values beyond {LARGEST:g} are no measurements")
-    least = min(float(row.min()) for row in rows)
-    if is_logged(metric) and min(least, least if chance is None else chance) <= 0:
+    least, most = min(float(row.min()) for row in rows), max(float(row.max()) for row in rows)
+    if what.scale == "log" and min(least, least if chance is None else chance) <= 0:
         raise ValueError(f"{metric} must be positive")
+    for value in (least, most):
+        if not in_range(value, what):
+            raise ValueError(f"{metric} is {value:g}; it lies {range_of(what)}")
     rows = [np.where(np.abs(row) < 1 / LARGEST, 0.0, row) for row in rows]
-    places, rung_of = np.unique(scales, return_inverse=True)
+    rungs, rung_of = np.unique(scales, return_inverse=True)
     seed_values, seed_items = [], []
     seed_sources: list[tuple[str, ...]] = []
-    for k in range(len(places)):
+    for k in range(len(rungs)):
         at = np.flatnonzero(rung_of == k)
         seed_values.append(np.concatenate([rows[i] for i in at]))
         seed_items.append(np.concatenate([np.full(len(rows[i]), per_seed[i]) for i in at]))
@@ -201,8 +217,9 @@ def make_curve(
     return Curve(
         task=task,
         metric=metric,
+        what=what,
         axis=axis,
-        x=places,
+        x=rungs,
         values=np.array(means),
         items=np.array([n.sum() for n in seed_items]),
         seed_values=tuple(seed_values),
@@ -211,3 +228,20 @@ def make_curve(
         group=group,
         seed_sources=tuple(seed_sources),
     )
+
+
+def in_range(value: float, what: MetricFacts) -> bool:
+    """Whether a metric can have this value, but for rounding."""
+    span = (what.most or 0.0) - (what.least or 0.0)
+    slack = ROUNDING * abs(span)
+    above = what.least is None or value >= what.least - slack
+    return above and (what.most is None or value <= what.most + slack)
+
+
+def range_of(what: MetricFacts) -> str:
+    """The range of a metric in words; empty where it has none."""
+    if what.least is not None and what.most is not None:
+        return f"between {what.least:g} and {what.most:g}"
+    if what.least is not None:
+        return f"at {what.least:g} or above"
+    return "" if what.most is None else f"at {what.most:g} or below"

@@ -21,8 +21,7 @@ from scipy import stats
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.metric_names import is_logged
-from emergectl.analysis.metric_pair import LOG_PROBABILITY, as_probability, explain
+from emergectl.analysis.metric_pair import as_probability, explain_by_power
 from emergectl.analysis.ratio import LEAST_NOISE, inverse_variances
 from emergectl.analysis.shapes import FORMS, Form, Shape, fit_shapes, refit, weigh
 
@@ -41,8 +40,8 @@ class Forecast:
 
     method: str
     cutoff: float
-    scales: Floats
-    predicted: list[Interval]
+    scales: tuple[float, ...]
+    predicted: tuple[Interval, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Backtest:
     covered: int
     error: float
     seen_from: float | None
-    forecasts: list[Forecast]
+    forecasts: tuple[Forecast, ...]
 
 
 def predict(
@@ -72,7 +71,7 @@ def predict(
     """
     _check(curve)
     levels = _simulate(curve, np.log10(scales), rng, draws)
-    return Forecast("direct", float(curve.x[-1]), np.asarray(scales), _intervals(curve, levels))
+    return Forecast("direct", float(curve.x[-1]), _plain(scales), _intervals(curve, levels))
 
 
 def predict_through(
@@ -92,7 +91,7 @@ def predict_through(
         levels = _by_shape(proxy, over, ahead, rng)
     levels += _noise(curve, _plausible(curve)[0], levels, rng)
     return Forecast(
-        f"through {proxy.metric}", float(curve.x[-1]), np.asarray(scales), _intervals(curve, levels)
+        f"through {proxy.metric}", float(curve.x[-1]), _plain(scales), _intervals(curve, levels)
     )
 
 
@@ -102,12 +101,13 @@ def _by_power(proxy: Curve, curve: Curve, ahead: Floats, rng: np.random.Generato
     ahead: the proxy's levels [draws, places]. None where the proxy is no probability or p^length
     explains less than `POWER_EXPLAINS` of what is seen.
     """
-    made = explain(curve, proxy)
+    made = explain_by_power(curve, proxy)
     if made is None or made.share < POWER_EXPLAINS:
         return None
     values = proxy.to_value(ahead)
-    top = 0.0 if proxy.metric.lower().endswith(LOG_PROBABILITY) else None
-    p = as_probability(proxy, np.minimum(values, top) if top is not None else values)
+    if proxy.what.likelihood is not None and not proxy.falls:
+        values = np.minimum(values, 0.0)  # no log-probability lies above, though a forecast may
+    p = as_probability(proxy, values)
     if p is None:
         return None
     chance = curve.chance or 0.0
@@ -116,7 +116,7 @@ def _by_power(proxy: Curve, curve: Curve, ahead: Floats, rng: np.random.Generato
     lengths = []
     for _ in range(min(len(ahead), LENGTHS_DRAWN)):
         y = np.clip(curve.level + deviation * rng.standard_normal(len(curve.x)), 0, 1)
-        again = explain(_sample(curve, y), proxy)
+        again = explain_by_power(_sample(curve, y), proxy)
         lengths.append(again.length if again is not None else made.length)
     drawn = rng.choice(lengths, len(ahead))
     return chance + (1 - chance) * np.clip(p, 0, 1) ** drawn[:, None]
@@ -187,7 +187,7 @@ def _learn(new: Forecast, earlier: Sequence[Forecast], curve: Curve) -> Forecast
     times = float(np.quantile(misses, 0.95, method="higher")) if misses else 1.0
     if times <= 1:
         return new
-    wider = [_widen(interval, times, curve) for interval in new.predicted]
+    wider = tuple(_widen(interval, times, curve) for interval in new.predicted)
     return replace(new, predicted=wider)
 
 
@@ -217,12 +217,11 @@ def _score(curve: Curve, forecasts: list[Forecast]) -> Backtest:
     half = (curve.values[0] + curve.values[-1]) / 2
     sign = 1 if curve.values[-1] >= curve.values[0] else -1
     seen_from = None
-    logged = is_logged(curve.metric)
     for forecast in forecasts:
         measured = curve.values[-len(forecast.scales) :]
         for value, interval in zip(measured, forecast.predicted, strict=True):
             pair = np.array([value, interval.value])
-            errors.append(float(np.diff(np.log10(pair) if logged else pair)[0]))
+            errors.append(float(np.diff(np.log10(pair) if curve.is_logged else pair)[0]))
             covered.append(interval.low <= value <= interval.high)
         last = forecast.predicted[-1]
         edge = last.low if sign > 0 else last.high
@@ -237,7 +236,7 @@ def _score(curve: Curve, forecasts: list[Forecast]) -> Backtest:
         covered=int(np.sum(covered)),
         error=float(np.sqrt(np.mean(np.square(errors)))),
         seen_from=seen_from,
-        forecasts=forecasts,
+        forecasts=tuple(forecasts),
     )
 
 
@@ -331,9 +330,13 @@ def _noise(curve: Curve, shape: Shape, levels: Floats, rng: np.random.Generator)
     return np.sqrt(noise[:, None] * variances) * rng.standard_normal(levels.shape)
 
 
-def _intervals(curve: Curve, levels: Floats) -> list[Interval]:
+def _intervals(curve: Curve, levels: Floats) -> tuple[Interval, ...]:
     values = curve.to_value(np.clip(levels, 0, 1) if curve.is_rate else levels)
     low, middle, high = np.quantile(values, [0.025, 0.5, 0.975], axis=0)
-    return [
+    return tuple(
         Interval(float(m), float(a), float(b)) for a, m, b in zip(low, middle, high, strict=True)
-    ]
+    )
+
+
+def _plain(scales: Floats) -> tuple[float, ...]:
+    return tuple(map(float, scales))

@@ -13,33 +13,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from emergectl.analysis.breaks import Break, Interval
-from emergectl.analysis.curves import Curve
 from emergectl.analysis.verdict import Finding
+
+SHOWN_FIRST = 0.95
+"""from this probability on it is said which of two is first"""
 
 
 @dataclass(frozen=True)
 class Lag:
-    """How much later `second` breaks than `first`: in steps and as a ratio, 95% intervals.
+    """How much later the ability `second` breaks than `first`, by their names: on the axis and as a
+    ratio, with 95% intervals.
 
     `p_first`: the probability that `first` is indeed first.
     """
 
-    first: Curve
-    second: Curve
-    steps: Interval
+    first: str
+    second: str
+    lag: Interval
     ratio: Interval
     p_first: float
-
-    @property
-    def sentence(self) -> str:
-        """For a person: who moves first, and by how much."""
-        s = self.steps
-        if self.p_first < 0.95:
-            return f"{self.first.name} and {self.second.name}: which is first is not shown"
-        return (
-            f"{self.second.name} follows {self.first.name} after {s.value:,.0f} steps "
-            f"({s.low:,.0f} to {s.high:,.0f})"
-        )
+    sentence: str
+    """for a person: who moves first, and by how much"""
 
 
 def order_of_breaks(findings: Sequence[Finding], *, alpha: float = 0.05) -> list[Finding]:
@@ -51,7 +45,7 @@ def order_of_breaks(findings: Sequence[Finding], *, alpha: float = 0.05) -> list
 def lag(first: Finding, second: Finding, rng: np.random.Generator) -> Lag:
     """The lag from one break to another; turned about where the second is the earlier.
 
-    Raises ValueError where a finding has no break to place, or the axes differ.
+    Raises ValueError where a finding has no break, or the axes differ.
     """
     if first.break_ is None or second.break_ is None:
         missing = first if first.break_ is None else second
@@ -60,15 +54,21 @@ def lag(first: Finding, second: Finding, rng: np.random.Generator) -> Lag:
         raise ValueError(f"one is over {first.curve.axis}, the other over {second.curve.axis}")
     if _position(second) < _position(first):
         first, second = second, first
-    a, b = (_places(f.break_, rng) for f in (first, second))
+    a, b = (_positions(f.break_, rng) for f in (first, second))
     low, middle, high = np.quantile(b - a, [0.025, 0.5, 0.975])
     less, half, more = np.quantile(b / a, [0.025, 0.5, 0.975])
+    p_first, names = float((b > a).mean()), (first.curve.name, second.curve.name)
+    unit = "steps" if first.curve.axis == "step" else first.curve.axis
     return Lag(
-        first=first.curve,
-        second=second.curve,
-        steps=Interval(float(middle), float(low), float(high)),
+        first=names[0],
+        second=names[1],
+        lag=Interval(float(middle), float(low), float(high)),
         ratio=Interval(float(half), float(less), float(more)),
-        p_first=float((b > a).mean()),
+        p_first=p_first,
+        sentence=f"{names[1]} follows {names[0]} after {middle:,.0f} {unit} "
+        f"({low:,.0f} to {high:,.0f})"
+        if p_first >= SHOWN_FIRST
+        else f"{names[0]} and {names[1]}: which is first is not shown",
     )
 
 
@@ -84,6 +84,6 @@ def _position(finding: Finding) -> float:
     return finding.break_.position.value if finding.break_ else np.inf
 
 
-def _places(break_: Break | None, rng: np.random.Generator) -> np.ndarray:
+def _positions(break_: Break | None, rng: np.random.Generator) -> np.ndarray:
     assert break_ is not None
     return 10 ** rng.permutation(break_.log_positions)

@@ -8,20 +8,29 @@ continuous one explains is given.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize
 
 from emergectl.analysis.breaks import Interval, difference
 from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.metric_order import rank
 from emergectl.analysis.verdict import ALPHA, Finding
 
-Where = Literal["both", "discontinuous only", "continuous only", "neither"]
+Breaks = Literal["both", "discontinuous only", "continuous only", "neither"]
 LENGTHS = (0.05, 200.0)
-LOG_PROBABILITY = ("logprob", "logprob_per_token", "log_probability", "log_likelihood")
+
+
+def beside(curve: Curve, same_outputs: Iterable[Curve]) -> Curve | None:
+    """The continuous metric of the same outputs to set beside a discontinuous one, the first by
+    `rank`; None without."""
+    if curve.what.kind != "discontinuous":
+        return None
+    found = [other for other in same_outputs if other.what.kind == "continuous"]
+    return min(found, key=lambda other: rank(other.metric, other.what), default=None)
 
 
 @dataclass(frozen=True)
@@ -36,23 +45,24 @@ class Explained:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two metrics of the same outputs beside each other.
+class MetricPair:
+    """A discontinuous metric beside `metric`, a continuous one of the same outputs.
 
     `lag_decades`: how far the continuous metric's break lies above the discontinuous one's.
     `explained` is there where the continuous metric can be read as a probability.
     """
 
-    breaks: Where
+    metric: str
+    breaks: Breaks
     lag_decades: Interval | None
     explained: Explained | None
     sentence: str
 
 
-def pair_up(discontinuous: Finding, continuous: Finding, *, alpha: float = ALPHA) -> Pair:
+def pair_up(discontinuous: Finding, continuous: Finding, *, alpha: float = ALPHA) -> MetricPair:
     """Judge two findings of the same outputs together. Rungs are matched by scale."""
     first, second = discontinuous.q_break <= alpha, continuous.q_break <= alpha
-    where: Where = (
+    breaks: Breaks = (
         "both"
         if first and second
         else "discontinuous only"
@@ -64,26 +74,26 @@ def pair_up(discontinuous: Finding, continuous: Finding, *, alpha: float = ALPHA
     lag = None
     if discontinuous.break_ is not None and continuous.break_ is not None:
         lag = difference(discontinuous.break_, continuous.break_)
-    made = explain(discontinuous.curve, continuous.curve)
+    made = explain_by_power(discontinuous.curve, continuous.curve)
     sentence = {
         "both": "both metrics break: not the metric's doing",
         "discontinuous only": "only the discontinuous metric breaks",
         "continuous only": "only the continuous metric breaks",
         "neither": "neither metric breaks",
-    }[where]
+    }[breaks]
     if made is not None:
         sentence += (
             f"; p^{made.length:.2g} explains {max(0.0, made.share):.0%} of the discontinuous curve"
         )
-    return Pair(where, lag, made, sentence)
+    return MetricPair(continuous.curve.metric, breaks, lag, made, sentence)
 
 
-def explain(discontinuous: Curve, continuous: Curve) -> Explained | None:
+def explain_by_power(discontinuous: Curve, continuous: Curve) -> Explained | None:
     """Fit p^length to a discontinuous metric; None where p or enough common rungs are missing."""
     shared, left, right = np.intersect1d(discontinuous.x, continuous.x, return_indices=True)
     if len(shared) < 3 or not discontinuous.is_rate:
         return None
-    p = _probability(continuous, right)
+    p = as_probability(continuous, continuous.values[right])
     if p is None:
         return None
     y = discontinuous.level[left]
@@ -104,20 +114,18 @@ def explain(discontinuous: Curve, continuous: Curve) -> Explained | None:
     return Explained(float(np.exp(found.x)), 1 - float(found.fun) / total)
 
 
-def _probability(curve: Curve, index: NDArray[np.intp]) -> Floats | None:
-    """The continuous metric as a probability of one right token, if it can be read so."""
-    return as_probability(curve, curve.values[index])
-
-
 def as_probability(curve: Curve, values: Floats) -> Floats | None:
-    """Values of a curve's metric as probabilities of one right token, if they can be read so."""
-    name = curve.metric.lower().rsplit("/", 1)[-1]
-    if name in LOG_PROBABILITY and (values <= 0).all():
-        return np.exp(values)
-    if name in ("loss", "nll") or name.endswith(("_loss", "_nll")):
-        return np.exp(-values)
-    if name in ("perplexity", "ppl"):
-        return 1 / values
+    """Values of a curve's metric as probabilities of one right token, if they can be read so.
+
+    A code length v of any unit is exp(−v) (a log-probability exp(v), a perplexity 1 / v): what the
+    unit multiplies is taken up by the exponent of p^L.
+    """
+    if curve.what.likelihood is not None:
+        if curve.is_logged:
+            return 1 / values
+        if curve.falls:
+            return np.exp(-values)
+        return np.exp(values) if (values <= 0).all() else None
     if curve.is_rate and (values > 0).all():
         return values
     return None

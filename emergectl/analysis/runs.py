@@ -1,51 +1,92 @@
-"""Runs as rows of a table: what `metrics.jsonl` says of every evaluation, over a run's steps.
+"""Runs as records of a table: every measured value of every run, told apart by what differs.
 
-A metric written `validation/exact_match` is task `validation`, metric `exact_match`. Parameters,
-tokens and FLOPs stand on the same line; seed and chance levels are the run's.
+The records are the same whether the runs are named one by one or as a sweep. `params` are the
+parameters without embeddings, where a run knows both counts; `parameters` and
+`non_embedding_parameters` are there under their own names for who wants the other on the axis.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from emergectl.analysis.table import Table
-from emergectl.store.metrics_log import read_metrics
-from emergectl.store.run import read_facts
+from emergectl.analysis.formats.records import BESIDE, Record, Records, collected
+from emergectl.store.rows import Lookup, MeasuredRun, Row, rows_of_run
+from emergectl.store.table import flatten
 
-
-def add_run(table: Table, path: Path) -> None:
-    """Add every evaluation of a run directory. Step 0 has no place on a log axis and is skipped."""
-    facts = read_facts(path)
-    log = path / "metrics.jsonl"
-    chances = facts.get("chance") or {}
-    for line, record in enumerate(read_metrics(log), 1):
-        for key, value in record.items():
-            if "/" not in key or isinstance(value, bool):
-                continue
-            where = f"{log}:{line}"
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                table.skip("value missing or not finite", where)
-                continue
-            task, _, metric = key.rpartition("/")
-            table.add(
-                {
-                    **_scales(record),
-                    **_names(facts),
-                    "task": task,
-                    "metric": metric,
-                    "value": value,
-                    "chance": chances.get(key),
-                },
-                where,
-            )
+NEVER_APART = ("seed", "name")
+"""keys of an experiment that do not make another curve of it"""
 
 
-def _scales(record: Mapping[str, object]) -> dict[str, object]:
-    scales = {key: record.get(key) for key in ("step", "tokens", "flops")}
-    return {**scales, "params": record.get("parameters")}
+def run_records(runs: Sequence[Path], lookup: Lookup | None = None) -> Records:
+    """The measured values of run directories.
+
+    `group` names what differs between their experiments, but for the seed and what follows from the
+    model alone, as learning rates along a ladder do. What was measured of a part of the items is
+    left out. Raises RequestError where a path is no run, DataError for a file that cannot be read.
+    """
+    measured = {run: rows_of_run(run, lookup) for run in dict.fromkeys(runs)}
+    apart = _what_differs({run: rows[0].run for run, rows in measured.items() if rows})
+    asked = {
+        key: None for rows in measured.values() for row in rows for key in row.measurement.asked
+    }
+    records = (
+        (_where(row), _record(row, apart[run])) for run, rows in measured.items() for row in rows
+    )
+    return collected(records, asked=(*asked, "part"))
 
 
-def _names(facts: Mapping[str, object]) -> dict[str, object]:
-    return {"model": facts.get("name") or facts.get("id") or "", "seed": facts.get("seed")}
+def _where(row: Row) -> str:
+    """Where a value stands; steps and ways of asking have a place each."""
+    one = row.measurement
+    asked = "".join(f" {key}={value}" for key, value in sorted(one.asked.items()))
+    return f"{row.where}:step {one.step or 0}{asked}"
+
+
+def _record(row: Row, differs: Mapping[str, Any]) -> Record:
+    one, run = row.measurement, row.run
+    without = run.non_embedding_parameters
+    record = {
+        **one.asked,
+        **differs,
+        **{"task": one.task, "metric": one.metric, "value": one.value, "what": one.what},
+        **{"n": one.n, "unit": one.unit, "chance": one.chance, "ceiling": one.ceiling},
+        **{"low": one.low, "high": one.high, "source": one.source},
+        **{"model": run.model or run.name, "seed": run.seed, "run": run.id},
+        **{"step": one.step, "tokens": row.tokens, "flops": row.flops, "loss": row.loss},
+        "params": run.parameters if without is None else without,
+        "count": "total" if without is None else "non-embedding",
+        "total_params": run.parameters,
+        "parameters": run.parameters,
+        "non_embedding_parameters": without,
+        "group": ", ".join(f"{k.rpartition('.')[2]} {_told(v)}" for k, v in differs.items()),
+    }
+    if one.group is not None:
+        record["part"] = f"{one.group[0]} {one.group[1]}"
+        record[BESIDE] = "of a part of the items alone"
+    return record
+
+
+def _what_differs(runs: Mapping[Path, MeasuredRun]) -> dict[Path, dict[str, Any]]:
+    """The keys of the runs' experiments that tell runs of one model apart, with their values."""
+    if len(runs) < 2:
+        return {path: {} for path in runs}
+    flat = {path: flatten(run.experiment) for path, run in runs.items()}
+    keys = [
+        key
+        for key in dict.fromkeys(key for one in flat.values() for key in one)
+        if key not in NEVER_APART
+        and not _follows((run.model, flat[path].get(key)) for path, run in runs.items())
+    ]
+    return {path: {key: one.get(key) for key in keys} for path, one in flat.items()}
+
+
+def _follows(found: Iterable[tuple[str, Any]]) -> bool:
+    """Whether the runs of each model have one value, of (model, value) a run."""
+    values: dict[str, Any] = {}
+    return all(values.setdefault(model, value) == value for model, value in found)
+
+
+def _told(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -22,7 +22,8 @@ HUBER_DELTA = 1e-3
 FEWEST_DIFFERENT = 3
 TIED = 0.999
 """correlation of log size and log length from which on a law cannot tell them apart"""
-NAMES = ("A", "B", "E", "alpha", "beta")
+FORMULA = "loss = E + A / params^alpha + B / tokens^beta"
+LAW_PARAMETERS = ("A", "B", "E", "alpha", "beta")
 STARTS = tuple(
     itertools.product((0.0, 10.0, 20.0), (0.0, 10.0, 20.0), (-0.5, 0.5), (0.2, 0.8), (0.2, 0.8))
 )
@@ -80,14 +81,15 @@ def runs_of_law(rows: Iterable[Row]) -> tuple[Floats, Floats, Floats, Floats]:
     ValueError where fewer than three sizes or lengths of training are there, or one follows from
     the other: the law's two terms could not be told apart.
     """
-    last: dict[tuple[object, ...], tuple[float, tuple[float, ...]]] = {}
+    last: dict[object, tuple[float, tuple[float, ...]]] = {}
     for row in rows:
         params, loss = row.params, row.loss
         tokens = row.tokens or (row.flops / 6 / params if row.flops and params else None)
         if not (params and tokens and loss and min(params, tokens, loss) > 0):
             continue
         run = (params, float(tokens), row.flops or 6 * params * tokens, loss)
-        key = run if row.step is None else (row.group, row.model, params, row.seed)
+        whose = (row.record or {}).get("run") or (row.group, row.model, params, row.seed)
+        key = run if row.step is None else whose
         if key not in last or last[key][0] < (row.step or 0):
             last[key] = (row.step or 0, run)
     found = np.array([run for _, run in last.values()]).reshape(-1, 4)
@@ -136,7 +138,7 @@ def fit_law_with_intervals(
     for _ in range(draws):
         runs = rng.integers(0, len(n), len(n))
         drawn.append(_law(_minimise(start, n[runs], d[runs], y[runs], delta), len(n)))
-    columns = {name: np.array([getattr(item, name) for item in drawn]) for name in NAMES}
+    columns = {name: np.array([getattr(item, name) for item in drawn]) for name in LAW_PARAMETERS}
     columns["params_exponent"] = np.array([item.params_exponent for item in drawn])
     return ScalingFit(
         law=law,
@@ -207,9 +209,9 @@ class IsoFlop:
 class IsoFlops:
     """Optima of all budgets and N_opt ∝ C^exponent through those that lie inside."""
 
-    optima: list[IsoFlop]
-    exponent: float
-    """NaN with fewer than two budgets"""
+    optima: tuple[IsoFlop, ...]
+    exponent: float | None
+    """None with fewer than two budgets"""
     caution: str = ISOFLOP_BIAS
 
 
@@ -243,9 +245,77 @@ def isoflop(params: Floats, flops: Floats, loss: Floats, *, tolerance: float = 0
             )
         )
     inside = [o for o in optima if o.inside]
-    exponent = float("nan")
+    exponent = None
     if len(inside) >= 2:
         exponent = float(
             np.polyfit(np.log([o.flops for o in inside]), np.log([o.params for o in inside]), 1)[0]
         )
-    return IsoFlops(optima, exponent)
+    return IsoFlops(tuple(optima), exponent)
+
+
+@dataclass(frozen=True)
+class LawParameter:
+    """A parameter of the law with its 95% interval and standard error, by bootstrap over runs."""
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class ComputeOptimum:
+    """How the law would have a budget spent."""
+
+    flops: float
+    params: float
+    tokens: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class ScalingFinding:
+    """The law of runs, how it would spend 1, 10 and 100 times the largest budget, and parabolas.
+
+    `parameters` by name: the five of the law, and `params_exponent` (N_opt ∝ C^a).
+    """
+
+    formula: str
+    runs: int
+    objective: float
+    parameters: dict[str, LawParameter]
+    tokens_exponent: float
+    optima: tuple[ComputeOptimum, ...]
+    isoflop: IsoFlops
+
+
+def judge_scaling(
+    params: Floats,
+    tokens: Floats,
+    flops: Floats,
+    loss: Floats,
+    rng: np.random.Generator,
+    *,
+    draws: int = 400,
+) -> ScalingFinding:
+    """The law with its intervals, and isoFLOP optima: params, tokens, flops, loss [runs].
+
+    Raises ValueError where `fit_law` does.
+    """
+    found = fit_law_with_intervals(params, tokens, loss, rng, draws=draws)
+    law, errors = found.law, found.standard_errors
+    budgets = [(c, law.optimal_params(c)) for c in (float(flops.max()) * k for k in (1, 10, 100))]
+    return ScalingFinding(
+        formula=FORMULA,
+        runs=len(loss),
+        objective=law.objective,
+        parameters={
+            name: LawParameter(each.value, each.low, each.high, errors[name])
+            for name, each in found.intervals.items()
+        },
+        tokens_exponent=law.tokens_exponent,
+        optima=tuple(
+            ComputeOptimum(c, n, c / 6 / n, float(law.loss(n, c / 6 / n))) for c, n in budgets
+        ),
+        isoflop=isoflop(params, flops, loss),
+    )

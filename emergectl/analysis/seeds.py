@@ -47,15 +47,35 @@ class Success:
     succeeded: int
     low: float
     high: float
-    mean_of_successful: float
-    """in the metric's units; NaN where none succeeded"""
+    share: float
+    """probability of success"""
+    mean_of_successful: float | None
+    """in the metric's units; None where none succeeded"""
     humps: Humps | None
     """None with fewer seeds than `FEWEST_FOR_HUMPS`, or all of one value"""
 
-    @property
-    def share(self) -> float:
-        """Probability of success."""
-        return self.succeeded / self.seeds
+
+@dataclass(frozen=True)
+class SeedsFinding:
+    """Success at every scale, and how many seeds (`seeds_needed`) would tell its share to ± 0.1 at
+    scale `at`, where the seeds differ most."""
+
+    scales: tuple[Success, ...]
+    seeds_needed: int
+    at: float
+
+
+def judge_seeds(curve: Curve, rng: np.random.Generator) -> SeedsFinding | None:
+    """What the seeds say; None where most rungs have one alone.
+
+    Models that happen to be of one scale are no seeds of each other; most rungs have several.
+    """
+    if float(np.median(curve.seeds)) < 2:
+        return None
+    found = successes(curve, rng)
+    # The rung where seeds differ most is the one that more of them would settle.
+    differ = min(found, key=lambda s: abs(s.share - 0.5))
+    return SeedsFinding(tuple(found), seeds_needed(differ.share), differ.scale)
 
 
 def successes(
@@ -78,7 +98,7 @@ def successes(
 def _success(curve: Curve, k: int, levels: Floats, cut: float, rng: np.random.Generator) -> Success:
     good = levels >= cut
     interval = stats.binomtest(int(good.sum()), len(good)).proportion_ci(0.95, method="exact")
-    mean = float(curve.seed_values[k][good].mean()) if good.any() else math.nan
+    mean = float(curve.seed_values[k][good].mean()) if good.any() else None
     humps = None
     if len(levels) >= FEWEST_FOR_HUMPS and np.ptp(levels) > 0:
         humps = find_humps(levels, rng)
@@ -88,6 +108,7 @@ def _success(curve: Curve, k: int, levels: Floats, cut: float, rng: np.random.Ge
         succeeded=int(good.sum()),
         low=float(interval.low),
         high=float(interval.high),
+        share=int(good.sum()) / len(good),
         mean_of_successful=mean,
         humps=humps,
     )

@@ -18,11 +18,12 @@ none of these is shown; the finding says what would settle it.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +34,26 @@ from emergectl.analysis.curve_families import SMOOTH_DECADES
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.processes import processes
 from emergectl.analysis.ratio import FEWEST_RUNGS, Comparison, compare, inverse_variances
-from emergectl.analysis.settling import overturning, settling
 
 Flags = NDArray[np.bool_]
-Word = Literal["emergent", "smooth", "flat", "undetermined"]
+Word = Literal["emergent", "undetermined", "smooth", "flat"]
+WORDS: tuple[Word, ...] = get_args(Word)
+"""the verdicts, the strongest first"""
 ALPHA = 0.05
 RATE_MARGIN = 0.05
 """how near to chance is as good as chance, for rates: five points"""
 HEIGHT_MARGIN = 0.1
 """before the break: within this share of the height"""
 SAME = 1e-12
+MOST_FACTOR = 100
+"""more data than this many times what there is settles nothing that anybody will wait for"""
+OVERTURNED_BY: dict[Word, str] = {
+    "emergent": "a smooth curve through further scales near the break, or scales before it that "
+    "prove to be above chance",
+    "smooth": "scales in between that are at chance on one side and at full height on the other",
+    "flat": "a larger scale above chance, or a continuous metric of the same outputs that rises",
+    "undetermined": "",
+}
 MANY = 40
 """from so many curves on, a second process pays for its start"""
 
@@ -279,8 +290,8 @@ def _conclude(
     return Finding(
         verdict=word,
         reason=reason,
-        overturn=overturning(word),
-        settle=settling(e, alpha=alpha) if word == "undetermined" else "",
+        overturn=OVERTURNED_BY[word],
+        settle=_settling(e, alpha=alpha) if word == "undetermined" else "",
         q_emergent=q_emergent,
         q_break=q_break,
         evidence=e,
@@ -329,3 +340,39 @@ def _why_not_emergent(e: Evidence, q_emergent: float, q_break: float, alpha: flo
         return broken + f"the largest scales are not shown to be above chance (p={e.p_above:.2g})"
     q = q_break if q_break > alpha else q_emergent
     return broken + f"among all abilities judged together that may be chance (q={q:.2g})"
+
+
+def _settling(e: Evidence, *, alpha: float) -> str:
+    """What would most likely settle an undetermined verdict."""
+    curve = e.curve
+    if len(curve.x) < FEWEST_RUNGS:
+        return f"{FEWEST_RUNGS - len(curve.x)} more scales at least, better 8 in all"
+    if e.reason or e.break_ is None:
+        return "another metric of the same outputs, one that varies"
+    if curve.chance is None and e.p_smooth <= alpha:
+        return "the chance level (--chance)"
+    if e.p_smooth <= alpha and (e.before == 0 or e.p_chance > alpha):
+        smallest = curve.x[0]
+        if e.before < 2:
+            return f"smaller scales than {_short(smallest)}, two or three"
+        return f"{_more(curve.is_binomial)} at the {e.before} scales before the break"
+    low, high = e.break_.position.low, e.break_.position.high
+    between = f"scales between {_short(low)} and {_short(high)}"
+    if e.p_rise > alpha:
+        return f"larger scales than {_short(curve.x[-1])}, or {_more(curve.is_binomial)}"
+    if e.statistic > 0 and e.critical / e.statistic <= MOST_FACTOR:
+        factor = max(2, math.ceil(1.5 * e.critical / e.statistic))
+        return f"about {factor} times as many {_unit(curve.is_binomial)}, or {between}"
+    return f"{_more(curve.is_binomial)}, or {between}"
+
+
+def _more(binomial: bool) -> str:
+    return f"more {_unit(binomial)}"
+
+
+def _unit(binomial: bool) -> str:
+    return "items" if binomial else "seeds"
+
+
+def _short(scale: float) -> str:
+    return f"{scale:.3g}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
-from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables
+from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
 
 app = typer.Typer(
@@ -41,31 +41,28 @@ def emergence(
         raise RequestError("--json and --csv exclude each other")
     table = read_source(source)
 
-    from emergectl.analysis.describe import ROW, as_row, counts
-    from emergectl.analysis.findings import examine
+    from emergectl.analysis.examine import examine
     from emergectl.analysis.table import curves_of
     from emergectl.analysis.verdict import judge
-    from emergectl.cli.findings import explain, show_plots
+    from emergectl.cli.findings import ROW, as_row, explain, show_plots
 
     axis = axis_of(source, table)
     curves = curves_of(table, axis)
-    for skipped in table.skipped:
-        say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
+    tell(table)
     if not curves:
         raise RequestError(f"no row has a place on the axis {axis}")
-    findings = judge(
-        curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged")
-    )
-    examined = examine(table, findings, alpha=alpha, workers=workers, progress=progress("examined"))
+    judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
+    findings = examine(table, judged, alpha=alpha, workers=workers, progress=progress("examined"))
     if json_:
-        print_json({"left_out": [vars(skipped) for skipped in table.skipped], **examined})
+        print_json(findings.to_json())
         return
-    print_table(ROW, [as_row(item) for item in examined["abilities"]], csv=csv)
+    print_table(ROW, [as_row(ability, findings) for ability in findings.abilities], csv=csv)
     if not csv:
         if sys.stdout.isatty():
-            show_plots(examined)
-        explain(examined)
-        say(f"{counts(findings)} over {axis} (alpha {alpha:g})")
+            show_plots(findings)
+        explain(findings)
+        counts = ", ".join(f"{count} {word}" for word, count in findings.counts.items())
+        say(f"{counts} over {findings.over} (alpha {alpha:g})")
 
 
 @app.command()
@@ -85,44 +82,47 @@ def scaling(
     """
     import numpy as np
 
-    from emergectl.analysis.describe import scaling_data
-    from emergectl.analysis.scaling import runs_of_law
+    from emergectl.analysis.findings import axis_in_words
+    from emergectl.analysis.plain import as_plain
+    from emergectl.analysis.scaling import judge_scaling, runs_of_law
+    from emergectl.analysis.table import count_shown
 
     table = read_source(source)
-    for skipped in table.skipped:
-        say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
+    tell(table)
     try:
         runs = np.stack(runs_of_law(table.rows))
         params, tokens, flops, loss = runs[
             :, np.argsort(runs[-1], kind="stable")[: runs.shape[1] - drop_highest]
         ]
-        law = scaling_data(params, tokens, flops, loss, np.random.default_rng(0), draws=draws)
+        law = judge_scaling(params, tokens, flops, loss, np.random.default_rng(0), draws=draws)
     except ValueError as error:
         raise RequestError(str(error)) from None
+    count = count_shown(table.rows)
     if json_:
-        print_json(law)
+        print_json({"parameter_count": count or "as given", **as_plain(law)})
         return
     header = ["parameter", "value", "low", "high", "standard error"]
     rows = [
-        [name, *(float(f"{p[key]:.6g}") for key in ("value", "low", "high", "standard_error"))]
-        for name, p in law["parameters"].items()
+        [name, *(float(f"{v:.6g}") for v in (p.value, p.low, p.high, p.standard_error))]
+        for name, p in law.parameters.items()
     ]
     print_table(header, rows)
-    say(f"{law['formula']}: {law['runs']} runs, objective {law['objective']:.6g}")
+    params = axis_in_words("params", count)
+    say(f"{law.formula}: {law.runs} runs, objective {law.objective:.6g}; params: {params}")
     say(
-        f"compute-optimal: params ∝ FLOPs^{law['parameters']['params_exponent']['value']:.3f}, "
-        f"tokens ∝ FLOPs^{law['tokens_exponent']:.3f}"
+        f"compute-optimal: params ∝ FLOPs^{law.parameters['params_exponent'].value:.3f}, "
+        f"tokens ∝ FLOPs^{law.tokens_exponent:.3f}"
     )
-    budgets = law["isoflop"]
-    inside = sum(optimum["inside"] for optimum in budgets["optima"])
-    if budgets["exponent"] is not None:
+    budgets = law.isoflop
+    inside = sum(optimum.inside for optimum in budgets.optima)
+    if budgets.exponent is not None:
         say(
             f"isoFLOP parabolas ({inside} budgets): params ∝ "
-            f"FLOPs^{budgets['exponent']:.3f}; {budgets['caution']}"
+            f"FLOPs^{budgets.exponent:.3f}; {budgets.caution}"
         )
-    elif budgets["optima"]:
+    elif budgets.optima:
         say(
-            f"isoFLOP parabolas: {inside} of {len(budgets['optima'])} budgets have their lowest "
+            f"isoFLOP parabolas: {inside} of {len(budgets.optima)} budgets have their lowest "
             "point within the sizes tried; an exponent takes two"
         )
 

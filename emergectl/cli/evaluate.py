@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -122,9 +123,7 @@ def evaluate(
             raise
         raise ToldError(str(error), error.exit_code) from None  # to every rank alike
     if gpus is not None and gpus > 1 and "RANK" not in os.environ:
-        from emergectl.cli.evaluate_ranks import ask_on_ranks
-
-        ask_on_ranks(gpus)
+        _ask_on_ranks(gpus)
         return
     if rescore:
         _rescore(find_run(model, root), split(tasks or ""), asked, json_=json_, csv=csv)
@@ -132,9 +131,11 @@ def evaluate(
     if tasks is None:
         _measure_held_out(find_run(model, root), checkpoint, json_=json_, csv=csv)
         return
-    from emergectl.cli.evaluate_ranks import joined
-    from emergectl.cli.evaluate_tasks import ask_model, experiment_of, show_results
+    from emergectl.cli.evaluate_display import AskingDisplay
+    from emergectl.cli.evaluate_results import show_results
+    from emergectl.evaluation.session import ask_model, experiment_that_asks
     from emergectl.inference.loading import find_weights
+    from emergectl.runtime.agreed_stop import join_evaluation
     from emergectl.runtime.rank_agreement import on_every_rank
     from emergectl.runtime.stop import StopRequest
 
@@ -146,7 +147,7 @@ def evaluate(
         if contamination and weights[0].run is None:
             name = weights[0].name
             raise RequestError(f"--contamination: what {name} was trained on is not known")
-        experiment = experiment_of(
+        experiment = experiment_that_asks(
             weights[0].source,
             split(tasks or ""),
             asked,
@@ -157,23 +158,41 @@ def evaluate(
 
     stop = StopRequest()
     stop.install()
-    with joined("auto", stop) as (at, agreed):
+    with (
+        join_evaluation("auto", stop) as (at, agreed),
+        AskingDisplay(silent=json_ or not at.is_main) as display,
+    ):
         weights, experiment = on_every_rank(at, settle)
         place, results = ask_model(
             weights,
             experiment,
-            root,
-            at,
-            agreed,
+            root=root,
+            argv=sys.argv,
+            place=at,
+            stop=agreed,
+            tell=display.tell,
             resume=resume,
             contamination=contamination,
-            quiet=json_,
         )
     if os.environ.get("RANK", "0") != "0":
         return  # rank 0 tells
     show_results(results, json_=json_, csv=csv)
     if not json_:
         say(f"written to {place}")
+
+
+def _ask_on_ranks(ranks: int) -> None:
+    """Run this very command as so many ranks; rank 0 prints. Ends as they do."""
+    from emergectl.runtime.launch import launch_ranks
+    from emergectl.runtime.stop import StopRequest
+
+    stop = StopRequest()
+    stop.install()
+    ended = launch_ranks(sys.argv[1:], ranks=ranks, stop=stop)
+    if ended.killed is not None:
+        say(ended.killed)
+    if ended.exit_code:
+        raise typer.Exit(ended.exit_code)
 
 
 def split(names: str) -> list[str]:
@@ -218,7 +237,7 @@ def _rescore(
     run: Path, tasks: Sequence[str], asked: dict[str, Any], *, json_: bool, csv: bool
 ) -> None:
     """Compute metrics anew from what a run's `evals/` holds."""
-    from emergectl.cli.evaluate_tasks import show_results
+    from emergectl.cli.evaluate_results import show_results
     from emergectl.evaluation.rescore import rescore_run
 
     results = rescore_run(
@@ -229,7 +248,7 @@ def _rescore(
 
 def _measure_held_out(run: Path, checkpoint: str, *, json_: bool, csv: bool) -> None:
     """Measure a run's checkpoints on what it held out."""
-    from emergectl.cli.evaluate_tasks import show_results
+    from emergectl.cli.evaluate_results import show_results
     from emergectl.evaluation.checkpoints import evaluate_run
 
     results = []

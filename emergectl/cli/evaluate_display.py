@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from typing import Self
 
 from emergectl.cli.output import one_line, say
 from emergectl.cli.progress import Pace, format_duration
@@ -23,7 +24,7 @@ class AskingDisplay:
         self._asking: tuple[str, int | None] | None = None
         self._pace = Pace()
 
-    def tell(self, task: str, step: int | None, done: int, items: int, *, samples: int = 0) -> None:
+    def tell(self, task: str, step: int | None, done: int, items: int, samples: int = 0) -> None:
         """`done` of `items` items of a task are answered, with so many samples drawn (0: none)."""
         now = time.monotonic()
         if self._asking != (task, step):
@@ -46,7 +47,10 @@ class AskingDisplay:
         else:
             say(text)
 
-    def clear(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Leave the terminal's line empty."""
         if self._live and not self._silent and self._asking is not None:
             print("\r\x1b[2K", end="", file=sys.stderr, flush=True)

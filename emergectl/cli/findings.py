@@ -1,7 +1,6 @@
-"""Findings in a terminal: a small plot and a few lines for each ability.
+"""Findings in a terminal: a row of a table, a small plot and a few lines for each ability.
 
-Read from the plain data of `analysis.findings`. Plots stand on a terminal only; the lines, which are
-talk, go to stderr.
+Plots stand on a terminal only; the lines, which are talk, go to stderr.
 """
 
 from __future__ import annotations
@@ -10,100 +9,132 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from emergectl.cli.output import one_line, say, use_color
+
+if TYPE_CHECKING:
+    from emergectl.analysis.breaks import Interval
+    from emergectl.analysis.findings import AbilityFinding, Findings
+    from emergectl.analysis.seeds import SeedsFinding
 
 PLOTS = 6
 """abilities that are plotted, the strongest verdicts first"""
 PLOT_WIDTH, PLOT_HEIGHT = 72, 12
 EXPLAINED = 40
-ORDER = ("emergent", "undetermined", "smooth", "flat")
+ROW = (
+    *("ability", "verdict", "over", "break", "from", "to", "width", "height", "p", "q", "scales"),
+    "shape",
+)
+"""columns of `as_row`: the axis in words, the position of the break with its interval, its width in
+decades, height over chance on the fitted level, p and q of `emergent`, the likeliest shape"""
 
 
-def explain(examined: dict[str, Any]) -> None:
+def as_row(ability: AbilityFinding, findings: Findings) -> list[object]:
+    """An ability as one row of `ROW`."""
+    found, shapes = ability.break_, ability.shapes
+    where: list[float | None] = [None] * 5
+    if found is not None:
+        at = found.position
+        where = [_short(v) for v in (at.value, at.low, at.high)]
+        where += [_short(found.width_decades.value, 2), _short(found.height.value)]
+    return [
+        "/".join(part for part in (ability.group, ability.task, ability.metric) if part),
+        ability.verdict,
+        findings.over,
+        *where,
+        _short(ability.p_emergent, 2),
+        _short(ability.q_emergent, 2),
+        len(ability.scales),
+        f"{shapes[0].shape} {shapes[0].weight:.2f}" if shapes else None,
+    ]
+
+
+def _short(value: float | None, digits: int = 3) -> float | None:
+    return None if value is None else float(f"{value:.{digits}g}")
+
+
+def explain(findings: Findings) -> None:
     """What each verdict stands on, and what else was found; of many abilities, the first few."""
-    abilities = examined["abilities"]
+    abilities = findings.abilities
     if not sys.stdout.isatty() and len(abilities) > EXPLAINED:
         return
     for ability in abilities[:EXPLAINED]:
-        last = f"would settle it: {ability['settle']}" if ability["settle"] else ""
-        last = last or f"would overturn it: {ability['overturn']}"
-        say(f"{one_line(ability['name'])}: {ability['verdict']}: {ability['reason']}; {last}")
-        for line in _details(ability, examined["axis"]):
+        last = f"would settle it: {ability.settle}" if ability.settle else ""
+        last = last or f"would overturn it: {ability.overturn}"
+        say(f"{one_line(ability.name)}: {ability.verdict}: {ability.reason}; {last}")
+        for line in _details(ability, findings):
             say(f"  {one_line(line)}")
-    for found in examined["lags"]:
-        say(one_line(found["sentence"]))
-    law = examined["scaling"]
+    for found in findings.lags:
+        say(one_line(found.sentence))
+    law = findings.scaling
     if law is not None:
-        values = ", ".join(f"{k} {v['value']:.3g}" for k, v in law["parameters"].items())
-        say(f"{law['formula']} over {law['runs']} runs: {values}")
+        values = ", ".join(f"{name} {p.value:.3g}" for name, p in law.parameters.items())
+        say(f"{law.formula} over {law.runs} runs: {values}")
 
 
-def _details(ability: dict[str, Any], axis: str) -> Iterator[str]:
-    pair = ability["pair"]
+def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
+    pair = ability.pair
     if pair is not None:
-        lag = pair["lag_decades"]
+        lag = pair.lag_decades
         apart = f"; that one breaks {_later(lag)}" if lag is not None else ""
-        yield f"beside {pair['metric']}: {pair['sentence']}{apart}"
-    seeds = ability.get("seeds_part")
-    if seeds is not None:
-        yield from _seeds(seeds)
-    for method in ability.get("forecast") or ():
-        seen = method["seen_from"]
-        foretold = f"foretold from {axis} {seen:.3g}" if seen is not None else "never foretold"
+        yield f"beside {pair.metric}: {pair.sentence}{apart}"
+    if ability.success is not None:
+        yield from _seeds(ability.success)
+    for method in ability.forecast:
+        seen = method.seen_from
+        foretold = f"foretold from {findings.over} {seen:.3g}" if seen else "never foretold"
         yield (
-            f"forecast {method['method']}: {foretold}; {method['covered']} of "
-            f"{method['predictions']} within the 95% interval, error {method['error']:.3g}"
+            f"forecast {method.method}: {foretold}; {method.covered} of "
+            f"{method.predictions} within the 95% interval, error {method.error:.3g}"
         )
-    if ability.get("axes"):
-        scored = ", ".join(f"{s['axis']} {s['error']['value']:.3g}" for s in ability["axes"])
-        first = ability["axes"][0]
-        sure = f"{first['axis']} best in {first['best']:.0%} of redrawn models"
+    if ability.axes:
+        scored = ", ".join(f"{s.axis} {s.error.value:.3g}" for s in ability.axes)
+        first = ability.axes[0]
+        sure = f"{first.axis} best in {first.best:.0%} of redrawn models"
         yield f"one curve for all models, error over {scored}: {sure}"
-    loss = ability.get("loss_at_appearance")
-    if loss is not None:
-        yield f"appears at loss {_interval(loss)}"
+    if ability.loss_at_appearance is not None:
+        yield f"appears at loss {_interval(ability.loss_at_appearance)}"
 
 
-def _seeds(part: dict[str, Any]) -> Iterator[str]:
-    shares = ", ".join(f"{s['succeeded']}/{s['seeds']}" for s in part["scales"])
+def _seeds(found: SeedsFinding) -> Iterator[str]:
+    shares = ", ".join(f"{s.succeeded}/{s.seeds}" for s in found.scales)
     yield (
-        f"seeds that succeed, by scale: {shares}; about {part['seeds_needed']} seeds at "
-        f"{part['at']:.3g} would tell the share to ±10 points"
+        f"seeds that succeed, by scale: {shares}; about {found.seeds_needed} seeds at "
+        f"{found.at:.3g} would tell the share to ±10 points"
     )
-    for scale in part["scales"]:
-        humps = scale["humps"]
-        if humps is not None and min(humps["p_dip"], humps["p_one"]) <= 0.05:
+    for scale in found.scales:
+        humps = scale.humps
+        if humps is not None and min(humps.p_dip, humps.p_one) <= 0.05:
             yield (
-                f"at {scale['scale']:.3g} the seeds fall in two groups, about {humps['low']:.3g} "
-                f"and {humps['high']:.3g} (dip test p={humps['p_dip']:.2g}, one normal "
-                f"p={humps['p_one']:.2g})"
+                f"at {scale.scale:.3g} the seeds fall in two groups, about {humps.low:.3g} "
+                f"and {humps.high:.3g} (dip test p={humps.p_dip:.2g}, one normal "
+                f"p={humps.p_one:.2g})"
             )
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"{found['value']:.2g} ({found['low']:.2g} to {found['high']:.2g})"
+def _interval(found: Interval) -> str:
+    return f"{found.value:.2g} ({found.low:.2g} to {found.high:.2g})"
 
 
-def _later(lag: dict[str, float]) -> str:
+def _later(lag: Interval) -> str:
     """A lag in decades, in words: which is first, or that it cannot be told."""
-    if lag["low"] <= 0 <= lag["high"]:
-        return (
-            f"at the same scale, from {-lag['low']:.2g} decades before to {lag['high']:.2g} after"
-        )
-    word = "earlier" if lag["high"] < 0 else "later"
-    value, low, high = (abs(lag[key]) for key in ("value", "low", "high"))
+    if lag.low <= 0 <= lag.high:
+        return f"at the same scale, from {-lag.low:.2g} decades before to {lag.high:.2g} after"
+    word = "earlier" if lag.high < 0 else "later"
+    value, low, high = abs(lag.value), abs(lag.low), abs(lag.high)
     return f"{value:.2g} decades {word} ({min(low, high):.2g} to {max(low, high):.2g})"
 
 
-def show_plots(examined: dict[str, Any]) -> None:
+def show_plots(findings: Findings) -> None:
     """Plots of the abilities that have been measured in full, to stdout."""
-    shown = [a for a in examined["abilities"] if a.get("measured") and len(a["scales"]) > 1]
-    shown.sort(key=lambda ability: ORDER.index(ability["verdict"]))
+    from emergectl.analysis.verdict import WORDS
+
+    shown = [a for a in findings.abilities if a.measured and len(a.scales) > 1]
+    shown.sort(key=lambda ability: WORDS.index(ability.verdict))
     for ability in shown[:PLOTS]:
         print()
-        print(plot(ability, examined["axis"], width=_width(), color=use_color(sys.stdout)))
+        print(plot(ability, findings.over, width=_width(), color=use_color(sys.stdout)))
     print()
 
 
@@ -111,50 +142,51 @@ def _width() -> int:
     return min(PLOT_WIDTH, shutil.get_terminal_size().columns)
 
 
-def plot(ability: dict[str, Any], axis: str, *, width: int, color: bool) -> str:
-    """An ability over log scale as text: fit, seeds, chance (dotted), break (dotted upright)."""
-    import plotext
+def plot(ability: AbilityFinding, over: str, *, width: int, color: bool) -> str:
+    """An ability over log scale as text: fit, seeds, chance (dotted), break (dotted upright).
 
-    from emergectl.analysis.metric_names import is_logged
+    over: the axis in words.
+    """
+    import plotext
 
     figure = plotext.figure  # one for the whole process, so it is emptied before use
     figure.clear()
     plotext.terminal.limit(False, False)
     figure.theme("colorless")
     figure.plot_size(width, PLOT_HEIGHT)
-    logged = is_logged(ability["metric"])
-    places = [math.log10(scale) for scale in ability["scales"]]
-    seeds = [seed["value"] for rung in ability["measured"] for seed in rung["seeds"]]
+    logged = ability.what.scale == "log"
+    positions = [math.log10(scale) for scale in ability.scales]
+    seeds = [seed.value for rung in ability.measured for seed in rung.seeds]
     values = [math.log10(value) if logged else value for value in seeds]
     low, high = min(values), max(values)
-    fit = ability.get("fit")
+    fit = ability.fit
     if fit is not None:
-        drawn = [math.log10(v) if logged else v for v in fit["values"]]
+        drawn = [math.log10(v) if logged else v for v in fit.values]
         line = figure.signal(
-            [math.log10(scale) for scale in fit["scales"]],
+            [math.log10(scale) for scale in fit.scales],
             [min(max(v, low), high) for v in drawn],
             marker=plotext.marker("braille" if color else ".", 4),
         )
         figure.draw(line.lines())
     points = figure.signal(
-        [math.log10(rung["scale"]) for rung in ability["measured"] for _ in rung["seeds"]],
+        [math.log10(rung.scale) for rung in ability.measured for _ in rung.seeds],
         values,
         marker=plotext.marker("dot" if color else "o", 1),
     )
     figure.draw(points)
-    if ability["chance"] is not None and not logged:
-        figure.line(ability["chance"], orientation="horizontal", pixel=8, style="dotted")
-    found = ability["break"]
-    if found is not None and ability["verdict"] == "emergent":
-        place = math.log10(found["position"]["value"])
-        figure.line(place, orientation="vertical", pixel=2, style="dotted")
+    if ability.chance is not None and not logged:
+        figure.line(ability.chance, orientation="horizontal", pixel=8, style="dotted")
+    found = ability.break_
+    if found is not None and ability.verdict == "emergent":
+        at = math.log10(found.position.value)
+        figure.line(at, orientation="vertical", pixel=2, style="dotted")
     if low < high:
         levels = [low + (high - low) * quarter / 4 for quarter in range(5)]
         shown = [10**level if logged else level for level in levels]
         figure.ruler("y").ticks(levels, [f"{level:>8.3g}" for level in shown])
-    ticks = [places[0], (places[0] + places[-1]) / 2, places[-1]]
-    figure.ruler("x").lim(places[0], places[-1])
+    ticks = [positions[0], (positions[0] + positions[-1]) / 2, positions[-1]]
+    figure.ruler("x").lim(positions[0], positions[-1])
     figure.ruler("x").ticks(ticks, [f"{10**tick:.3g}" for tick in ticks])
     chart = figure.build().string(colorless=not color)
-    heading = f"{one_line(ability['name'])}: {ability['verdict']} (over {axis})"
+    heading = f"{one_line(ability.name)}: {ability.verdict} (over {over})"
     return f"{heading}\n{chart.rstrip()}"

@@ -13,6 +13,7 @@ plain typer app that imports its commands pays for torch before it can print a l
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -90,7 +91,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         from emergectl.cli.output import say_error
 
-        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        said = error.strerror
+        if error.errno == errno.ELOOP:
+            said = "is a symbolic link, where a file of the run's own belongs: remove the link"
+        reason = f"{error.filename}: {said}" if error.filename else str(error)
         say_error(EmergectlError(reason))
         return 1
     return 0
@@ -134,7 +138,6 @@ def _print_version(wanted: bool) -> None:
 app = typer.Typer(
     cls=LazyGroup,
     rich_markup_mode=None,
-    add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,8 +17,14 @@ from emergectl.cli.tables import (
     progress,
     read_source,
     reads_tables,
+    tell,
 )
-from emergectl.errors import RequestError
+from emergectl.errors import DataError, RequestError
+
+if TYPE_CHECKING:
+    from emergectl.analysis.findings import Findings
+    from emergectl.analysis.table import Row
+    from emergectl.reports.page import Report
 
 
 @reads_tables
@@ -50,31 +57,23 @@ def report(
 ) -> None:
     """Make the page of a sweep, a run or a table: every verdict, and all that it stands on.
 
-    One HTML file that needs nothing else. Links lead to the files that the numbers came from.
+    One HTML file that needs nothing else. Links lead to the files that the numbers came from. What
+    `analyze emergence --json` printed, saved to a file, is shown as it stands.
     """
-    from emergectl.analysis.findings import examine
-    from emergectl.analysis.table import curves_of
-    from emergectl.analysis.verdict import judge
-    from emergectl.reports.page import describe_report, html_page, markdown_page
+    from emergectl.reports.page import html_page, make_report, markdown_page
 
     target = output or (_default_place(source) if format_ == "html" else None)
     if target is not None and not target.parent.is_dir():
         if output is not None:
             raise RequestError(f"{target}: there is no folder {target.parent}")
         target.parent.mkdir(parents=True)
-    table = read_source(source)
-    curves = curves_of(table, axis_of(source, table))
-    if not curves:
-        raise RequestError("no row has a place on the axis; name another with --x")
-    findings = judge(
-        curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged")
-    )
-    examined = examine(table, findings, alpha=alpha, workers=workers, progress=progress("examined"))
-    made = describe_report(
-        table, examined, title=_title(source), commands=_commands(source, alpha, margin)
+    saved = _saved(source)
+    findings, rows = (saved, []) if saved else _examined(source, alpha, margin, workers)
+    made = make_report(
+        findings, rows, title=_title(source), commands=_commands(source, alpha, margin)
     )
     if figures is not None:
-        _write_figures(made, figures)
+        _write_figures(findings, figures)
     if format_ == "json":
         _deliver_json(made, target)
         return
@@ -90,6 +89,40 @@ def report(
     _write(target, text)
 
 
+def _saved(source: Source) -> Findings | None:
+    """Findings that were saved as JSON; None where the source is anything else."""
+    from emergectl.analysis.findings import FORMAT, from_json
+
+    path = Path(source.names[0])
+    if len(source.names) > 1 or path.suffix.lower() != ".json" or not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if f'"{FORMAT}/' not in text[:200]:
+        return None
+    try:
+        return from_json(json.loads(text), str(path))
+    except ValueError as error:
+        raise DataError(f"{path}:1: not JSON ({error})") from None
+
+
+def _examined(
+    source: Source, alpha: float, margin: float, workers: int
+) -> tuple[Findings, list[Row]]:
+    """What is found in a source, and the rows of its table."""
+    from emergectl.analysis.examine import examine
+    from emergectl.analysis.table import curves_of
+    from emergectl.analysis.verdict import judge
+
+    table = read_source(source)
+    curves = curves_of(table, axis_of(source, table))
+    tell(table)
+    if not curves:
+        raise RequestError("no row has a value on the axis; name another with --x")
+    judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
+    told = progress("examined")
+    return examine(table, judged, alpha=alpha, workers=workers, progress=told), table.rows
+
+
 def _write(target: Path, text: str) -> None:
     from emergectl.store.atomic import write_text
 
@@ -97,37 +130,34 @@ def _write(target: Path, text: str) -> None:
     print(clean(str(target)))
 
 
-def _deliver_json(made: dict[str, Any], target: Path | None) -> None:
-    import json
-
-    from emergectl.store.atomic import json_safe
-
+def _deliver_json(made: Report, target: Path | None) -> None:
     if target is None:
-        print_json(made)
+        print_json(made.to_json())
     else:
-        _write(target, json.dumps(json_safe(made), indent=2, allow_nan=False, default=str) + "\n")
+        _write(target, json.dumps(made.to_json(), indent=2, allow_nan=False) + "\n")
 
 
-def _write_figures(made: dict[str, Any], folder: Path) -> None:
+def _write_figures(findings: Findings, folder: Path) -> None:
     from emergectl.reports.figures import unreadable_here, write_figures
 
-    shown = [ability for ability in made["abilities"] if ability.get("measured")]
-    texts = [ability[key] for ability in shown for key in ("metric", "name")]
-    missing = unreadable_here(texts)
+    shown = [ability for ability in findings.abilities if ability.measured]
+    missing = unreadable_here([text for each in shown for text in (each.metric, each.name)])
     if missing:
         say(
             f"PNG and PDF show boxes for {missing[:20]}: no font here has them "
             "(install one such as Noto Sans CJK); SVG shows them with the reader's fonts"
         )
-    written = write_figures(shown, folder)
+    written = write_figures(findings, folder)
     say(f"{len(written)} figures in {folder}")
 
 
 def _run_pictures(source: Source) -> list[bytes]:
     """The curves of the runs that are named, over their steps."""
+    from emergectl.evaluation.metrics import metric_facts
     from emergectl.reports.curves import svg_curves
     from emergectl.store.locate import find_run
     from emergectl.store.metrics_log import read_metrics
+    from emergectl.store.rows import rows_of_run
     from emergectl.store.run import read_facts
 
     pictures = []
@@ -135,18 +165,17 @@ def _run_pictures(source: Source) -> list[bytes]:
         if not _is_run(name, source):
             continue
         run = find_run(name, source.root)
-        facts = read_facts(run)
-        records = list(read_metrics(run / "metrics.jsonl"))
-        title = str(facts.get("name") or run.name)
-        pictures.append(svg_curves(records, title=title, chance=facts.get("chance") or {}))
+        measured = [row.measurement for row in rows_of_run(run, metric_facts)]
+        title = str(read_facts(run).get("name") or run.name)
+        pictures.append(svg_curves(read_metrics(run / "metrics.jsonl"), measured, title=title))
     return pictures
 
 
 def _is_run(name: str, source: Source) -> bool:
-    from emergectl.analysis.reading import TABLES
+    from emergectl.analysis.reading import READ
 
     path = Path(name)
-    is_table = path.suffix.lower() in (*TABLES, ".json")
+    is_table = path.suffix.lower() in READ
     is_folder = path.is_dir() and not (path / "run.json").exists()
     return not (is_sweep(name, source.root) or is_table or is_folder)
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from emergectl.cli.output import print_json, say, use_color
+from emergectl.store.measurements import Measurement
 from emergectl.store.metrics_log import read_metrics
+from emergectl.store.rows import rows_of_run
 from emergectl.store.run import read_facts
 from emergectl.store.status import read_status
 
@@ -16,24 +18,29 @@ def show_outcome(run: Path) -> None:
     """Print the run's path; draw `report/curves.png` and say where each ability appears."""
     print(run, flush=True)
     facts = read_facts(run)
-    chance: dict[str, float] = facts.get("chance") or {}
-    records = list(read_metrics(run / "metrics.jsonl"))
-    if not any("/" in name for record in records for name in record):
+    from emergectl.evaluation.metrics import metric_facts
+
+    measured = [row.measurement for row in rows_of_run(run, metric_facts)]
+    if not measured:
         return
-    from emergectl.reports.ability import ability_line
+    from emergectl.reports.appearance import ability_line
     from emergectl.reports.curves import draw_curves, terminal_curves
 
     picture = run / "report" / "curves.png"
     picture.parent.mkdir(exist_ok=True)
-    draw_curves(records, picture, title=str(facts["name"]), chance=chance)
-    if chance or sys.stderr.isatty():
+    records = list(read_metrics(run / "metrics.jsonl"))
+    draw_curves(records, measured, picture, title=str(facts["name"]))
+    by_name: dict[str, list[Measurement]] = {}
+    for one in measured:
+        if one.chance is not None and one.group is None and one.what.direction == "up":
+            by_name.setdefault(f"{one.task}/{one.metric}", []).append(one)
+    if by_name or sys.stderr.isatty():
         width = min(100, shutil.get_terminal_size().columns)
         color = use_color(sys.stderr)
-        say(terminal_curves(records, width=width, color=color, chance=chance))
-    for name, level in chance.items():
-        points = [(record["step"], record[name]) for record in records if name in record]
-        steps, values = zip(*points, strict=True)
-        say(ability_line(name, steps, values, chance=level))
+        say(terminal_curves(records, measured, width=width, color=color))
+    for name, each in by_name.items():
+        steps, values = [one.step or 0 for one in each], [one.value for one in each]
+        say(ability_line(name, steps, values, chance=each[0].chance))
     say(f"picture: {picture}")
 
 

@@ -177,16 +177,17 @@ def _drive(plan: Plan, folder: SweepFolder, wishes: Wishes, stop: Any, *, json_:
     work: Work
     if search is None:
         work = GridWork(plan, folder, sys.argv)
-        metric = None
+        judged = None
     else:
+        from emergectl.sweeps.plan import search_direction
         from emergectl.sweeps.search import SearchWork
 
+        judged = (search.metric, search_direction(search))
         work = SearchWork(plan, folder, sys.argv)
-        metric = search.metric if search.direction == "minimize" else f"-{search.metric}"
     for line in _changes(plan, folder, work.planned()):
         say(line)
         folder.log(line)
-    folder.write_plan(plan.sweep.path, work.planned(), metric)
+    folder.write_plan(plan.sweep.path, work.planned(), judged)
     if plan.trials and all(trial.experiment.train.device == "cpu" for trial in plan.trials):
         wishes = replace(wishes, device="cpu")
     claims = Claims(folder.path / "claims")
@@ -200,10 +201,8 @@ def _drive(plan: Plan, folder: SweepFolder, wishes: Wishes, stop: Any, *, json_:
 
 
 def _changes(plan: Plan, folder: SweepFolder, planned: Sequence[Planned]) -> list[str]:
-    """What is to be said before a sweep begins: doubles, and how the file differs from before."""
-    lines = []
-    if plan.doubled:
-        lines.append(f"{plan.doubled:,} combinations are the same experiment as another: left out")
+    """What is to be said before a sweep begins: what is left out, and what differs from before."""
+    lines = plan.left_out()
     recovered = folder.recover()
     if recovered:
         lines.append(f"{recovered:,} trials found again by their runs")
@@ -360,7 +359,13 @@ def best(
     sweep: Named,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", "-m", metavar="NAME", help="-NAME: more is better."),
+        typer.Option(
+            "--metric",
+            "-m",
+            metavar="NAME",
+            help="With its task or without (default: that of a search, or of evaluation.best); "
+            "-NAME: more is better, whatever it is.",
+        ),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="So many trials.")] = 5,
     runs_dir: Root = None,
@@ -370,11 +375,18 @@ def best(
     from emergectl.sweeps.table import best_trials
 
     folder, planned = _open(sweep, runs_dir)
-    metric = metric or folder.read_metric() or "validation/loss"
-    found = best_trials(folder, planned, metric)[:count]
-    name = metric.removeprefix("-")
-    columns = ["trial", name, *found[0][1].values, "run"]
-    rows = [[each.key[:12], value, *each.values.values(), run] for value, each, run in found]
+    name, direction = (metric, None) if metric else folder.read_metric()
+    if name is not None and name.startswith("-"):
+        name, direction = name[1:], "up"
+    found = best_trials(folder, planned, name, direction)
+    better = "more" if found.direction == "up" else "less"
+    say(f"by {found.metric}: {better} is better")
+    keys = list(dict.fromkeys(key for _, each in found.trials for key in each.values))
+    columns = ["trial", found.metric, *keys, "run"]
+    rows = [
+        [each.trial[:12], value, *(each.values[key] for key in keys), each.row.run.id]
+        for value, each in found.trials[:count]
+    ]
     print_table(columns, rows, json_=json_)
 
 

@@ -33,6 +33,8 @@ def show_dry_run(plan: Plan, folder: SweepFolder, wishes: Wishes, *, json_: bool
     if json_:
         print_json(_plain(plan, found, settled))
         return
+    for line in plan.left_out():
+        say(line)
     _print_trials(found.costs)
     left = plan.size - settled
     say(

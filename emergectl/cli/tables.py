@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
@@ -21,10 +21,13 @@ from emergectl.cli.output import say
 from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
-    from emergectl.analysis.reading import Columns
+    from emergectl.analysis.columns import Columns
     from emergectl.analysis.table import Axis, Table
 
 AXES = ("params", "tokens", "flops", "loss", "step")
+SCALED = (*AXES, "value", "n", "chance")
+LISTS = ("chance", "scale", "where", "values", "lower")
+"""options that may be repeated"""
 SHOW_PROGRESS_AFTER = 5.0
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column (default: its name).")]
@@ -51,8 +54,8 @@ def _asked(
         list[str],
         typer.Argument(
             metavar="TABLE|RUN|SWEEP…",
-            help="CSV, TSV, JSONL, Parquet; results of lm-evaluation-harness or BIG-bench "
-            "(.json, or a folder of them); runs, over their steps; or sweeps (file or name).",
+            help="CSV, TSV, JSONL, Parquet; results of lm-evaluation-harness, BIG-bench, OLMES, "
+            "HELM, MTEB, logs of transformers (.json, or a folder of them); runs; or sweeps.",
         ),
     ],
     x: Annotated[
@@ -63,8 +66,11 @@ def _asked(
     metric: Column = None,
     value: Column = None,
     values: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN,…", help="Columns of a wide table: each is a task."),
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[=TASK/METRIC],…",
+            help="Columns of a wide table: each is a task; may be repeated.",
+        ),
     ] = None,
     model: Column = None,
     group: Column = None,
@@ -81,9 +87,15 @@ def _asked(
         list[str] | None,
         typer.Option(metavar="P|TASK=P|COLUMN", help="Level of guessing; may be repeated."),
     ] = None,
+    lower: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", help="This falls as a model gets better; may be repeated."),
+    ] = None,
     scale: Annotated[
         list[str] | None,
-        typer.Option(metavar="WORD=FACTOR", help="Units, such as params=1e9 for billions."),
+        typer.Option(
+            metavar="WORD=FACTOR", help="Units: params=1e9 for billions, value=0.01 for percent."
+        ),
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Keep only such rows.")
@@ -95,6 +107,14 @@ def _asked(
     runs_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where runs are.")] = None,
 ) -> None:
     """The parameters that every reading command shares; never called."""
+
+
+OPTIONS = tuple(
+    name
+    for name in inspect.signature(_asked).parameters
+    if name not in ("names", "x", "columns", "runs_dir")
+)
+"""the names of the options that say how a table is read"""
 
 
 def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
@@ -122,35 +142,39 @@ def read_source(source: Source) -> Table:
 
     Raises RequestError, DataError.
     """
-    from emergectl.analysis.reading import TABLES, add_records, read_tables
-    from emergectl.analysis.runs import add_run
+    from emergectl.analysis.reading import READ, add_runs, read_tables
     from emergectl.analysis.table import Table, with_defaults
+    from emergectl.evaluation.metrics import metric_facts
     from emergectl.store.locate import find_run
 
     files: list[Path] = []
-    runs: list[str] = []
-    sweeps: list[str] = []
+    runs: list[Path] = []
     for name in source.names:
         path = Path(name)
         if is_sweep(name, source.root):
-            sweeps.append(name)
-        elif path.suffix.lower() in (*TABLES, ".json") or (
-            path.is_dir() and not (path / "run.json").exists()
-        ):
+            runs += _runs_of_sweep(name, source.root)
+        elif path.suffix.lower() in READ or (path.is_dir() and not (path / "run.json").exists()):
             files.append(path)
         else:
-            runs.append(name)
+            runs.append(find_run(name, source.root))
     columns, n, chance = _mapping(source.options)
     conditions = dict(_pair("--where", text) for text in source.options.get("where") or ())
-    table = read_tables(files, columns, where=conditions) if files else Table()
-    for name in sweeps:
-        records = _sweep_records(name, source.root)
-        add_records(table, records, columns, where=conditions, source=name)
-    for name in runs:
-        add_run(table, find_run(name, source.root))
+    table = Table(lookup=metric_facts)
+    if files:
+        table = read_tables(files, columns, where=conditions, lookup=metric_facts)
+    if runs:
+        table = add_runs(table, runs, columns, where=conditions)
     if not table.rows:
         raise RequestError(f"no evaluations in {', '.join(source.names)}")
-    return with_defaults(table, n=n, chance=chance)
+    return with_defaults(table, n=n, chance=chance, lower=source.options.get("lower") or ())
+
+
+def tell(table: Table) -> None:
+    """Say what was left out of a table, and what had to be chosen."""
+    for note in table.notes:
+        say(note)
+    for skipped in table.skipped:
+        say(f"left out: {skipped.count} × {skipped.reason} (first: {skipped.first})")
 
 
 def is_sweep(name: str, root: Path) -> bool:
@@ -162,59 +186,37 @@ def is_sweep(name: str, root: Path) -> bool:
 
 def axis_of(source: Source, table: Table) -> Axis:
     """The axis that was asked for, else the one that the table has."""
-    from emergectl.analysis.table import choose_axis
+    from emergectl.analysis.table import choose_axis, count_shown
 
     axis = source.options.get("x") or choose_axis(table)
     if axis not in AXES:
         raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXES)}")
+    if axis == "params" and (count := count_shown(table.rows)):
+        table.note(f"params: {count}")
     return axis
 
 
-def _sweep_records(name: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a sweep's table, each with the file that it came from.
-
-    What the sweep varies keeps curves apart (`group`), but for what follows from the model alone,
-    as learning rates along a ladder do.
-    """
+def _runs_of_sweep(name: str, root: Path) -> list[Path]:
+    """The runs of a sweep that have begun, in the plan's order."""
     from emergectl.config.sweep import sweep_name
     from emergectl.sweeps.folder import SweepFolder
-    from emergectl.sweeps.table import COLUMNS, TRIAL_DIGITS, sweep_table
 
     folder = SweepFolder(root, sweep_name(name))
-    planned = folder.read_plan()
-    columns, rows = sweep_table(folder, planned)
-    records = [dict(zip(columns, row, strict=True)) for row in rows]
-    started = [known for each in planned if (known := folder.record(each.key)) is not None]
-    runs = {each.trial[:TRIAL_DIGITS]: folder.root / each.run for each in started}
-    keys = [key for key in columns[len(COLUMNS) :] if not _follows_model(records, key)]
-    for record in records:
-        run = runs[record["trial"]]
-        asked = run / "evals" / f"step-{record['step']:08d}" / record["task"] / "results.json"
-        where = asked if asked.exists() else run / "metrics.jsonl"
-        group = ", ".join(f"{key.rpartition('.')[2]} {_told(record[key])}" for key in keys)
-        yield str(where), {**record, "group": group}
-
-
-def _told(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _follows_model(records: list[dict[str, Any]], key: str) -> bool:
-    values: dict[Any, Any] = {}
-    return all(values.setdefault(record["model"], record[key]) == record[key] for record in records)
+    records = (folder.record(planned.key) for planned in folder.read_plan())
+    runs = (folder.root / record.run for record in records if record is not None)
+    return [run for run in runs if (run / "run.json").exists()]
 
 
 def _mapping(options: dict[str, Any]) -> tuple[Columns, float | None, dict[str, float]]:
     """The columns, the number of items and the chance levels that the options name."""
-    from emergectl.analysis.reading import WORDS, Columns
+    from emergectl.analysis.columns import WORDS, Columns
 
     plain = {w: options.get(w) for w in WORDS if w not in ("n", "chance")}
     scales = {
         word: _number("--scale", text)
         for word, text in map(_scale_pair, options.get("scale") or ())
     }
-    names = options.get("values")
-    found = Columns(**plain, scales=scales, values=tuple(names.split(",")) if names else ())
+    found = Columns(**plain, scales=scales, values=tuple(options.get("values") or ()))
     items = None
     if options.get("n") is not None:
         try:
@@ -248,12 +250,13 @@ def _with_file(options: dict[str, Any], path: Path) -> dict[str, Any]:
             raise RequestError(f"{path}: no option {key!r}; there are {', '.join(options)}")
         if options[key] is not None:
             continue
-        if key in ("chance", "scale", "where"):
+        if key in LISTS:
             pairs = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else value
-            value = [str(pair) for pair in (pairs if isinstance(pairs, list) else [pairs])]
-        elif isinstance(value, list):
-            value = ",".join(map(str, value))
-        options[key] = str(value) if not isinstance(value, list) else value
+            options[key] = [str(one) for one in (pairs if isinstance(pairs, list) else [pairs])]
+        elif isinstance(value, list | dict):
+            raise RequestError(f"{path}: {key} is one name; {', '.join(LISTS)} may be lists")
+        else:
+            options[key] = str(value)
     return options
 
 
@@ -266,8 +269,8 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _scale_pair(text: str) -> tuple[str, str]:
     name, value = _pair("--scale", text)
-    if name not in AXES:
-        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(AXES)}")
+    if name not in SCALED:
+        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(SCALED)}")
     return name, value
 
 

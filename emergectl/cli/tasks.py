@@ -30,8 +30,10 @@ def list_tasks(
 ) -> None:
     """List the tasks."""
     from emergectl.config.shipped import first_comment, shipped_tasks
-    from emergectl.tasks.catalog import task_classes
+    from emergectl.tasks.catalog import broken_tasks, task_classes
 
+    for reason in broken_tasks():
+        say(f"left out: {reason}")
     rows = [[name, _asks(found), _summary(found)] for name, found in sorted(task_classes().items())]
     for name, path in shipped_tasks().items():
         rows.append([name, "as its file says", first_comment(path).rstrip(".")])

@@ -27,7 +27,7 @@ from emergectl.runtime.select_run import Choice, Request, choose_run, take_run
 from emergectl.runtime.stop import StopRequest
 from emergectl.store.locate import runs_root
 from emergectl.store.status import read_status
-from emergectl.tasks.resolve import check_asked
+from emergectl.tasks.resolve import check_asked, resolve
 
 if TYPE_CHECKING:
     from emergectl.runtime.listeners import Listener
@@ -97,7 +97,8 @@ def _train(
         if stage is not None and choice.experiment.stage != stage:
             raise ExperimentError("stage", f"is `{choice.experiment.stage}`: use `emergectl train`")
         check_asked(choice.experiment)
-        check_watched(choice.experiment)
+        if choice.experiment.stage != "evaluate":
+            check_watched(resolve(choice.experiment))
         if choice.is_done:
             assert choice.existing is not None
             say(f"{choice.existing.name} is done already")
@@ -135,10 +136,14 @@ def _with_experiment(request: Request, file: Path, overrides: Sequence[str]) -> 
 
 
 def _evaluate(request: Request, choice: Choice, stop: StopRequest, json_: bool) -> None:
-    from emergectl.cli.evaluate_tasks import run_evaluation, show_results
+    from emergectl.cli.evaluate_display import AskingDisplay
+    from emergectl.cli.evaluate_results import show_results
+    from emergectl.evaluation.session import run_evaluation
 
-    path, results = run_evaluation(request, choice, stop, quiet=json_)
-    if os.environ.get("RANK", "0") != "0":
+    is_main = os.environ.get("RANK", "0") == "0"
+    with AskingDisplay(silent=json_ or not is_main) as display:
+        path, results = run_evaluation(request, choice, stop, display.tell)
+    if not is_main:
         return  # rank 0 tells
     show_results(results, json_=json_, csv=False)
     if not json_:

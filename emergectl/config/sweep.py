@@ -17,8 +17,15 @@ from pydantic import ValidationError
 
 from emergectl.config.experiment import LoadedExperiment, read_document
 from emergectl.config.explain import explain, known_keys, message_at
-from emergectl.config.overrides import apply_overrides, node_of, set_value, split_override
+from emergectl.config.overrides import (
+    apply_overrides,
+    node_of,
+    read_value,
+    set_value,
+    split_override,
+)
 from emergectl.config.reader import Document, Node, read_yaml
+from emergectl.config.sweep_paths import ABSENT, contains, outermost_first, set_at
 from emergectl.config.sweep_schema import SweepSpec
 from emergectl.config.training_schema import BUDGETS
 from emergectl.errors import RequestError
@@ -62,8 +69,9 @@ class LoadedSweep:
             for path in set(BUDGET_PATHS) - set(swept):
                 place = point[swept[0]].place
                 document = set_value(document, path.split("."), node_of(None), place)
-        for key, setting in point.items():
-            document = set_value(document, key.split("."), node_of(setting.value), setting.place)
+        for key in outermost_first(point):
+            value, place = node_of(point[key].value), point[key].place
+            document = set_value(document, key.split("."), value, place)
         folder = self.path.parent.absolute()
         return read_document(document, self.base_path, set_from=folder, check_paths=check_paths)
 
@@ -150,17 +158,22 @@ def _base(
 
 def _refuse_swept(spec: SweepSpec, inner: Sequence[str]) -> None:
     """An override of what the sweep sets anew in every trial would be lost without a word."""
-    swept = {key: part for part, keys in spec.swept() for key in keys if part != "seeds"}
+    axes = [axis for axis in spec.axes() if axis[0] != "seeds"]
     for text in inner:
         key_path, _, place = split_override(text)
-        part = swept.get(key_path)
-        if part is None and key_path in BUDGET_PATHS:
-            part = next((swept[path] for path in BUDGET_PATHS if path in swept), None)
-        if part is not None:
-            named = key_path in swept and part in ("grid", "search.space")
-            advice = f"; set {part}.{key_path}=…" if named else ""
-            what = "it" if key_path in swept else "another budget"
-            raise RequestError(f"{place}: the sweep sets {what}, in `{part}`{advice}")
+        value = Document("", read_value(text.partition("=")[2], place)).data
+        for part, key, _ in axes:
+            named = part in ("grid", "search.space")
+            advice = f"; set {part}.{key}=…" if named else ""
+            if contains(key, key_path):
+                what = "it" if key == key_path else f"all of `{key}`"
+                raise RequestError(f"{place}: the sweep sets {what}, in `{part}`{advice}")
+            if contains(key_path, key) and set_at({key_path: value}, key) is not ABSENT:
+                raise RequestError(f"{place}: the sweep sets `{key}`, in `{part}`{advice}")
+        budget = next((part for part, key, _ in axes if key in BUDGET_PATHS), None)
+        given = [path for path in BUDGET_PATHS if set_at({key_path: value}, path) is not ABSENT]
+        if budget is not None and given:
+            raise RequestError(f"{place}: the sweep sets another budget, in `{budget}`")
 
 
 def _name(spec: SweepSpec, path: Path) -> str:

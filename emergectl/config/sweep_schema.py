@@ -10,9 +10,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from emergectl.config.schema import Part, PositiveFloat, PositiveInt
+from emergectl.config.sweep_paths import clashes
 from emergectl.config.values import check_space, expand_values
 
 _INTERVAL: dict[str, Any] = {
@@ -51,7 +59,7 @@ class LadderSpec(Part):
     """Model sizes, with data and learning rate scaled along."""
 
     sizes: Sizes
-    """rungs of the size ladder"""
+    """model sizes: 10k, 42m, 1.5b …"""
     tokens_per_parameter: PositiveFloat | None = None
     """train.tokens of a rung, for each of the rung's (non-embedding) parameters; 20 is Chinchilla's
     rule; it takes the place of the experiment's own budget, which stays where this is null"""
@@ -65,7 +73,7 @@ class IsoflopSpec(Part):
     budgets: Values
     """training FLOPs of a trial (train.flops), a list or a range"""
     sizes: Sizes
-    """rungs of the size ladder"""
+    """model sizes: 10k, 42m, 1.5b …"""
 
 
 class SearchSpec(Part):
@@ -75,8 +83,8 @@ class SearchSpec(Part):
     """key path → choices [a, b], whole numbers `8..64`, or {log|linear: [LOW, HIGH]}"""
     metric: str
     """the metric whose last value in a trial is judged: validation/loss, addition/accuracy …"""
-    direction: Literal["minimize", "maximize"] = "minimize"
-    """whether less is better, or more"""
+    direction: Literal["minimize", "maximize"] | None = None
+    """whether less is better, or more; null: as the metric is known to be"""
     trials: PositiveInt
     """how many trials"""
     sampler: Literal["tpe", "random", "cmaes"] = "tpe"
@@ -85,6 +93,16 @@ class SearchSpec(Part):
     """hyperband stops trials that are behind at an evaluation; null: every trial runs to its end"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """of the sampler"""
+
+    @field_validator("metric")
+    @classmethod
+    def _test_data_choose_nothing(cls, value: str) -> str:
+        if value.startswith("test/"):
+            raise ValueError(
+                "the test data is asked once, when a trial is over, and chooses nothing; search by "
+                f"a metric of `validation/…`, such as validation/{value.removeprefix('test/')}"
+            )
+        return value
 
 
 class SweepSpec(Part):
@@ -137,30 +155,30 @@ class SweepSpec(Part):
             if len(set(lengths.values())) > 1:
                 told = ", ".join(f"{key} has {count}" for key, count in lengths.items())
                 raise ValueError(f"`zip` {number} pairs lists of different lengths: {told}")
-        self._check_doubles()
+        for clash in clashes(self.axes()):
+            raise ValueError(clash)
+        for number, point in enumerate(self.include):
+            part = f"include.{number}"
+            for clash in clashes([(part, key, [value]) for key, value in point.items()]):
+                raise ValueError(clash)
         return self
 
-    def _check_doubles(self) -> None:
-        seen: dict[str, str] = {}
-        for part, keys in self.swept():
-            for key in keys:
-                if key in seen:
-                    raise ValueError(f"`{key}` is set by `{seen[key]}` and by `{part}`")
-                seen[key] = part
-
-    def swept(self) -> list[tuple[str, list[str]]]:
-        """The key paths that trials differ in, by the part of the file that sets them."""
-        axes = [("grid", [*self.grid]), *(("zip", [*together]) for together in self.zip)]
+    def axes(self) -> list[tuple[str, str, list[Any]]]:
+        """What trials differ in: the part of the file, the key path and its values (none: the
+        part itself reckons them)."""
+        axes = [("grid", key, values) for key, values in self.grid.items()]
+        axes += [("zip", key, values) for one in self.zip for key, values in one.items()]
         if self.ladder is not None:
-            axes.append(("ladder", ["model.size"]))
-            axes[-1][1].extend(["train.tokens"] if self.ladder.tokens_per_parameter else [])
-            axes[-1][1].extend(["optimizer.lr"] if self.ladder.lr else [])
+            axes.append(("ladder", "model.size", []))
+            axes += [("ladder", "train.tokens", [])] if self.ladder.tokens_per_parameter else []
+            axes += [("ladder", "optimizer.lr", [])] if self.ladder.lr else []
         if self.isoflop is not None:
-            axes.append(("isoflop", ["model.size", "train.flops"]))
+            axes += [("isoflop", "model.size", []), ("isoflop", "train.flops", [])]
         if self.search is not None:
-            axes.append(("search.space", [*self.search.space]))
+            space = self.search.space.items()
+            axes += [("search.space", key, v if isinstance(v, list) else []) for key, v in space]
         if self.seeds is not None:
-            axes.append(("seeds", ["seed"]))
+            axes.append(("seeds", "seed", []))
         return axes
 
 

@@ -35,7 +35,8 @@ def build_data(
 ) -> ExperimentData:
     """Read, tokenise and pack an experiment's data.
 
-    `objective` is the one that holds where the experiment leaves it open (default clm).
+    `objective` says what the data is shaped for, by the name of the objective that first had data
+    of that shape (default: the experiment's own, else clm).
     `tokenizer` is one that stands already, such as a run's or that of the model to start from;
     without it the experiment's is built or loaded. Classification without [CLS] needs a pad token
     of its own, which is added where it is missing, so take the vocabulary's size from the result.
@@ -44,7 +45,7 @@ def build_data(
     """
     job = Job(
         experiment=experiment,
-        objective=experiment.objective.name or objective or "clm",
+        objective=objective or experiment.objective.name or "clm",
         cache=cache or cache_root(),
         progress=progress,
     )

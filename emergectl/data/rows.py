@@ -25,7 +25,8 @@ from emergectl.config.schema import FileSource
 from emergectl.data.cache import cached, entry_key
 from emergectl.data.packing import FORMAT_VERSION, Progress, source_bytes, source_content
 from emergectl.data.readers import Tally
-from emergectl.data.sources import Check, Row, as_field, as_label, as_labels, as_text, iter_rows
+from emergectl.data.runaway_regexes import panics_told
+from emergectl.data.sources import Check, Row, as_class, as_field, as_labels, as_text, iter_rows
 from emergectl.data.templates import render, template_fields
 from emergectl.data.tokenizers import (
     Tokens,
@@ -61,7 +62,7 @@ class RowShape:
         roles: dict[str, Check] = {"text": as_text}
         if self.pair:
             roles["text_pair"] = as_text
-        roles["label"] = as_labels if self.multilabel else as_label
+        roles["label"] = as_labels if self.multilabel else as_class
         return roles
 
     def texts(self, row: Row) -> tuple[str, str | None]:
@@ -214,7 +215,9 @@ def _framing_encoder(
     def framed(texts: list[tuple[str, str | None]]) -> list[tuple[Encoded, bool]]:
         inputs = [first if second is None else (first, second) for first, second in texts]
         rows = []
-        for encoding in backend.encode_batch(inputs):
+        with panics_told():
+            encodings = backend.encode_batch(inputs)
+        for encoding in encodings:
             kinds = encoding.type_ids
             border = kinds.index(1) if 1 in kinds else len(kinds)
             rows.append(((encoding.ids, border), bool(encoding.overflowing)))

@@ -30,12 +30,16 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import TokenizerSpec
+from emergectl.data.runaway_regexes import find_runaway, panics_told
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.store.origins import link_out
 
 DEFAULT_BPE_VOCAB = 8192
 # A BPE vocabulary settles long before this much text, and training holds the counts of its words.
 BPE_TRAINING_CHARS = 256 * 2**20
+
+# Published vocabularies have gaps of some thousands of ids at most.
+HIGHEST_ID_PER_TOKEN, MOST_GAPS = 10, 100_000
 
 _PAD, _EOS, _UNK, _CLS, _SEP, _MASK = "<pad>", "<eos>", "<unk>", "[CLS]", "[SEP]", "[MASK]"
 _CODE_POINTS = 0x110000
@@ -83,8 +87,9 @@ def load_tokenizer(name: str | Path, *, key: str = "tokenizer.from") -> PreTrain
     """The tokenizer of a directory or of a model on the hub; never runs code that came with it.
 
     A directory may hold tokenizer.json, or the bare vocabulary files of GPT-2 (vocab.json and
-    merges.txt) or BERT (vocab.txt). Raises ExperimentError under `key` where there is none, and
-    where a file is a link to somewhere else: what a run is made of could change behind its back.
+    merges.txt) or BERT (vocab.txt). Raises ExperimentError under `key` where there is none, where
+    a file is a link to somewhere else (what a run is made of could change behind its back), where
+    a pattern runs away, and where a token's number is far beyond the size of the vocabulary.
     """
     from transformers import AutoTokenizer, BertTokenizer, GPT2Tokenizer
 
@@ -99,21 +104,43 @@ def load_tokenizer(name: str | Path, *, key: str = "tokenizer.from") -> PreTrain
     try:
         if folder.is_dir() and not any(path.is_file() for path in described):
             if (folder / "vocab.txt").is_file():
-                return BertTokenizer(vocab=str(folder / "vocab.txt"))
+                return _sound(BertTokenizer(vocab=str(folder / "vocab.txt")), name, key)
             if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-                return GPT2Tokenizer(
+                loaded = GPT2Tokenizer(
                     vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt")
                 )
+                return _sound(loaded, name, key)
             raise ExperimentError(key, f"{name} holds no tokenizer (tokenizer.json, vocab.txt …)")
         if not folder.is_dir():
             folder = _fetched(str(name), key)
         loaded = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except ExperimentError:
+        raise
+    except Exception as error:  # the library raises bare Exceptions for files it cannot read
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExperimentError(key, f"no tokenizer can be had from {name}: {reason}") from error
+    return _sound(loaded, name, key)
+
+
+def _sound(loaded: Any, name: str | Path, key: str) -> PreTrainedTokenizerFast:
+    """A tokenizer that can be worked with. Raises ExperimentError for one that cannot."""
     if not isinstance(loaded, PreTrainedTokenizerFast):
         raise ExperimentError(
             key, f"{name} has no tokenizer of the `tokenizers` library ({type(loaded).__name__})"
+        )
+    token, number = max(loaded.get_vocab().items(), key=lambda entry: entry[1], default=("", -1))
+    if number > HIGHEST_ID_PER_TOKEN * len(loaded) + MOST_GAPS:
+        raise ExperimentError(
+            key,
+            f"{name}: the token {token!r} has the id {number:,} in a vocabulary of {len(loaded):,} "
+            "tokens; a model needs a row of weights for every id up to it",
+        )
+    runaway = find_runaway(loaded.backend_tokenizer.to_str())
+    if runaway is not None:
+        raise ExperimentError(
+            key,
+            f"{name}: the pattern {runaway!r} of its tokenizer.json runs away: on a long run of "
+            "equal characters it never comes to an end; take another tokenizer",
         )
     return loaded
 
@@ -185,7 +212,8 @@ def text_encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[list[str]], li
         return lambda texts: [table[_code_points(text)] for text in texts]
 
     def encode(texts: list[str]) -> list[Tokens]:
-        encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+        with panics_told():
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, dtype) for encoding in encodings]
 
     return encode
@@ -215,15 +243,16 @@ def border_finder(tokenizer: PreTrainedTokenizerFast) -> Callable[[str, int], in
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerFast) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """How many bytes of text each id stands for, where the tokenizer loses nothing.
+    """How many bytes of text each id stands for, [highest id + 1], if the tokenizer loses nothing.
 
     Special tokens stand for none. For a tokenizer that does lose something (lower-casing,
     WordPiece) the numbers do not add up to the text, which whoever uses them has to check.
     """
     byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
     special = set(tokenizer.all_special_ids)
-    sizes = np.zeros(len(tokenizer), np.int64)
-    for token, number in tokenizer.get_vocab().items():
+    vocabulary = tokenizer.get_vocab()
+    sizes = np.zeros(max(len(vocabulary), 1 + max(vocabulary.values(), default=0)), np.int64)
+    for token, number in vocabulary.items():
         if number not in special:
             # Byte-level vocabularies spell one byte as one character.
             sizes[number] = len(token) if byte_level else len(token.encode())

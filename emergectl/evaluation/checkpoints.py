@@ -18,7 +18,6 @@ import torch
 from transformers import PreTrainedModel
 
 from emergectl.config.experiment import load_experiment
-from emergectl.config.schema import Experiment
 from emergectl.errors import RequestError
 from emergectl.evaluation.columns import columns_of_rows
 from emergectl.evaluation.held_out import chance_of, score_rows
@@ -30,7 +29,14 @@ from emergectl.models.build import load_weights
 from emergectl.runtime.place import Place
 from emergectl.store import checkpoints
 from emergectl.store.origins import pick_checkpoints, starting_at
-from emergectl.tasks.learning.materials import HeldOut, Materials, gather_materials, make_model
+from emergectl.tasks.learning.materials import (
+    HeldOut,
+    Materials,
+    gather_materials,
+    make_model,
+    resolve_with_weights,
+)
+from emergectl.tasks.resolve import ResolvedExperiment
 
 Say = Callable[[str], None]
 
@@ -45,13 +51,15 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[TaskResult]:
     experiment = load_experiment(run / "experiment.yaml", check_paths=False).experiment
     # Weights and tokenizer are the checkpoint's; those that `model.from` names may be gone by now.
     experiment = starting_at(experiment, paths[0])
-    materials = gather_materials(experiment)
+    resolved = resolve_with_weights(experiment)
+    materials = gather_materials(resolved)
     if not materials.held_out:
         raise RequestError(
             f"{run.name} holds nothing out: it was trained with data.validation_fraction 0"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    asker = _Asker(experiment, materials, Place(device=device, autocast=nullcontext), say)
+    place = Place(device=device, autocast=nullcontext)
+    asker = _Asker(resolved, materials, place, say)
     for path in paths:
         for some in materials.held_out:
             # All of what is held out, also where training looked at a part of it.
@@ -62,7 +70,7 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[TaskResult]:
 class _Asker:
     """Asks one checkpoint after another; holds the model, once there is something to ask."""
 
-    experiment: Experiment
+    resolved: ResolvedExperiment
     materials: Materials
     place: Place
     say: Say
@@ -71,7 +79,7 @@ class _Asker:
 
     def ask(self, run: Path, path: Path, held_out: HeldOut) -> TaskResult:
         """What one set gives at one checkpoint, from its folder where that is complete."""
-        step = checkpoints.read_manifest(path).step
+        spec, step = self.resolved.experiment, checkpoints.read_manifest(path).step
         folder = run / "evals" / checkpoints.step_name(step) / held_out.name
         asked = self._asked(f"{run.name}@{step}", held_out)
         with open_items(folder, asked, resume=False, place=self.place) as file:
@@ -86,8 +94,7 @@ class _Asker:
                     objective,
                     held_out,
                     place=self.place,
-                    batch_size=self.experiment.evaluation.batch_size
-                    or self.experiment.train.batch_size,
+                    batch_size=spec.evaluation.batch_size or spec.train.batch_size,
                 )
                 assert rows is not None  # Nobody asks to stop here.
                 found = records_of_rows(
@@ -122,7 +129,7 @@ class _Asker:
 
     def _holding(self, path: Path) -> PreTrainedModel:
         if self.model is None:
-            made = make_model(self.experiment, self.materials, say=self.say)
+            made = make_model(self.resolved, self.materials, say=self.say)
             self.model = made.to(self.place.device)
         if self.holds != path:
             load_weights(self.model, path)

@@ -24,7 +24,7 @@ from emergectl.data.readers import Tally
 from emergectl.data.sources import iter_pieces, iter_rows
 from emergectl.evaluation.task_items import PreparedTask
 from emergectl.tasks.catalog import make_task
-from emergectl.tasks.resolve import objective_name
+from emergectl.tasks.resolve import resolve
 from emergectl.tasks.task import Item, TextTask, answer_of, put
 
 STRETCH = 13
@@ -101,7 +101,7 @@ def _texts_of(task: PreparedTask, item: Item) -> list[str]:
 
 def _training_texts(experiment: Experiment) -> Iterator[str]:
     """All text that an experiment trains on: documents (in pieces that overlap), rows, items."""
-    job = Job(experiment, objective_name(experiment, None), cache_root(), None)
+    job = Job(experiment, resolve(experiment).objective.data, cache_root(), None)
     for number, source in enumerate(experiment.data.train):
         key = f"data.train.{number}"
         if isinstance(source, TaskSource):

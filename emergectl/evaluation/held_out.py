@@ -20,7 +20,7 @@ from emergectl.evaluation.results import Measured, measure_columns
 from emergectl.runtime.place import Place
 from emergectl.store.measurements import Measurement, Source
 from emergectl.tasks.learning.materials import HeldOut
-from emergectl.tasks.learning.objectives import Objective
+from emergectl.tasks.objectives.objective import Objective
 
 
 def score_rows(

@@ -128,6 +128,8 @@ class TaskResult:
     """items that stand in the training text; None where that was not looked for"""
     was_there: bool = False
     """whether all of it had been asked before"""
+    notes: tuple[str, ...] = ()
+    """what reading the task's rows came upon"""
 
 
 def summarize(

@@ -34,19 +34,22 @@ from emergectl.runtime.rank_agreement import on_every_rank
 from emergectl.store.checkpoints import step_name
 from emergectl.tasks.catalog import make_task
 from emergectl.tasks.references import harness_file, load_task
-from emergectl.tasks.resolve import objective_name, task_label
+from emergectl.tasks.resolve import objective_of, task_label
 from emergectl.tasks.task import TextTask
 
 _NO_NAME = re.compile(r"[^\w.=,+-]+")
 _LONGEST_NAME = 100
 
 
+Tell = Callable[[str, int | None, int, int, int], None]
+"""called with task, step, items done, all items, and samples drawn so far (0: not told)"""
+
+
 @dataclass(frozen=True)
 class Watch:
     """Who is told of progress, and who may stop it."""
 
-    tell: Callable[[str, int | None, int, int, int], None] = lambda *_: None
-    """called with task, step, items done, all items, and samples drawn so far (0: not told)"""
+    tell: Tell = lambda *_: None
     check: Callable[[], None] = lambda: None
     """called between two items; raises to stop there"""
 
@@ -199,7 +202,7 @@ def _learnt_to_end(run: Path | None) -> bool:
     if run is None:
         return False
     experiment = load_experiment(run / "experiment.yaml", check_paths=False).experiment
-    return objective_name(experiment, None) == "answer"
+    return objective_of(experiment, None).data == "answer"
 
 
 def _marked(
@@ -261,7 +264,7 @@ def _finish(
         asked["read"] = dict(report)
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
     file.finish(records, told, run=run, measured=result.values)
-    return result
+    return replace(result, notes=task.task.notes)
 
 
 def _folder_name(task: Prepared) -> str:

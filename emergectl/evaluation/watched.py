@@ -9,51 +9,59 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from emergectl.config.schema import Experiment
 from emergectl.errors import ExperimentError, TrainingError
 from emergectl.evaluation.metrics import held_out_metrics
 from emergectl.evaluation.metrics.definition import HeldOutKind
 from emergectl.store.measurements import Measurement
-from emergectl.tasks.resolve import Name, asked_tasks, known_model_type, objective_name
+from emergectl.tasks.objectives.objective import DataShape
+from emergectl.tasks.resolve import ResolvedExperiment
 
 
-def check_watched(experiment: Experiment) -> None:
+def check_watched(resolved: ResolvedExperiment) -> None:
     """Raise ExperimentError where `evaluation.best` is not measured, or is asked to be bad."""
-    if experiment.stage == "evaluate":
-        return
-    objective = objective_name(experiment, known_model_type(experiment))
-    asked = asked_tasks(experiment, objective)
-    names = held_out_names(objective, is_task=asked.sequence_task is not None)
-    known = [*names] if asked.learnt else [*names, *(f"validation/{name}" for name in names)]
+    spec, objective = resolved.experiment.evaluation, resolved.objective
+    name = spec.best.removeprefix("-")
+    if name.startswith("test/"):
+        raise ExperimentError(
+            "evaluation.best",
+            "the test data is asked once, at the end, and chooses nothing; watch a metric of "
+            f"`validation/…`, such as {name.replace('test/', 'validation/', 1)}",
+        )
+    names = held_out_names(objective.data, is_task=resolved.sequence_task is not None)
+    known = [*names]
+    known += [] if resolved.learnt else [f"validation/{one}" for one in names]
     answers = held_out_names("answer", is_task=True)
-    known += [f"{label}/{name}" for label in asked.evaluated for name in answers]
-    if experiment.evaluation.train_rows:
-        known += [f"train/{name}" for name in names]
-    best = experiment.evaluation.best
-    name = best.removeprefix("-")
+    known += [f"{label}/{one}" for label in resolved.evaluated for one in answers]
+    if spec.train_rows:
+        known += [f"train/{one}" for one in names]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean `{near[0]}`?" if near else ""
         raise ExperimentError(
             "evaluation.best",
-            f"no metric `{name}` with `{objective}`; there are: {', '.join(names)}{hint}",
+            f"no metric `{name}` with `{objective.name}`; there are: {', '.join(names)}{hint}",
         )
     directions = {metric.name: metric.facts.direction for metric in held_out_metrics()}
-    if best.startswith("-") and directions[name.rpartition("/")[2]] == "down":
+    if spec.best.startswith("-") and directions[name.rpartition("/")[2]] == "down":
         raise ExperimentError(
             "evaluation.best", f"`{name}` is better the lower it is: leave out the `-`"
         )
 
 
-def held_out_names(objective: Name, *, is_task: bool) -> list[str]:
-    """The metrics that are taken of held-out rows, without the name of their set."""
-    kinds: dict[Name, HeldOutKind] = {
+def held_out_names(data: DataShape, *, is_task: bool) -> list[str]:
+    """The metrics that are taken of held-out rows of a shape, without the name of their set.
+
+    `is_task`: of the items of a task, whose right answers are known.
+    """
+    kinds: dict[DataShape, HeldOutKind] = {
         "clm": "answers" if is_task else "text",
         "mlm": "masked",
         "answer": "answers",
+        "binary": "classes",
+        "multiclass": "classes",
         "multilabel": "labels",
     }
-    return [metric.name for metric in held_out_metrics(kinds.get(objective, "classes"))]
+    return [metric.name for metric in held_out_metrics(kinds[data])]
 
 
 def watched_value(measured: Sequence[Measurement], best: str) -> float:

@@ -60,8 +60,7 @@ def find_weights(ref: str, *, which: str = "last", root: Path) -> list[Weights]:
     """What `ref` names, verified where it is a run's: one, or with `which` "all" every step kept.
 
     `which` (last, best, all, or a step) is for a run; `RUN@best` and `RUN@STEP` name one too.
-    Raises RequestError where there is nothing of the sort, CheckpointError where a checkpoint does
-    not verify.
+    Raises RequestError where there is nothing of the sort, or where a checkpoint does not verify.
     """
     name, at, asked = ref.rpartition("@")
     run = _run_named(ref, root) or (_run_named(name, root) if at else None)
@@ -74,13 +73,13 @@ def find_weights(ref: str, *, which: str = "last", root: Path) -> list[Weights]:
     if which != "last":
         raise RequestError(f"{ref} is no run of {root}: it has no checkpoint `{which}`")
     directory = Path(ref).expanduser()
-    if (directory / checkpoints.MANIFEST).exists():
-        path = checkpoints.verify(directory.absolute()).path
-        return [_of_run(path.parent.parent, path)]
     try:
-        return [Weights(find_origin(ref, root, key="").source)]
+        source = find_origin(ref, root, key="").source
     except ExperimentError as error:
         raise RequestError(error.message) from None
+    if checkpoints.is_committed(directory):
+        return [_of_run(Path(source).parent.parent, Path(source))]
+    return [Weights(source)]
 
 
 def _run_named(ref: str, root: Path) -> Path | None:

@@ -22,9 +22,10 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError, RequestError
-from emergectl.models.families import family_config, set_dropout
+from emergectl.models.families import import_family
+from emergectl.models.family_config import family_config, set_dropout
 from emergectl.models.model_types import family_kind
-from emergectl.models.safety import check_model_directory, weight_files
+from emergectl.models.safety import check_model_directory, shapes_in_header, weight_files
 
 Head = Literal["causal", "masked", "classify", "seq2seq"]
 """what a model answers with: the next token, the masked tokens, scores of classes, or the next
@@ -264,6 +265,7 @@ def _fetched(name: str) -> Path:
 def _source_config(directory: Path) -> PretrainedConfig:
     try:
         with quiet():
+            import_family(str(PretrainedConfig.get_config_dict(directory)[0].get("model_type")))
             return AutoConfig.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:  # a config can be wrong in as many ways as there are families
         raise _unusable(directory, error) from error
@@ -288,7 +290,25 @@ def _from_pretrained(
             output_loading_info=True,
         )
     except Exception as error:
-        raise _unusable(directory, error) from error
+        raise _mismatch(directory, config, head) or _unusable(directory, error) from error
+
+
+def _mismatch(directory: Path, config: PretrainedConfig, head: Head) -> ExperimentError | None:
+    """The first tensor whose shape in the weights is not what the config makes it, if any."""
+    with contextlib.suppress(Exception), torch.device("meta"), quiet():
+        wanted = _AUTO[head].from_config(config).state_dict()
+        for file in weight_files(directory):
+            for name, shape in shapes_in_header(file).items():
+                if name in wanted and list(wanted[name].shape) != shape:
+                    found, made = (
+                        " × ".join(f"{n:,}" for n in s) for s in (shape, wanted[name].shape)
+                    )
+                    return ExperimentError(
+                        "model.from",
+                        f"{directory}: `{name}` is {found} in {file.name}, and config.json makes "
+                        f"it {made}",
+                    )
+    return None
 
 
 def _check_loaded(

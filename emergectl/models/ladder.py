@@ -1,22 +1,25 @@
-"""The size ladder: which depth, width and number of heads a rung such as `10m` means.
+"""The size ladder: which depth, width and number of heads a size such as `10m` means.
 
-A rung counts non-embedding parameters, and one written rule serves every family:
+A size counts non-embedding parameters; any will do (`7k`, `42m`, `1.5b`), the rungs are those that
+sweeps climb by custom. One written rule serves every family:
 
-1. A layer holds `c · width²` parameters: c = 12 for attention (4) and MLP (8, gated or not), c = 4
-   for attention alone. So a shape counts `c · layers · width²`; biases, norms and heads come on
-   top (a few per cent on the smallest rungs).
+1. A layer holds `c · width²` parameters: c = 12 for attention (4) and MLP (8, gated or not), else
+   what the family's entry in `models.families` says. So a shape counts `c · layers · width²`;
+   biases, norms and heads come on top (a few per cent at the smallest sizes).
 2. The wanted aspect ratio width / layers rises slowly with size: 10 · (N / 10,000)^0.19, that is
    10 at 10k, 24 at 1m, 57 at 100m (GPT-2 has 64) and 129 at 7b (Llama 7B has 128).
 3. Heads are 8 wide up to 100k, 16 below 3m, 32 below 30m, 64 below 1b, then 128. The width is a
    whole number of heads, an even number from 100m on.
-4. Of all shapes of at least 2 layers that count within 8% of the rung, the one whose aspect ratio
-   is nearest to the wanted one is taken.
+4. Of all shapes of at least 2 layers that count within 8% of the size, the one whose aspect ratio
+   is nearest to the wanted one is taken. Below some 4,000 parameters (of T5's layers, 10,000) the
+   narrowest shapes leave gaps.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,8 +42,12 @@ RUNGS: dict[str, int] = {
 }
 """rung → non-embedding parameters aimed at"""
 
+_SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([kmb])")
+_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
+LARGEST = 10**12
+
 TOLERANCE = 0.08
-"""how far `c · layers · width²` may lie from the rung, relatively"""
+"""how far `c · layers · width²` may lie from the size, relatively"""
 
 MIN_LAYERS = 2
 """one layer cannot form an induction head, so no rung has fewer than two"""
@@ -55,26 +62,43 @@ class Shape:
     heads: int
 
 
-def matrices_per_layer(family: str) -> int:
-    """c of the rule above for a family: 4 where a layer is attention alone, else 12."""
-    return 4 if family == "attention_only" else 12
+def parameters_of(size: str) -> int:
+    """The non-embedding parameters that a size aims at: 42,000,000 of `42m`.
 
-
-def rung(size: str, *, matrices_per_layer: int = 12) -> Shape:
-    """The shape of a rung of the ladder.
-
-    `matrices_per_layer` is c of the rule above: square matrices of the model's width in a layer.
-    Raises ExperimentError for a size that is no rung, naming the nearest.
+    Raises ExperimentError for what is no size, naming the nearest rung.
     """
-    if size.lower() not in RUNGS:
+    written = _SIZE.fullmatch(size.strip().lower())
+    parameters = round(float(written[1]) * _UNITS[written[2]]) if written else 0
+    if not 0 < parameters <= LARGEST:
         near = difflib.get_close_matches(size.lower(), RUNGS, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        rungs = ", ".join(RUNGS)
-        raise ExperimentError("model.size", f"expected one of {rungs}, got {size!r}{hint}")
-    parameters = RUNGS[size.lower()]
+        raise ExperimentError(
+            "model.size",
+            f"expected a number of parameters such as 10k, 7.5m or 1b, got {size!r}{hint}",
+        )
+    return parameters
+
+
+def shape_of_size(size: str, *, matrices_per_layer: int = 12) -> Shape:
+    """The shape of a size.
+
+    `matrices_per_layer` is c of the rule above: square matrices of the model's width in a layer.
+    Raises ExperimentError for what is no size, and for one so small that no shape comes near it.
+    """
+    parameters = parameters_of(size)
     wanted = math.log(aspect_ratio(parameters))
-    shapes = _shapes_near(parameters, matrices_per_layer)
+    shapes = list(_shapes_near(parameters, matrices_per_layer))
+    if not shapes:
+        raise ExperimentError("model.size", _too_small(size, parameters, matrices_per_layer))
     return min(shapes, key=lambda shape: abs(math.log(shape.width / shape.layers) - wanted))
+
+
+def _too_small(size: str, parameters: int, matrices_per_layer: int) -> str:
+    """What to say of a size between the counts of the narrowest shapes."""
+    for larger in range(parameters + 1, 100 * parameters + 10_000, 10):
+        if any(_shapes_near(larger, matrices_per_layer)):
+            return f"no shape counts within 8% of {size}; the next larger size is {larger / 1e3:g}k"
+    return f"no shape counts within 8% of {size}"
 
 
 def aspect_ratio(parameters: int) -> float:

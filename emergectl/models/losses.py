@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from emergectl.models.families import FAMILIES
+from emergectl.models.families import find_family, lm_head
 from emergectl.models.forward import Batch, last_hidden_states, target_logits, token_logits
 from emergectl.models.linear_loss import CHUNK_ROWS, linear_cross_entropy
 
@@ -48,11 +48,13 @@ def token_loss(
     count = (labels != IGNORED).sum()
     if model.config.is_encoder_decoder:
         return _cross_entropy(*target_logits(model, batch), label_smoothing), count
-    family = FAMILIES.get(model.config.model_type)
+    family = find_family(model.config.model_type)
     if family is None:  # what its head does after the last linear layer is not known here
         return _cross_entropy(token_logits(model, batch), labels, label_smoothing), count
-    vocab_size = model.get_output_embeddings().weight.shape[0]
-    chunked = chunk and family.kind == "causal" and vocab_size >= LARGE_VOCABULARY
+    output = model.get_output_embeddings()
+    # In chunks only the matrix is used, so a head has to be that and nothing else.
+    is_matrix = family.head is lm_head and model.lm_head is output and output.bias is None
+    chunked = chunk and is_matrix and output.weight.shape[0] >= LARGE_VOCABULARY
     if not sparse and not (chunked and labels.numel() > CHUNK_ROWS):
         return _cross_entropy(token_logits(model, batch), labels, label_smoothing), count
     hidden = last_hidden_states(model, batch)
@@ -61,7 +63,7 @@ def token_loss(
     if chunked:
         loss = linear_cross_entropy(
             hidden.flatten(0, -2),
-            model.get_output_embeddings().weight,
+            output.weight,
             labels.flatten(),
             ignored=IGNORED,
             label_smoothing=label_smoothing,

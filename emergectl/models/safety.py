@@ -3,12 +3,14 @@
 Before transformers sees a directory it is checked here. Weights are safetensors; pickles run code
 when they are read and are never opened. A config that would have code fetched or imported
 (`auto_map`, kernels from a hub, quantizers, other repositories inside it) is refused, and so is
-any file that is a link to somewhere else. Nothing here reads a weight: headers only.
+any file that is a link to somewhere else, and a config of sizes that the weights or this machine's
+memory cannot hold. Nothing here reads a weight: headers only.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from emergectl.errors import ExperimentError
+from emergectl.models.config_sizes import beyond_weights, machine_bytes, too_large
 from emergectl.store.origins import link_out
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
@@ -65,8 +68,21 @@ def check_model_directory(directory: Path) -> None:
         raise _refusal(
             directory, "holds an adapter (adapter_config.json): merge it into its model first"
         )
+    tensors = numbers = 0
     for path in weight_files(directory):
-        _check_header(path)
+        shapes = shapes_in_header(path)
+        tensors += len(shapes)
+        numbers += sum(math.prod(shape) for shape in shapes.values())
+    config = directory / "config.json"
+    problem = beyond_weights(read_json_object(config), tensors=tensors, numbers=numbers)
+    if problem is not None:
+        raise _refusal(config, problem)
+    if 4 * numbers > machine_bytes():
+        raise _refusal(
+            directory,
+            f"its weights take {4 * numbers / 1e9:,.0f} GB in fp32, and this machine has "
+            f"{machine_bytes() / 1e9:,.0f} GB of memory",
+        )
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -114,6 +130,9 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
             for name in names:
                 if name is not None and name not in ATTENTIONS:
                     raise _refusal(path, f"`{key}: {name}` would fetch compiled code: refused")
+    found = too_large(settings) if path.name == "config.json" else None
+    if found is not None:
+        raise _refusal(path, "`{}`: {}".format(*found))
 
 
 def _walk(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -137,10 +156,11 @@ def _shard(directory: Path, index: Path, name: str) -> Path:
     return path
 
 
-def _check_header(path: Path) -> None:
+def shapes_in_header(path: Path) -> dict[str, list[int]]:
+    """Tensor → shape of a safetensors file; ExperimentError for what is no sound one."""
     try:
         with safe_open(path, framework="pt") as weights:
-            weights.keys()
+            return {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise _refusal(path, f"is not a sound safetensors file: {error}") from error
 

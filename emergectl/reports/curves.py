@@ -1,8 +1,8 @@
 """The picture at a run's end: loss and abilities against steps, as a PNG and in the terminal.
 
-Both are drawn from the records of metrics.jsonl alone, so that they can be drawn again at any
-time. Where an ability appears (by the rule of `ability.py`) the step is marked through all panels:
-what the loss did there is the question that one looks for.
+Both are drawn from the log of training and the measurements of a run, so that they can be drawn
+again at any time. Where an ability appears (by the rule of `appearance.py`) the step is marked
+through all panels: what the loss did there is the question that one looks for.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergectl.reports.panels import Curve, Panels, arrange, one_line, smoothed
+from emergectl.analysis.metric_order import is_loss
+from emergectl.reports.panels import Panels, StepCurve, arrange, one_line, smoothed
 from emergectl.store.atomic import write_bytes
+from emergectl.store.measurements import Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,49 +45,38 @@ CJK_FONTS = (
 
 def draw_curves(
     records: Iterable[Mapping[str, Any]],
+    measured: Iterable[Measurement],
     path: Path,
     *,
     title: str = "",
-    chance: Mapping[str, float] | None = None,
     labels: Mapping[str, str] | None = None,
     metrics: Sequence[str] | None = None,
 ) -> None:
     """Draw the picture as a PNG of 1440 pixels width, whole or not at all.
 
-    `chance`, `labels` and `metrics` as in `panels.arrange`. Raises RequestError where there is
-    nothing to draw.
+    `records`, `measured`, `labels` and `metrics` as in `panels.arrange`. Raises RequestError where
+    there is nothing to draw.
     """
-    content = _drawn(records, "png", _style(), title, chance, labels, metrics)
+    panels = arrange(records, measured, labels=labels, metrics=metrics)
+    content = _drawn(panels, "png", _style(), title)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, content)
 
 
 def svg_curves(
-    records: Iterable[Mapping[str, Any]],
-    *,
-    title: str = "",
-    chance: Mapping[str, float] | None = None,
+    records: Iterable[Mapping[str, Any]], measured: Iterable[Measurement], *, title: str = ""
 ) -> bytes:
     """The same picture as SVG, its texts as text; otherwise as `draw_curves`."""
     style = {**_style(), "svg.fonttype": "none", "svg.hashsalt": "emergectl"}
     style |= {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none"}
-    return _drawn(records, "svg", style, title, chance, None, None)
+    return _drawn(arrange(records, measured), "svg", style, title)
 
 
-def _drawn(
-    records: Iterable[Mapping[str, Any]],
-    format_: str,
-    style: dict[str, Any],
-    title: str,
-    chance: Mapping[str, float] | None,
-    labels: Mapping[str, str] | None,
-    metrics: Sequence[str] | None,
-) -> bytes:
+def _drawn(panels: Panels, format_: str, style: dict[str, Any], title: str) -> bytes:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = arrange(records, chance=chance, labels=labels, metrics=metrics)
     count = bool(panels.losses) + len(panels.groups)
     content = io.BytesIO()
     with rc_context(style), warnings.catch_warnings():
@@ -138,7 +129,7 @@ def _style() -> dict[str, Any]:
 def _draw_losses(axes: Axes, panels: Panels) -> None:
     others = iter((VALIDATION, *COLORS))
     for curve in panels.losses:
-        if curve.name == "loss":
+        if curve.is_training:
             # Every step's loss is noise around the line that one wants to see.
             axes.plot(curve.steps, curve.values, color=TRAINING, linewidth=0.7, alpha=0.5)
             smooth = smoothed(curve.values, log=panels.log_steps)
@@ -149,14 +140,14 @@ def _draw_losses(axes: Axes, panels: Panels) -> None:
                 curve.values,
                 color=next(others, FAINT),
                 linewidth=1.8,
-                label=curve.label.removesuffix("/loss"),
+                label=curve.task,
                 **_dots(curve),
             )
     axes.set_ylabel("loss")
     axes.legend(loc="upper right")
 
 
-def _draw_group(axes: Axes, group: Sequence[Curve], panels: Panels) -> None:
+def _draw_group(axes: Axes, group: Sequence[StepCurve], panels: Panels) -> None:
     several_chances = len({c.chance for c in group} - {None}) > 1
     for curve, color in zip(group, COLORS, strict=False):
         label = curve.label
@@ -189,17 +180,17 @@ def _draw_chance(axes: Axes, level: float, color: str) -> None:
     )
 
 
-def _name_step(axes: Axes, curve: Curve, panels: Panels) -> None:
+def _name_step(axes: Axes, curve: StepCurve, panels: Panels) -> None:
     """`appears at step N` beside the ability's step, on the side where there is room."""
     step = curve.appears_at
     if step is None:
         return
-    first, last = (step_place(s, log=panels.log_steps) for s in panels.step_range)
-    share = (step_place(step, log=panels.log_steps) - first) / ((last - first) or 1)
+    first, last = (position_on_axis(s, log=panels.log_steps) for s in panels.step_range)
+    share = (position_on_axis(step, log=panels.log_steps) - first) / ((last - first) or 1)
     on_the_left = share > 0.6
     axes.annotate(
         f"appears at step {step:,}",
-        (step, curve.ability.threshold),
+        (step, curve.appearance.threshold),
         xytext=(-12 if on_the_left else 12, 0),
         textcoords="offset points",
         ha="right" if on_the_left else "left",
@@ -211,7 +202,7 @@ def _name_step(axes: Axes, curve: Curve, panels: Panels) -> None:
     )
 
 
-def _mark_steps(all_axes: Sequence[Axes], own_axes: Axes, group: Sequence[Curve]) -> None:
+def _mark_steps(all_axes: Sequence[Axes], own_axes: Axes, group: Sequence[StepCurve]) -> None:
     """A line through all panels where an ability appears, and a dot on its own curve."""
     for curve, color in zip(group, COLORS, strict=False):
         step = curve.appears_at
@@ -228,7 +219,7 @@ def _draw_step_axis(axes: Axes, panels: Panels) -> None:
 
     first, last = panels.step_range
     if panels.log_steps:
-        # Step 0 has no place on a logarithmic axis; with it, the part below 1 is linear.
+        # Step 0 has no position on a logarithmic axis; with it, the part below 1 is linear.
         if first < 1:
             axes.set_xscale("symlog", linthresh=1)
         else:
@@ -241,7 +232,7 @@ def _draw_step_axis(axes: Axes, panels: Panels) -> None:
     axes.set_xlabel("step (logarithmic)" if panels.log_steps else "step")
 
 
-def _dots(curve: Curve) -> dict[str, Any]:
+def _dots(curve: StepCurve) -> dict[str, Any]:
     """Marks at the measurements, as long as they do not run together."""
     few = len(curve.steps) <= 60
     return {"marker": "o", "markersize": 3.5, "clip_on": False} if few else {}
@@ -249,11 +240,11 @@ def _dots(curve: Curve) -> dict[str, Any]:
 
 def terminal_curves(
     records: Iterable[Mapping[str, Any]],
+    measured: Iterable[Measurement] = (),
     *,
     width: int = 80,
     height: int | None = None,
     color: bool = True,
-    chance: Mapping[str, float] | None = None,
     labels: Mapping[str, str] | None = None,
     metrics: Sequence[str] | None = None,
 ) -> str:
@@ -262,7 +253,7 @@ def terminal_curves(
     A heading over each panel names its curves. Without `color` there is no escape code in it, and
     curves that share a panel differ by their marks. Otherwise as `draw_curves`.
     """
-    panels = arrange(records, chance=chance, labels=labels, metrics=metrics)
+    panels = arrange(records, measured, labels=labels, metrics=metrics)
     groups = [panels.losses] if panels.losses else []
     groups += panels.groups
     lines = 13 if height is None else max(7, height // len(groups))
@@ -270,7 +261,9 @@ def terminal_curves(
     return "\n".join(charts)
 
 
-def _chart(group: Sequence[Curve], panels: Panels, *, width: int, height: int, color: bool) -> str:
+def _chart(
+    group: Sequence[StepCurve], panels: Panels, *, width: int, height: int, color: bool
+) -> str:
     """One panel: a heading line, the chart, step numbers below it."""
     import plotext
 
@@ -286,29 +279,29 @@ def _chart(group: Sequence[Curve], panels: Panels, *, width: int, height: int, c
         hue, marker = _terminal_look(curve, index)
         steps, values = _finite(curve, log=panels.log_steps)
         signal = figure.signal(
-            [step_place(s, log=panels.log_steps) for s in steps],
+            [position_on_axis(s, log=panels.log_steps) for s in steps],
             values,
             marker=plotext.marker("braille" if color else marker, hue),
         )
         figure.draw(signal.lines())
         heading.append(_heading(curve, hue if color else None, marker))
     for curve, hue in _breaks(panels):
-        place = step_place(curve.appears_at or 0, log=panels.log_steps)
-        figure.line(place, orientation="vertical", pixel=hue, style="dotted")
+        at = position_on_axis(curve.appears_at or 0, log=panels.log_steps)
+        figure.line(at, orientation="vertical", pixel=hue, style="dotted")
     low, high = (0.0, 1.0) if is_rate else _value_range(group, log=panels.log_steps)
     levels = [low + (high - low) * quarter / 4 for quarter in range(5)]
     figure.ruler("y").lim(low, high)
     # Labels of one width, so that the panels' step axes stand below one another.
     figure.ruler("y").ticks(levels, [f"{level:>8.3g}" for level in levels])
     ticks = step_ticks(first, last, log=panels.log_steps, count=max(2, width // 16))
-    places = [step_place(t, log=panels.log_steps) for t in ticks]
-    figure.ruler("x").lim(*(step_place(s, log=panels.log_steps) for s in (first, last)))
-    figure.ruler("x").ticks(places, [f"{t:,.0f}" for t in ticks])
+    positions = [position_on_axis(t, log=panels.log_steps) for t in ticks]
+    figure.ruler("x").lim(*(position_on_axis(s, log=panels.log_steps) for s in (first, last)))
+    figure.ruler("x").ticks(positions, [f"{t:,.0f}" for t in ticks])
     chart = figure.build().string(colorless=not color)
     return "  ".join(heading) + "\n" + chart.rstrip("\n")
 
 
-def _breaks(panels: Panels) -> list[tuple[Curve, int]]:
+def _breaks(panels: Panels) -> list[tuple[StepCurve, int]]:
     """The curves on which an ability appears, with their colours."""
     return [
         (curve, _terminal_look(curve, index)[0])
@@ -318,27 +311,27 @@ def _breaks(panels: Panels) -> list[tuple[Curve, int]]:
     ]
 
 
-def _value_range(group: Sequence[Curve], *, log: bool) -> tuple[float, float]:
+def _value_range(group: Sequence[StepCurve], *, log: bool) -> tuple[float, float]:
     """The lowest and the highest value drawn in a panel, never equal."""
     values = [v for curve in group for v in _finite(curve, log=log)[1]] or [0.0]
     low, high = min(values), max(values)
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
-def _terminal_look(curve: Curve, index: int) -> tuple[int, str]:
+def _terminal_look(curve: StepCurve, index: int) -> tuple[int, str]:
     """Colour number and colourless mark of the `index`-th curve of its panel."""
     marker = PLAIN_MARKERS[index % len(PLAIN_MARKERS)]
-    if curve.name == "loss":
+    if curve.is_training:
         return TERMINAL_TRAINING, marker
-    if curve.name.endswith("/loss"):
+    if is_loss(curve.what):
         return TERMINAL_VALIDATION, marker
     return TERMINAL_COLORS[index % len(TERMINAL_COLORS)], marker
 
 
-def _heading(curve: Curve, hue: int | None, marker: str) -> str:
-    name = "training loss" if curve.name == "loss" else curve.label
-    if curve.name == "validation/loss":
-        name = "validation loss"
+def _heading(curve: StepCurve, hue: int | None, marker: str) -> str:
+    name = curve.label
+    if is_loss(curve.what):
+        name = f"{curve.task or 'training'} {curve.metric}"
     facts = [] if curve.chance is None else [f"chance {curve.chance:.2f}"]
     if curve.appears_at is not None:
         facts.append(f"appears at step {curve.appears_at:,}")
@@ -348,15 +341,15 @@ def _heading(curve: Curve, hue: int | None, marker: str) -> str:
     return f"\x1b[38;5;{hue}m● {text}\x1b[0m"
 
 
-def _finite(curve: Curve, *, log: bool) -> tuple[list[float], list[float]]:
+def _finite(curve: StepCurve, *, log: bool) -> tuple[list[float], list[float]]:
     """The curve's points that can be drawn; the training loss smoothed."""
-    values = smoothed(curve.values, log=log) if curve.name == "loss" else curve.values
+    values = smoothed(curve.values, log=log) if curve.is_training else curve.values
     points = [(s, v) for s, v in zip(curve.steps, values, strict=True) if math.isfinite(v)]
     return [s for s, _ in points], [v for _, v in points]
 
 
-def step_place(step: float, *, log: bool) -> float:
-    """Where a step stands on the step axis."""
+def position_on_axis(step: float, *, log: bool) -> float:
+    """Where a step stands on the step axis, linear or logarithmic."""
     return math.log10(max(step, 1)) if log else step
 
 

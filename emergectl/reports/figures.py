@@ -2,7 +2,7 @@
 
 Fit for a paper: 4.6 × 3 inches, Okabe and Ito's colours (told apart by all common forms of colour
 vision) and never colour alone, text as text in SVG and as fonts in PDF, Chinese by the fonts of the
-reader (SVG) or of this machine (PNG, PDF). Every figure is drawn from the plain data of `examine`.
+reader (SVG) or of this machine (PNG, PDF). Every figure is drawn from an `AbilityFinding`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emergectl.analysis.findings import AbilityFinding, Findings
+from emergectl.analysis.forecast import Forecast
+from emergectl.analysis.seeds import SeedsFinding
 from emergectl.errors import RequestError
 from emergectl.reports.curves import CJK_FONTS
 from emergectl.reports.panels import one_line
@@ -27,9 +30,8 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 INK, FAINT, GRID = "#222222", "#767676", "#e3e3e3"
 SIZE_INCHES = (4.6, 3.0)
-FORMATS = ("svg", "png", "pdf")
+FIGURE_FORMATS = ("svg", "png", "pdf")
 AXIS_LABELS = {
-    "params": "parameters",
     "tokens": "training tokens",
     "flops": "training FLOPs",
     "loss": "loss (better to the right)",
@@ -42,24 +44,26 @@ MOST_TICKS = 6
 Drawing = Callable[["Axes"], None]
 
 
-def figures_of(ability: dict[str, Any]) -> dict[str, Drawing]:
+def figures_of(ability: AbilityFinding, findings: Findings) -> dict[str, Drawing]:
     """What can be drawn of an ability: `curve`; `seeds` and `forecast` where they tell.
 
-    Success is of rates; and where an ability is flat nothing succeeds or could be foretold.
+    Success is of metrics from 0 to 1; and where an ability is flat nothing
+    succeeds or could be foretold.
     """
     drawings: dict[str, Drawing] = {}
-    if len(ability.get("measured") or ()) > 1:
-        drawings["curve"] = lambda axes: _draw_curve(axes, ability)
-    values = ability["values"]
-    moves = ability["verdict"] != "flat"
-    if moves and ability.get("seeds_part") and min(values) >= 0 and max(values) <= 1:
-        drawings["seeds"] = lambda axes: _draw_seeds(axes, ability)
-    if moves and _told_ahead(ability):
-        drawings["forecast"] = lambda axes: _draw_forecast(axes, ability)
+    label, success = AXIS_LABELS.get(findings.axis, findings.over), ability.success
+    alpha = findings.alpha
+    if len(ability.measured) > 1:
+        drawings["curve"] = lambda axes: _draw_curve(axes, ability, label, alpha)
+    moves = ability.verdict != "flat"
+    if moves and success is not None and _is_rate(ability):
+        drawings["seeds"] = lambda axes: _draw_seeds(axes, ability, success, label)
+    if moves and _told_ahead(ability, alpha):
+        drawings["forecast"] = lambda axes: _draw_forecast(axes, ability, label, alpha)
     return drawings
 
 
-def render(drawing: Drawing, format_: str) -> bytes:
+def draw_figure(drawing: Drawing, format_: str) -> bytes:
     """A figure as the bytes of an SVG, PNG (200 dpi) or PDF file."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -82,18 +86,19 @@ def save(figure: Figure, format_: str) -> bytes:
     return content.getvalue()
 
 
-def write_figures(abilities: list[dict[str, Any]], folder: Path) -> list[Path]:
-    """Write every figure of every ability to a folder as SVG, PNG and PDF; the files."""
+def write_figures(findings: Findings, folder: Path) -> list[Path]:
+    """Write every figure of the abilities shown in full, as SVG, PNG and PDF; the files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(f"{folder}: cannot be made ({error.strerror})") from None
     written = []
-    for number, ability in enumerate(abilities, 1):
-        for kind, drawing in figures_of(ability).items():
-            for format_ in FORMATS:
-                path = folder / f"{number:03d}-{_file_name(ability['name'])}-{kind}.{format_}"
-                write_bytes(path, render(drawing, format_))
+    shown = [ability for ability in findings.abilities if ability.measured]
+    for number, ability in enumerate(shown, 1):
+        for kind, drawing in figures_of(ability, findings).items():
+            for format_ in FIGURE_FORMATS:
+                path = folder / f"{number:03d}-{_file_name(ability.name)}-{kind}.{format_}"
+                write_bytes(path, draw_figure(drawing, format_))
                 written.append(path)
     return written
 
@@ -149,111 +154,94 @@ def figure_style() -> dict[str, Any]:
     }
 
 
-def _draw_curve(axes: Axes, ability: dict[str, Any]) -> None:
+def _draw_curve(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -> None:
     """Seeds as points, their mean, the fitted shape, chance, the break with its interval."""
-    rungs = ability["measured"]
-    place = _placer(ability["axis"])
-    found = ability.get("break")
-    if found and _is_broken(ability):
-        at = found["position"]
-        low, high = sorted((place(at["low"]), place(at["high"])))
+    rungs = ability.measured
+    drawn = _as_drawn(ability.axis)
+    if ability.break_ is not None and ability.has_break(alpha):
+        at = ability.break_.position
+        low, high = sorted((drawn(at.low), drawn(at.high)))
         axes.axvspan(low, high, color=ORANGE, alpha=0.14, linewidth=0, label="break, 95%")
-        axes.axvline(place(at["value"]), color=ORANGE, linewidth=1.3, linestyle=(0, (5, 2)))
-    fit = ability.get("fit")
-    if fit:
-        xs = [place(scale) for scale in fit["scales"]]
-        axes.plot(xs, fit["values"], color=BLUE, linewidth=1.8, label=f"fit: {fit['shape']}")
-    points = [(place(rung["scale"]), seed) for rung in rungs for seed in rung["seeds"]]
-    several = any(len(rung["seeds"]) > 1 for rung in rungs)
-    if several:
-        xs, ys = [x for x, _ in points], [seed["value"] for _, seed in points]
+        axes.axvline(drawn(at.value), color=ORANGE, linewidth=1.3, linestyle=(0, (5, 2)))
+    fit = ability.fit
+    if fit is not None:
+        xs = [drawn(scale) for scale in fit.scales]
+        axes.plot(xs, fit.values, color=BLUE, linewidth=1.8, label=f"fit: {fit.shape}")
+    points = [(drawn(rung.scale), seed) for rung in rungs for seed in rung.seeds]
+    xs, ys = [x for x, _ in points], [seed.value for _, seed in points]
+    if any(len(rung.seeds) > 1 for rung in rungs):
         axes.plot(xs, ys, "o", color=FAINT, markersize=3.2, alpha=0.45, label="seeds", mew=0)
-        xs, ys = [place(rung["scale"]) for rung in rungs], [rung["value"] for rung in rungs]
-        axes.plot(xs, ys, "D", color=INK, markersize=4.2, label="mean", mew=0)
+        means = [rung.value for rung in rungs]
+        at_rungs = [drawn(rung.scale) for rung in rungs]
+        axes.plot(at_rungs, means, "D", color=INK, markersize=4.2, label="mean", mew=0)
     else:
-        for x, seed in points:
-            low, high = _binomial_interval(seed["value"], seed["items"])
+        for x, seed in points if ability.what.quantity == "share" else ():
+            low, high = _binomial_interval(seed.value, seed.items)
             axes.plot([x, x], [low, high], color=INK, linewidth=0.9)
-        xs, ys = [x for x, _ in points], [seed["value"] for _, seed in points]
         axes.plot(xs, ys, "o", color=INK, markersize=4, label="measured", mew=0)
-    _draw_chance(axes, ability["chance"])
-    _scale_values(axes, ability, [seed["value"] for _, seed in points])
-    _scale_axis(axes, ability["axis"], [place(rung["scale"]) for rung in rungs])
+    _draw_chance(axes, ability.chance)
+    _scale_values(axes, ability, ys)
+    _scale_axis(axes, ability.axis, label, xs)
     axes.set_title(_heading(ability))
     axes.legend(loc="best", handlelength=1.4)
 
 
-def _draw_seeds(axes: Axes, ability: dict[str, Any]) -> None:
+def _draw_seeds(axes: Axes, ability: AbilityFinding, success: SeedsFinding, label: str) -> None:
     """The share of seeds that succeed at every scale, with exact 95% intervals."""
-    place = _placer(ability["axis"])
-    rungs = ability["seeds_part"]["scales"]
-    xs = [place(rung["scale"]) for rung in rungs]
-    for x, rung in zip(xs, rungs, strict=True):
-        axes.plot([x, x], [rung["low"], rung["high"]], color=GREEN, linewidth=1.2)
-    shares = [rung["share"] for rung in rungs]
+    drawn = _as_drawn(ability.axis)
+    xs = [drawn(rung.scale) for rung in success.scales]
+    for x, rung in zip(xs, success.scales, strict=True):
+        axes.plot([x, x], [rung.low, rung.high], color=GREEN, linewidth=1.2)
+    shares = [rung.share for rung in success.scales]
     axes.plot(xs, shares, "s-", color=GREEN, markersize=4.5, linewidth=1.2, mew=0)
     axes.set_ylim(-0.04, 1.06)
-    _scale_axis(axes, ability["axis"], xs)
+    _scale_axis(axes, ability.axis, label, xs)
     axes.set_title(f"{_heading(ability)}: share of seeds that succeed")
 
 
-def _draw_forecast(axes: Axes, ability: dict[str, Any]) -> None:
+def _draw_forecast(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -> None:
     """What each method said from the last cutoff below the break, against what was measured."""
-    place = _placer(ability["axis"])
-    rungs = ability["measured"]
-    told = _told_ahead(ability)
-    cutoff = told[0][1]["cutoff"]
-    xs, ys = [place(rung["scale"]) for rung in rungs], [rung["value"] for rung in rungs]
+    drawn = _as_drawn(ability.axis)
+    told = _told_ahead(ability, alpha)
+    cutoff = told[0].cutoff
+    xs = [drawn(rung.scale) for rung in ability.measured]
+    ys = [rung.value for rung in ability.measured]
     looks = ((BLUE, "v"), (PURPLE, "^"), (GREEN, "s"))
-    for (method, forecast), (color, mark) in zip(told, looks, strict=False):
-        scales = [place(scale) for scale in forecast["scales"]]
-        said = forecast["predicted"]
-        axes.fill_between(
-            scales,
-            [p["low"] for p in said],
-            [p["high"] for p in said],
-            color=color,
-            alpha=0.16,
-            lw=0,
-        )
-        middle = [p["value"] for p in said]
-        axes.plot(scales, middle, mark + "-", color=color, markersize=4, label=one_line(method))
+    for forecast, (color, mark) in zip(told, looks, strict=False):
+        scales = [drawn(scale) for scale in forecast.scales]
+        lows, highs = [p.low for p in forecast.predicted], [p.high for p in forecast.predicted]
+        axes.fill_between(scales, lows, highs, color=color, alpha=0.16, lw=0)
+        middle, method = [p.value for p in forecast.predicted], one_line(forecast.method)
+        axes.plot(scales, middle, mark + "-", color=color, markersize=4, label=method)
     axes.plot(xs, ys, "o", color=INK, markersize=4, label="measured", mew=0)
-    axes.axvline(place(cutoff), color=FAINT, linewidth=1.0, linestyle=(0, (1, 1.5)))
-    _draw_chance(axes, ability["chance"])
+    axes.axvline(drawn(cutoff), color=FAINT, linewidth=1.0, linestyle=(0, (1, 1.5)))
+    _draw_chance(axes, ability.chance)
     _scale_values(axes, ability, ys)
-    _scale_axis(axes, ability["axis"], xs)
+    _scale_axis(axes, ability.axis, label, xs)
     axes.set_title(f"{_heading(ability)}: foretold from {short(cutoff)}")
     axes.legend(loc="best", handlelength=1.4)
 
 
-def _heading(ability: dict[str, Any]) -> str:
+def _heading(ability: AbilityFinding) -> str:
     """The metric, or the task where the metric has no name of its own."""
-    unnamed = ability["metric"] == "value"
-    return one_line(ability["task"] if unnamed else ability["metric"])
+    unnamed = ability.metric == "value"
+    return one_line(ability.task if unnamed else ability.metric)
 
 
-def _told_ahead(ability: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _told_ahead(ability: AbilityFinding, alpha: float) -> list[Forecast]:
     """Each method's forecast from the last cutoff below the break (else the middle one)."""
-    methods = ability.get("forecast") or []
-    if not methods:
+    if not ability.forecast:
         return []
-    cutoffs = [forecast["cutoff"] for forecast in methods[0]["forecasts"]]
-    found = ability.get("break")
-    below = [c for c in cutoffs if found and c < found["position"]["value"]]
-    cutoff = below[-1] if below and _is_broken(ability) else cutoffs[len(cutoffs) // 2]
-    return [
-        (method["method"], forecast)
-        for method in methods
-        for forecast in method["forecasts"]
-        if forecast["cutoff"] == cutoff
-    ]
+    cutoffs = [forecast.cutoff for forecast in ability.forecast[0].forecasts]
+    found = ability.break_
+    below = [c for c in cutoffs if found is not None and c < found.position.value]
+    cutoff = below[-1] if below and ability.has_break(alpha) else cutoffs[len(cutoffs) // 2]
+    every = (forecast for method in ability.forecast for forecast in method.forecasts)
+    return [forecast for forecast in every if forecast.cutoff == cutoff]
 
 
-def _is_broken(ability: dict[str, Any]) -> bool:
-    """Whether a break fits better than a smooth curve, among all abilities judged together."""
-    q = ability.get("q_break")
-    return ability["verdict"] == "emergent" or (q is not None and q <= 0.05)
+def _is_rate(ability: AbilityFinding) -> bool:
+    return (ability.what.least, ability.what.most) == (0, 1)
 
 
 def _draw_chance(axes: Axes, level: float | None) -> None:
@@ -273,31 +261,31 @@ def _draw_chance(axes: Axes, level: float | None) -> None:
     )
 
 
-def _scale_values(axes: Axes, ability: dict[str, Any], values: list[float]) -> None:
-    """Rates from 0 to 1, unless they stay low; perplexities and the like in logs."""
+def _scale_values(axes: Axes, ability: AbilityFinding, values: list[float]) -> None:
+    """Metrics from 0 to 1 whole, unless they stay low; those on a log scale in logs."""
     low, high = min(values), max(values)
-    if ability["metric"].lower().endswith(("perplexity", "ppl")) and low > 0 and high > 3 * low:
+    if ability.what.scale == "log" and low > 0 and high > 3 * low:
         axes.set_yscale("log")
         _round_ticks(axes.yaxis, low, high)
-    elif low >= 0 and 0.4 < high <= 1:
+    elif _is_rate(ability) and high > 0.4:
         axes.set_ylim(-0.04, 1.06)
     elif high > low:
         axes.set_ylim(low - 0.12 * (high - low), high + 0.18 * (high - low))
 
 
-def _placer(axis: str) -> Callable[[float], float]:
+def _as_drawn(axis: str) -> Callable[[float], float]:
     """Scales as drawn: a loss is judged by its inverse and drawn as itself."""
     return (lambda scale: 1 / scale) if axis == "loss" else (lambda scale: scale)
 
 
-def _scale_axis(axes: Axes, axis: str, places: list[float]) -> None:
-    low, high = min(places), max(places)
+def _scale_axis(axes: Axes, axis: str, label: str, positions: list[float]) -> None:
+    low, high = min(positions), max(positions)
     axes.set_xscale("log")
     margin = (high / low) ** 0.04 if high > low else 1.5
     left, right = low / margin, high * margin
     axes.set_xlim((right, left) if axis == "loss" else (left, right))
     _round_ticks(axes.xaxis, left, right)
-    axes.set_xlabel(AXIS_LABELS.get(axis, axis))
+    axes.set_xlabel(label)
 
 
 def _round_ticks(axis: Any, low: float, high: float) -> None:

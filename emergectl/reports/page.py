@@ -1,4 +1,4 @@
-"""The report as a page, as Markdown and as JSON: what was found, in full, with where it stands.
+"""The report as a page, as Markdown and as JSON: what was found, in full, with its origin.
 
 One file that needs nothing else: no scripts, no network, figures inline. Everything in it came from
 models or from somebody's files, so the template escapes by itself (jinja2's autoescape), control
@@ -11,7 +11,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from math import log10
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,14 +22,27 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from emergectl import __version__
-from emergectl.analysis.table import Table
-from emergectl.reports.costs import file_of, run_costs, runs_of, table_costs, totals
-from emergectl.reports.figures import figures_of, render, short
+from emergectl.analysis.breaks import Interval
+from emergectl.analysis.findings import AbilityFinding, Findings, axis_in_words
+from emergectl.analysis.plain import as_plain
+from emergectl.analysis.table import Row
+from emergectl.analysis.verdict import WORDS
+from emergectl.reports.costs import (
+    ModelCost,
+    RunCost,
+    Totals,
+    file_of,
+    run_costs,
+    runs_of,
+    table_costs,
+    totals,
+)
+from emergectl.reports.figures import draw_figure, figures_of, short
 from emergectl.reports.inline import inline_svg
 from emergectl.reports.panels import one_line
 
 TEMPLATES = Path(__file__).parent / "templates"
-AXIS_WORDS = {"params": "parameters", "flops": "FLOPs", "step": "steps"}
+VERSION = "emergectl.report/1"
 DEFINITIONS = {
     "emergent": "at chance at small scales, above it at large ones, and no smooth curve fits as "
     "well: all three shown, with false discoveries controlled over all abilities",
@@ -36,90 +52,113 @@ DEFINITIONS = {
 }
 
 
-def describe_report(
-    table: Table,
-    examined: dict[str, Any],
-    *,
-    title: str,
-    commands: Sequence[str],
-) -> dict[str, Any]:
-    """What the page shows, as plain data: what was examined, where it came from, what it cost."""
-    runs = runs_of(table.rows)
-    costs = run_costs(runs) if runs else table_costs(table.rows)
-    verdicts = [ability["verdict"] for ability in examined["abilities"]]
-    return {
-        "title": title,
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "version": __version__,
-        "commands": list(commands),
-        "counts": {word: verdicts.count(word) for word in DEFINITIONS if word in verdicts},
-        "left_out": [vars(skipped) for skipped in table.skipped],
-        "sources": sorted({str(file_of(row.where)) for row in table.rows}) if not runs else [],
-        "costs": costs,
-        "totals": totals(costs),
-        "of_runs": bool(runs),
-        **examined,
-    }
+@dataclass(frozen=True)
+class Report:
+    """What the page shows: what was found, where it came from, what it cost, how to repeat it.
+
+    `sources`: the files of a table; `runs`: what the runs behind it cost; `models`: of a table that
+    is not of runs.
+    """
+
+    title: str
+    made: str
+    version: str
+    commands: tuple[str, ...]
+    sources: tuple[str, ...]
+    runs: tuple[RunCost, ...]
+    models: tuple[ModelCost, ...]
+    totals: Totals
+    findings: Findings
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data with the version of its form; the findings with theirs."""
+        return {"format": VERSION, **as_plain(self), "findings": self.findings.to_json()}
 
 
-def html_page(report: dict[str, Any], folder: Path, *, curves: Sequence[bytes] = ()) -> str:
+def make_report(
+    findings: Findings, rows: Sequence[Row], *, title: str, commands: Sequence[str]
+) -> Report:
+    """What was found, with what the runs or models behind it cost.
+
+    rows: of the table that was examined; without them (of findings that were saved) only the
+    measurements shown in full tell where they came from.
+    """
+    shown = (seed for a in findings.abilities for rung in a.measured for seed in rung.seeds)
+    origins = [row.where for row in rows] or [seed.where for seed in shown]
+    runs = run_costs(runs_of(origins))
+    return Report(
+        title=title,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=__version__,
+        commands=tuple(commands),
+        sources=() if runs else tuple(sorted({str(file_of(where)) for where in origins})),
+        runs=runs,
+        models=() if runs else table_costs(rows),
+        totals=totals(runs),
+        findings=findings,
+    )
+
+
+def html_page(report: Report, folder: Path, *, curves: Sequence[bytes] = ()) -> str:
     """The page; links are relative to `folder`, where it will stand.
 
     curves: pictures of whole runs (SVG) to open with.
     """
-    link = _linker(folder)
-    figures = {
-        index: {
+    findings = report.findings
+    abilities = findings.abilities
+    figures = [
+        {
             kind: inline_svg(
-                render(drawing, "svg"), prefix=f"f{index}{kind[0]}-", label=_alt(ability, kind)
+                draw_figure(drawing, "svg"),
+                prefix=f"f{index}{kind[0]}-",
+                label=f"{ability.name}: {kind} over {findings.over}; verdict {ability.verdict}",
             )
-            for kind, drawing in figures_of(ability).items()
+            for kind, drawing in figures_of(ability, findings).items()
         }
-        for index, ability in enumerate(report["abilities"])
-    }
+        for index, ability in enumerate(abilities)
+    ]
     pictures = [
         inline_svg(picture, prefix=f"r{index}-", label="curves of the run over its steps")
         for index, picture in enumerate(curves)
     ]
-    template = _environment(link).get_template("report.html")
+    template = _environment(_linker(folder)).get_template("report.html")
     return template.render(
-        **report,
+        report=report,
+        findings=findings,
         figures=figures,
         pictures=pictures,
-        order=_strongest_first(report["abilities"]),
-        sections=_sections(report["abilities"]),
-        sparks=[_spark(ability) for ability in report["abilities"]],
-        shown=sum("measured" in ability for ability in report["abilities"]),
+        order=_strongest_first(abilities),
+        sections=_sections(abilities),
+        sparks=[_spark(ability) for ability in abilities],
+        shown=sum(bool(ability.measured) for ability in abilities),
         definitions=DEFINITIONS,
+        axis_words=partial(axis_in_words, parameters=findings.parameters),
     )
 
 
-def markdown_page(report: dict[str, Any], folder: Path) -> str:
+def markdown_page(report: Report, folder: Path) -> str:
     """The report's tables and sentences as Markdown, without figures."""
-    environment = _environment(_linker(folder), markdown=True)
-    template = environment.get_template("report.md")
-    return template.render(**report, definitions=DEFINITIONS)
+    template = _environment(_linker(folder), markdown=True).get_template("report.md")
+    return template.render(report=report, findings=report.findings, definitions=DEFINITIONS)
 
 
-def _strongest_first(abilities: Sequence[dict[str, Any]]) -> list[int]:
-    """The rows of the table of verdicts: by verdict, as `DEFINITIONS` has them, then by name."""
-    words = list(DEFINITIONS)
-    return sorted(range(len(abilities)), key=lambda index: words.index(abilities[index]["verdict"]))
+def _strongest_first(abilities: Sequence[AbilityFinding]) -> list[int]:
+    """The rows of the table of verdicts: by verdict, then by name."""
+    return sorted(range(len(abilities)), key=lambda index: _strength(abilities[index]))
 
 
-def _sections(abilities: Sequence[dict[str, Any]]) -> list[tuple[str, list[int]]]:
+def _sections(abilities: Sequence[AbilityFinding]) -> list[tuple[str, list[int]]]:
     """The abilities that are shown, metrics of the same outputs together, strongest first."""
     together: dict[str, list[int]] = {}
     for index, ability in enumerate(abilities):
-        if ability.get("measured"):
-            name = "/".join(part for part in (ability["group"], ability["task"]) if part)
+        if ability.measured:
+            name = "/".join(part for part in (ability.group, ability.task) if part)
             together.setdefault(name, []).append(index)
-    words = list(DEFINITIONS)
+    return sorted(together.items(), key=lambda item: min(_strength(abilities[i]) for i in item[1]))
 
-    def strength(indices: list[int]) -> int:
-        return min(words.index(abilities[index]["verdict"]) for index in indices)
 
-    return sorted(together.items(), key=lambda item: strength(item[1]))
+def _strength(ability: AbilityFinding) -> int:
+    return WORDS.index(ability.verdict)
 
 
 def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> Any:
@@ -140,11 +179,10 @@ def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> An
     )
     environment.filters |= {
         "scale": lambda value: "–" if value is None else short(value),
-        "num": number,
+        "num": format_number,
         "p": p_value,
         "time": duration,
         "link": link,
-        "axis": lambda axis: AXIS_WORDS.get(axis, axis),
         "count": lambda value: "–" if value is None else f"{value:,.0f}",
         "interval": _interval,
     }
@@ -152,7 +190,7 @@ def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> An
 
 
 def _linker(folder: Path) -> Callable[[str], Markup]:
-    """A place `file:line` as a link relative to the page's folder; the text alone without file."""
+    """`file:line` as a link relative to the page's folder; the text alone without file."""
 
     def link(where: str, text: str | None = None) -> Markup:
         shown = one_line(text if text is not None else Path(where).name)
@@ -167,8 +205,12 @@ def _linker(folder: Path) -> Callable[[str], Markup]:
     return link
 
 
-# An underscore within a word, as in exact_match, and the colon behind one mean nothing.
-_MARKS = re.compile(r"""[<>&"'`*\[\]|#!~$\\@]|(?<![^\W_])_|_(?![^\W_])|:(?=\S)""")
+# An underscore within a word, as in exact_match, means nothing; nor does a colon, but between two
+# others (an emoji's name) or where an address begins; nor "<" before a blank.
+_MARKS = re.compile(
+    r"""[>&"'`*\[\]|#!~$\\@]|<(?!\s)|(?<![^\W_])_|_(?![^\W_])|:(?=[^\s\w]|[^\s:]*:)"""
+    r"""|(?<=mailto):|(?<=xmpp):|(?<=www)\."""
+)
 
 
 def markdown_text(text: str) -> Markup:
@@ -176,7 +218,7 @@ def markdown_text(text: str) -> Markup:
     return Markup(_MARKS.sub(lambda mark: f"&#{ord(mark[0])};", one_line(text)))
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def format_number(value: float | None, digits: int = 3) -> str:
     """A number as one reads it; a dash where there is none."""
     if value is None or isinstance(value, str):
         return "–"
@@ -203,23 +245,16 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.0f} s"
 
 
-def _interval(value: dict[str, float] | None, kind: str = "num") -> str:
+def _interval(value: Interval | None, kind: str = "num") -> str:
     if value is None:
         return "–"
-    show = short if kind == "scale" else number
-    return f"{show(value['value'])} ({show(value['low'])} to {show(value['high'])})"
+    show = short if kind == "scale" else format_number
+    return f"{show(value.value)} ({show(value.low)} to {show(value.high)})"
 
 
-def _alt(ability: dict[str, Any], kind: str) -> str:
-    return f"{ability['name']}: {kind} over {ability['axis']}; verdict {ability['verdict']}"
-
-
-def _spark(ability: dict[str, Any]) -> Markup:
+def _spark(ability: AbilityFinding) -> Markup:
     """A curve in a line of text: 72 × 18, from lowest to highest."""
-    from math import log10
-
-    xs = [log10(scale) for scale in ability["scales"]]
-    ys = ability["values"]
+    xs, ys = [log10(scale) for scale in ability.scales], ability.values
     width = (xs[-1] - xs[0]) or 1.0
     low, high = min(ys), max(ys)
     height = (high - low) or 1.0

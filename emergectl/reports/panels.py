@@ -1,7 +1,8 @@
-"""What of a run's records is drawn, and in which panels: one for the losses, one for rates.
+"""What of a run is drawn, and in which panels: one for the losses, one for rates.
 
-Metrics that are rates (every value from 0 to 1) share a panel, so that one sees which comes first;
-others share one by the last part of their names. All panels share the step axis.
+The training loss comes from the log of training, everything else from what was measured. Metrics
+that run from 0 to 1 and rise share a panel, so that one sees which comes first; others share one by
+metric. All panels share the step axis.
 """
 
 from __future__ import annotations
@@ -13,45 +14,64 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from emergectl.analysis.metric_names import RESTATED_LOSS
+from emergectl.analysis.metric_order import is_loss, restates_loss
 from emergectl.errors import RequestError
-from emergectl.reports.ability import Ability, find_ability
+from emergectl.reports.appearance import Appearance, find_appearance
+from emergectl.store.measurements import Measurement, MetricFacts
 
 CURVES_IN_A_PANEL = 6
 
 
+TRAINING_LOSS = "loss"
+LOSS = MetricFacts("continuous", "down", "loss", likelihood="token")
+
+
 @dataclass(frozen=True)
-class Curve:
-    """One metric over the steps at which it was measured."""
+class StepCurve:
+    """One metric over the steps at which it was measured.
+
+    `name` is `task/metric` and, where it was asked in more than one way, how; `task` is without the
+    metric, and empty for the training loss.
+    """
 
     name: str
     label: str
+    task: str
+    metric: str
+    what: MetricFacts
     steps: list[float]
     values: list[float]
     chance: float | None = None
 
-    @cached_property
+    @property
+    def is_training(self) -> bool:
+        """Whether it is the loss of every training step."""
+        return not self.task
+
+    @property
     def is_rate(self) -> bool:
-        """Whether every value lies between 0 and 1."""
-        return all(0 <= v <= 1 for v in self.values if math.isfinite(v))
+        """Whether the metric runs from 0 to 1 and rises when a model gets better."""
+        what = self.what
+        return (what.least, what.most, what.direction) == (0, 1, "up")
 
     @cached_property
-    def ability(self) -> Ability:
-        """What the rule of `ability.py` says."""
-        return find_ability(self.steps, self.values, chance=self.chance)
+    def appearance(self) -> Appearance:
+        """What the rule of `appearance.py` says."""
+        return find_appearance(self.steps, self.values, chance=self.chance)
 
     @property
     def appears_at(self) -> int | None:
         """The step at which the ability appears: None if never, from the start, or no rate."""
-        return self.ability.step if self.is_rate and self.ability.kind == "appears" else None
+        appears = self.is_rate and self.appearance.kind == "appears"
+        return self.appearance.step if appears else None
 
 
 @dataclass(frozen=True)
 class Panels:
     """What is to be drawn: loss curves (training first), then groups of other metrics."""
 
-    losses: list[Curve]
-    groups: list[list[Curve]]
+    losses: list[StepCurve]
+    groups: list[list[StepCurve]]
     log_steps: bool
 
     @property
@@ -64,33 +84,35 @@ class Panels:
 
 def arrange(
     records: Iterable[Mapping[str, Any]],
+    measured: Iterable[Measurement] = (),
     *,
-    chance: Mapping[str, float] | None = None,
     labels: Mapping[str, str] | None = None,
     metrics: Sequence[str] | None = None,
 ) -> Panels:
-    """Sort the metrics of the records (lines of metrics.jsonl, in their order) into panels.
+    """Sort the training loss of the records (lines of metrics.jsonl) and what was measured.
 
-    `chance` gives the level of guessing and `labels` what to call it, by metric name; `metrics`
-    picks what to draw beside the losses, in this order (default: everything but what restates the
-    loss). Raises RequestError where there is nothing to draw.
+    `labels` says what to call a metric, by `task/metric`; `metrics` picks what to draw beside the
+    losses, in this order (default: everything but what restates a loss). Raises RequestError where
+    there is nothing to draw.
     """
-    curves = collect(records, chance=chance or {}, labels=labels or {})
-    losses = [c for c in curves.values() if _last_part(c.name) == "loss"]
-    losses.sort(key=lambda curve: curve.name != "loss")
-    if metrics is None:
-        left_out = ("loss", *RESTATED_LOSS)
-        others = [c for c in curves.values() if _last_part(c.name) not in left_out]
-    else:
+    curves = collect(records, measured, labels=labels or {})
+    losses, others = [], []
+    for curve in curves.values():
+        if not is_loss(curve.what):
+            others.append(curve)
+        elif not _restates(curve, curves.values()):
+            losses.append(curve)
+    losses.sort(key=lambda curve: not curve.is_training)
+    if metrics is not None:
         missing = [name for name in metrics if name not in curves]
         if missing:
             raise RequestError(f"no metric {missing[0]!r}; there are {', '.join(curves) or 'none'}")
         others = [curves[name] for name in metrics]
     if not losses and not others:
-        raise RequestError("nothing to draw: the records hold neither a loss nor an evaluation")
-    groups: dict[str, list[Curve]] = {}
+        raise RequestError("nothing to draw: neither a loss nor an evaluation is there")
+    groups: dict[str, list[StepCurve]] = {}
     for curve in others:
-        groups.setdefault("rates" if curve.is_rate else _last_part(curve.name), []).append(curve)
+        groups.setdefault("" if curve.is_rate else curve.metric, []).append(curve)
     panels = [
         group[start : start + CURVES_IN_A_PANEL]
         for group in groups.values()
@@ -101,26 +123,40 @@ def arrange(
 
 def collect(
     records: Iterable[Mapping[str, Any]],
+    measured: Iterable[Measurement],
     *,
-    chance: Mapping[str, float],
     labels: Mapping[str, str],
-) -> dict[str, Curve]:
-    """The loss and every evaluated metric of the records, by name, in order of appearance."""
-    curves: dict[str, Curve] = {}
+) -> dict[str, StepCurve]:
+    """The training loss and every metric of whole tasks, by name, in order of appearance."""
+    training = StepCurve(TRAINING_LOSS, TRAINING_LOSS, "", TRAINING_LOSS, LOSS, [], [])
     for record in records:
-        for name, value in record.items():
-            evaluated = name == "loss" or "/" in name
-            if not evaluated or isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            if name not in curves:
-                label = one_line(labels.get(name, name))
-                curves[name] = Curve(name, label, [], [], chance.get(name))
-            curves[name].steps.append(float(record["step"]))
-            curves[name].values.append(float(value))
+        loss = record.get(TRAINING_LOSS)
+        if isinstance(loss, int | float) and not isinstance(loss, bool):
+            training.steps.append(float(record["step"]))
+            training.values.append(float(loss))
+    curves = {TRAINING_LOSS: training} if training.steps else {}
+    for one in measured:
+        if one.step is None or one.group is not None:
+            continue
+        asked = ", ".join(f"{key} {value}" for key, value in sorted(one.asked.items()))
+        asked = f" ({asked})" if asked else ""
+        name = f"{one.task}/{one.metric}{asked}"
+        if name not in curves:
+            label = one_line(labels.get(name, name))
+            task = f"{one.task}{asked}"
+            curves[name] = StepCurve(name, label, task, one.metric, one.what, [], [], one.chance)
+        curves[name].steps.append(float(one.step))
+        curves[name].values.append(one.value)
     return curves
 
 
-def choose_log_steps(losses: Sequence[Curve], others: Sequence[Curve]) -> bool:
+def _restates(curve: StepCurve, curves: Iterable[StepCurve]) -> bool:
+    """Whether a loss tells another of the same task again, as a perplexity does."""
+    facts = {c.metric: c.what for c in curves if c.task == curve.task}
+    return restates_loss(curve.metric, facts)
+
+
+def choose_log_steps(losses: Sequence[StepCurve], others: Sequence[StepCurve]) -> bool:
     """Whether the step axis should be logarithmic.
 
     Linear, unless what is to be seen would be squeezed against its left end: an ability that
@@ -132,7 +168,7 @@ def choose_log_steps(losses: Sequence[Curve], others: Sequence[Curve]) -> bool:
     appearing = [c.appears_at for c in others if c.appears_at is not None]
     if appearing:
         return min(appearing) < last / 10
-    evaluated = sorted({step for c in curves if c.name != "loss" for step in c.steps})
+    evaluated = sorted({step for c in curves if not c.is_training for step in c.steps})
     return len(evaluated) >= 6 and evaluated[len(evaluated) // 2] < last / 10
 
 
@@ -140,7 +176,7 @@ def smoothed(values: Sequence[float], *, log: bool) -> list[float]:
     """A moving mean, centred so that it does not lag; NaN stays where it was.
 
     The window is a fiftieth of the curve; for a logarithmic axis (`log`) it grows in proportion to
-    the place on it. Towards both ends it shrinks, evenly on both sides.
+    the position on it. Towards both ends it shrinks, evenly on both sides.
     """
     smooth = []
     for i, value in enumerate(values):
@@ -153,7 +189,3 @@ def smoothed(values: Sequence[float], *, log: bool) -> list[float]:
 def one_line(text: str) -> str:
     """`text` as one line without control characters."""
     return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _last_part(name: str) -> str:
-    return name.rsplit("/", 1)[-1]

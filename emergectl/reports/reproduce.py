@@ -23,7 +23,7 @@ Trainer = Callable[[str, Mapping[str, object]], Path]
 
 
 @dataclass(frozen=True)
-class Row:
+class Reproduced:
     """One published number and ours; inside where `low` ≤ ours ≤ `high` (None is never inside)."""
 
     what: str
@@ -59,15 +59,15 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class PublishedResult:
     """What is reproduced, what it needs, and how it is measured."""
 
     about: str
-    measure: Callable[[Sequence[Path], Trainer], list[Row]]
+    measure: Callable[[Sequence[Path], Trainer], list[Reproduced]]
     files: tuple[DataFile, ...] = ()
 
 
-def reproduce(name: str, *, data: Path | None, train: Trainer) -> list[Row]:
+def reproduce(name: str, *, data: Path | None, train: Trainer) -> list[Reproduced]:
     """Measure one experiment of `EXPERIMENTS`.
 
     Raises RequestError for a name that is none, or a data file that is missing.
@@ -79,24 +79,24 @@ def reproduce(name: str, *, data: Path | None, train: Trainer) -> list[Row]:
     return experiment.measure(files, train)
 
 
-def _around(what: str, published: float, ours: float | None, *, share: float) -> Row:
+def _around(what: str, published: float, ours: float | None, *, share: float) -> Reproduced:
     half = share * abs(published)
-    return Row(what, published, ours, published - half, published + half)
+    return Reproduced(what, published, ours, published - half, published + half)
 
 
-def _within(what: str, published: float, ours: float | None, *, half: float) -> Row:
-    return Row(what, published, ours, published - half, published + half)
+def _within(what: str, published: float, ours: float | None, *, half: float) -> Reproduced:
+    return Reproduced(what, published, ours, published - half, published + half)
 
 
-def _factor(what: str, published: float, ours: float | None, *, factor: float) -> Row:
-    return Row(what, published, ours, published / factor, published * factor)
+def _factor(what: str, published: float, ours: float | None, *, factor: float) -> Reproduced:
+    return Reproduced(what, published, ours, published / factor, published * factor)
 
 
-def _order(what: str, values: Sequence[float | None]) -> Row:
+def _order(what: str, values: Sequence[float | None]) -> Reproduced:
     """1 where the values rise, each known."""
     known = [value for value in values if value is not None]
     rising = len(known) == len(values) and all(np.diff(known) > 0)
-    return Row(what, 1, float(rising), 1, 1)
+    return Reproduced(what, 1, float(rising), 1, 1)
 
 
 # Besiroglu et al. 2024, "Chinchilla scaling: a replication attempt": three digits, and standard
@@ -106,7 +106,7 @@ CHINCHILLA_ERRORS = {"A": 124.52, "B": 1293.28, "E": 0.02566, "alpha": 0.01540, 
 CHINCHILLA_OBJECTIVE = 0.00101827
 
 
-def _chinchilla(files: Sequence[Path], _: Trainer) -> list[Row]:
+def _chinchilla(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
     from emergectl.analysis.scaling import fit_law_with_intervals
 
     with files[0].open(encoding="utf-8", newline="") as stream:
@@ -140,7 +140,7 @@ TAILS = (
 )
 
 
-def _tails(files: Sequence[Path], _: Trainer) -> list[Row]:
+def _tails(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
     from emergectl.analysis.tails import fit_tail
 
     rows = []
@@ -163,14 +163,18 @@ BREAK_BETWEEN = (512.0, 1000.0)
 MMLU_CHANCE, MMLU_ITEMS, LAMBADA_ITEMS = 0.25, 14042, 5153
 
 
-def _pythia(files: Sequence[Path], _: Trainer) -> list[Row]:
-    from emergectl.analysis.reading import Columns, read_tables
+def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
+    from emergectl.analysis.columns import Columns
+    from emergectl.analysis.reading import read_tables
     from emergectl.analysis.table import Table, curves_of, with_defaults
     from emergectl.analysis.verdict import judge
+    from emergectl.evaluation.metrics import metric_facts
 
     conditions = {"variant": "standard"}
     columns = Columns(params="params_non_embedding")
-    table = read_tables(files, columns, where={**conditions, "task": "lambada_openai"})
+    table = read_tables(
+        files, columns, where={**conditions, "task": "lambada_openai"}, lookup=metric_facts
+    )
     values = {(row.model, row.step): row.value for row in table.rows if row.metric == "acc"}
     rows = [
         _within(f"LAMBADA, {size}, step {step:,}", value, values.get((size, step)), half=0.0005)
@@ -190,17 +194,23 @@ def _pythia(files: Sequence[Path], _: Trainer) -> list[Row]:
         name = f"LAMBADA, {finding.curve.group}: best break at step"
         middle = float(np.sqrt(low * high))
         at = None if position is None else position.value
-        rows.append(Row(name, middle, at, low, high))
+        rows.append(Reproduced(name, middle, at, low, high))
         whole += position is not None and low < position.low and position.high < high
     sizes = len(LAMBADA_SIZES)
-    rows.append(Row("… sizes with its 95% interval in between", sizes, float(whole), sizes, sizes))
-    rows.append(Row("… sizes whose perplexity breaks there too", 0, float(as_late), 0, 0))
-    table = read_tables(files, columns, where={**conditions, "task": "mmlu_mean_57"})
+    rows.append(
+        Reproduced("… sizes with its 95% interval in between", sizes, float(whole), sizes, sizes)
+    )
+    rows.append(Reproduced("… sizes whose perplexity breaks there too", 0, float(as_late), 0, 0))
+    table = read_tables(
+        files, columns, where={**conditions, "task": "mmlu_mean_57"}, lookup=metric_facts
+    )
     mmlu = with_defaults(table, n=MMLU_ITEMS, chance={"": MMLU_CHANCE})
     for axis in ("step", "params"):
         found = judge(curves_of(mmlu, axis))
         count = float(sum(finding.verdict == "emergent" for finding in found))
-        rows.append(Row(f"MMLU over {axis}: emergent curves of {len(found)}", 0, count, 0, 0))
+        rows.append(
+            Reproduced(f"MMLU over {axis}: emergent curves of {len(found)}", 0, count, 0, 0)
+        )
     return rows
 
 
@@ -208,7 +218,7 @@ def _pythia(files: Sequence[Path], _: Trainer) -> list[Row]:
 INDUCTION = {4.0: 812, 2.0: 904, 1.0: 1077, 0.35: 1929}
 
 
-def _induction(_: Sequence[Path], train: Trainer) -> list[Row]:
+def _induction(_: Sequence[Path], train: Trainer) -> list[Reproduced]:
     run = train("reproduce/induction-heads", {})
     steps = [first_below(run, "loss", level) for level in INDUCTION]
     rows = [
@@ -224,7 +234,7 @@ GROKKING = {0.8: (439, 10215, 700), 0.5: (1109, 6384, 1400)}
 BY_HEART = (155.0, 323.0)
 
 
-def _grokking(_: Sequence[Path], train: Trainer) -> list[Row]:
+def _grokking(_: Sequence[Path], train: Trainer) -> list[Reproduced]:
     rows, steps = [], []
     for share, (published, batch, most) in GROKKING.items():
         fields = {
@@ -236,7 +246,9 @@ def _grokking(_: Sequence[Path], train: Trainer) -> list[Row]:
         by_heart = first_below(run, "loss", 0.01)
         middle = float(np.mean(BY_HEART))
         steps.append(first_below(run, "modular/loss", 0.01))
-        rows.append(Row(f"share {share:g}: training loss below .01", middle, by_heart, *BY_HEART))
+        rows.append(
+            Reproduced(f"share {share:g}: training loss below .01", middle, by_heart, *BY_HEART)
+        )
         what = f"share {share:g}: test loss below .01"
         rows.append(_factor(what, published, steps[-1], factor=1.5))
     return [*rows, _order("the smaller share later (1: yes)", steps)]
@@ -245,7 +257,7 @@ def _grokking(_: Sequence[Path], train: Trainer) -> list[Row]:
 SHAKESPEARE_LOSS, SHAKESPEARE_HALF = 1.88, 0.03
 
 
-def _shakespeare(files: Sequence[Path], train: Trainer) -> list[Row]:
+def _shakespeare(files: Sequence[Path], train: Trainer) -> list[Reproduced]:
     run = train("pretrain/shakespeare_char", {"data.train.0.path": str(files[0].absolute())})
     losses = [loss for _, loss in series(run, "validation/loss")]
     ours = losses[-1] if losses else None
@@ -256,7 +268,7 @@ def _shakespeare(files: Sequence[Path], train: Trainer) -> list[Row]:
 GPT2_PARAMETERS, GPT2_FORWARD_FLOPS = 124_337_664, 291_648_307_200
 
 
-def _gpt2(_: Sequence[Path], __: Trainer) -> list[Row]:
+def _gpt2(_: Sequence[Path], __: Trainer) -> list[Reproduced]:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -309,17 +321,17 @@ _SHAKESPEARE_FILE = DataFile(
 )
 
 EXPERIMENTS = {
-    "chinchilla-refit": Experiment(
+    "chinchilla-refit": PublishedResult(
         "L = E + A/N^α + B/D^β refitted to Chinchilla's runs", _chinchilla, (_CHINCHILLA_FILE,)
     ),
-    "powerlaw-tails": Experiment("power-law tails of three data sets", _tails, _TAIL_FILES),
-    "pythia-lambada": Experiment(
+    "powerlaw-tails": PublishedResult("power-law tails of three data sets", _tails, _TAIL_FILES),
+    "pythia-lambada": PublishedResult(
         "LAMBADA breaks between steps 512 and 1,000; MMLU does not", _pythia, (_PYTHIA_FILE,)
     ),
-    "induction-heads": Experiment("the loss falls off its plateau", _induction),
-    "grokking": Experiment("the test loss falls long after the training loss", _grokking),
-    "shakespeare-char": Experiment(
+    "induction-heads": PublishedResult("the loss falls off its plateau", _induction),
+    "grokking": PublishedResult("the test loss falls long after the training loss", _grokking),
+    "shakespeare-char": PublishedResult(
         "nanoGPT's validation loss on a CPU", _shakespeare, (_SHAKESPEARE_FILE,)
     ),
-    "gpt2-flops": Experiment("parameters and FLOPs of GPT-2", _gpt2),
+    "gpt2-flops": PublishedResult("parameters and FLOPs of GPT-2", _gpt2),
 }

@@ -161,6 +161,22 @@ def verify(path: Path) -> Manifest:
     return manifest
 
 
+def is_committed(directory: Path) -> bool:
+    """Whether a directory was written by `commit`, sound or not.
+
+    It has our manifest, or what is left of one: only a JSON object with none of our keys is a file
+    of the same name from somewhere else.
+    """
+    try:
+        content = json.loads((directory / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    known = {"format", "step", "created", "facts", "files", "sha256"}
+    return isinstance(content, dict) and len(known & set(content)) > 1
+
+
 def newest(directory: Path) -> tuple[Manifest | None, list[str]]:
     """The verified manifest of the highest step, and why each higher one was passed over."""
     rejected: list[str] = []

@@ -6,8 +6,10 @@ status can say why the run failed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -16,17 +18,25 @@ from emergectl.store.atomic import disk_full_named, write_all
 
 LOCK_NAME = "run.lock"
 BALLAST_BYTES = 16384
+# A link would have the lock and the ballast in somebody else's file; a pipe would wait for ever.
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def take_lock(run: Path) -> int | None:
     """Hold the run's lock and its ballast: a descriptor, or None where another process holds it.
 
-    Raises RequestError where the file system has no locks, or the run was removed at this moment.
+    Raises RequestError where the file system has no locks, where run.lock is a link or no file,
+    or where the run was removed at this moment.
     """
     path = run / LOCK_NAME
     with disk_full_named(path, BALLAST_BYTES):
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
+            lock = os.open(path, _OPEN, 0o666)
+        except OSError as error:
+            raise _refusal(path, error) from None
+        try:
+            if not stat.S_ISREG(os.fstat(lock).st_mode):
+                raise RequestError(f"{path}: is no ordinary file: remove it and start again")
             if not _lock_soon(lock, path):
                 os.close(lock)
                 return None
@@ -36,6 +46,18 @@ def take_lock(run: Path) -> int | None:
             os.close(lock)
             raise
     return lock
+
+
+def _refusal(path: Path, error: OSError) -> Exception:
+    """What to say of a run.lock that cannot be opened; the error itself where it says it."""
+    if error.errno == errno.ELOOP:  # O_NOFOLLOW
+        return RequestError(
+            f"{path}: is a symbolic link, where a run keeps a file of its own: remove the link and "
+            "start again"
+        )
+    if error.errno == errno.EISDIR:
+        return RequestError(f"{path}: is a folder, where a run keeps a file: remove it")
+    return error
 
 
 def drop_ballast(lock: int) -> None:

@@ -18,8 +18,8 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from functools import cached_property
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ Kind = Literal["discontinuous", "continuous"]
 Direction = Literal["up", "down"]
 Scale = Literal["linear", "log"]
 Quantity = Literal["share", "mean", "ratio", "area", "loss"]
+Likelihood = Literal["token", "item", "byte"]
 Source = Literal["loop", "eval", "harness", "probe", "audit"]
 Fact = str | int | float | bool
 
@@ -46,6 +47,8 @@ class MetricFacts:
     magnitude (perplexity). `quantity`: a `share` of items that are right (its noise is binomial), a
     `mean` of one number an item, a `ratio` of sums or another function of all items, an `area`
     under a curve, or a `loss` (nats; a code length). `least`, `most`: its range, where it has one.
+    `likelihood`: where it tells the likelihood of the right answers (a loss, a log-probability; a
+    perplexity, in logs), per what: token, item (a whole answer) or byte; None for anything else.
     """
 
     kind: Kind
@@ -54,6 +57,7 @@ class MetricFacts:
     scale: Scale = "linear"
     least: float | None = None
     most: float | None = None
+    likelihood: Likelihood | None = None
 
 
 @dataclass(frozen=True)
@@ -103,22 +107,33 @@ class Measurement:
         return {name: value for name, value in flat.items() if value not in (None, {})}
 
 
-_OWN = tuple(one.name for one in fields(Measurement) if one.name != "what")
-_FACTS = tuple(one.name for one in fields(MetricFacts))
+_OWN = dict.fromkeys(one.name for one in fields(Measurement) if one.name != "what")
+_FACTS = {one.name: None if one.default is MISSING else one.default for one in fields(MetricFacts)}
+
+
+@cache
+def _facts(*values: Any) -> MetricFacts:
+    """The same facts once, however many measurements have them."""
+    if None in values[:3]:
+        raise ValueError(f"without {', '.join(list(_FACTS)[:3])}")
+    return MetricFacts(*values)
 
 
 def measurement_from_json(values: Mapping[str, Any], where: str) -> Measurement:
     """The inverse of `Measurement.to_json`; DataError beginning with `where` if it is none."""
     try:
-        unknown = next((name for name in values if name not in (*_OWN, *_FACTS)), None)
-        if unknown is not None:
-            raise DataError(f"{where}: a measurement has no field {unknown!r}")
-        own = {name: values[name] for name in _OWN if name in values}
+        own: dict[str, Any] = {}
+        for name, value in values.items():
+            if name in _OWN:
+                own[name] = value
+            elif name not in _FACTS:
+                raise DataError(f"{where}: a measurement has no field {name!r}")
         if "group" in own:
             ((fact, value),) = own["group"].items()
             own["group"] = (fact, value)
-        what = MetricFacts(**{name: values[name] for name in _FACTS if name in values})
-        return Measurement(**{**own, "value": float(own["value"])}, what=what)
+        what = _facts(*[values.get(name, default) for name, default in _FACTS.items()])
+        own["value"] = float(own["value"])
+        return Measurement(**own, what=what)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{where}: not a measurement ({error!r})") from None
 

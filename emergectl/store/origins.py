@@ -31,14 +31,18 @@ class Origin:
 def find_origin(ref: str, root: Path, *, key: str) -> Origin:
     """Resolve `RUN`, `RUN@best`, `RUN@STEP`, a directory, or a hub name.
 
-    Of a run without `@` the last checkpoint is taken, verified. Raises ExperimentError for `key`
-    where nothing of the sort is there.
+    Of a run without `@` the last checkpoint is taken. A checkpoint or snapshot, however it is
+    named, is verified; a directory that was written by something else is taken as it is. Raises
+    ExperimentError for `key` where nothing of the sort is there, or where it does not verify.
     """
     directory = Path(ref).expanduser()
     if (directory / "run.json").exists():
         return _of_run(directory, "last", key)
     if directory.exists():
-        return Origin(str(directory.absolute()), None)
+        directory = directory.absolute()
+        if checkpoints.is_committed(directory):
+            _verify(directory, key)
+        return Origin(str(directory), None)
     name, _, which = ref.rpartition("@") if "@" in ref else (ref, "", "last")
     try:
         return _of_run(find_run(name, root), which, key)
@@ -47,6 +51,13 @@ def find_origin(ref: str, root: Path, *, key: str) -> Origin:
             raise
         if _HUB_NAME.fullmatch(ref) and "candidates" not in str(error):
             return Origin(ref, None)
+        raise ExperimentError(key, str(error)) from None
+
+
+def _verify(directory: Path, key: str) -> None:
+    try:
+        checkpoints.verify(directory)
+    except checkpoints.CheckpointError as error:
         raise ExperimentError(key, str(error)) from None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ Lookup = Callable[[str], MetricFacts | None]
 @dataclass(frozen=True)
 class MeasuredRun:
     """What rows say of their run. Both counts of parameters, None where there is no model of its
-    own (a model that was only asked); `model` is its family and size, or where it came from."""
+    own (a model that was only asked); `model` is its family and size, or where it came from;
+    `experiment` is the whole of it, resolved, as plain data."""
 
     path: Path
     id: str
@@ -36,6 +37,7 @@ class MeasuredRun:
     seed: int | None
     parameters: int | None
     non_embedding_parameters: int | None
+    experiment: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,46 +68,45 @@ def rows_of_run(path: Path, lookup: Lookup | None = None) -> list[Row]:
     facts = read_facts(path)
     run = _measured_run(path, facts)
     log = _Log(path / "metrics.jsonl")
-    measured = read_measurements(path)
-    file = path / FILE
-    if not file.exists():
-        file = path / "metrics.jsonl"
-    measured += _of_older_run(log, facts, lookup, measured)
-    losses = _losses(measured)
-    rows = [
-        Row(
-            measurement=one,
-            run=run,
-            tokens=log.at(one.step, "tokens"),
-            flops=log.at(one.step, "flops"),
-            loss=losses.get(one.step, log.value(one.step, "loss")),
-            where=str(file),
-        )
-        for one in _each_once(measured)
-    ]
+    measured, file = read_measurements(path), path / FILE
+    if facts.get("stage") != "evaluate":
+        if not measured:
+            file = path / "metrics.jsonl"
+        measured = [*_of_older_run(log, facts, lookup, measured), *measured]
+    losses, where = _losses(measured), str(file)
+    states: dict[int | None, tuple[float | None, float | None, float | None]] = {}
+    for step in {one.step for one in measured}:
+        loss = losses.get(step, log.value(step, "loss"))
+        states[step] = log.at(step, "tokens"), log.at(step, "flops"), loss
+    rows = [Row(one, run, *states[one.step], where) for one in _each_once(measured)]
     return sorted(rows, key=_order)
 
 
 def _order(row: Row) -> tuple[object, ...]:
     one = row.measurement
     group = () if one.group is None else (one.group[0], str(one.group[1]))
-    return (one.step or 0, one.task, one.metric, group, str(sorted(one.asked.items())))
+    asked = str(sorted(one.asked.items())) if one.asked else ""
+    return (one.step or 0, one.task, one.metric, group, asked)
 
 
 def _measured_run(path: Path, facts: Mapping[str, Any]) -> MeasuredRun:
+    experiment = read_experiment(path)
     return MeasuredRun(
         path=path,
         id=str(facts["id"]),
         name=str(facts.get("name") or facts["id"]),
-        model=model_name(read_experiment(path).get("model") or {}),
+        model=model_name(experiment.get("model") or {}),
         seed=facts.get("seed"),
         parameters=facts.get("parameters"),
         non_embedding_parameters=facts.get("non_embedding_parameters"),
+        experiment=experiment,
     )
 
 
 def model_name(model: Mapping[str, Any]) -> str:
     """Family and size, as one would say it; the origin of a model that was not made anew."""
+    if not model:
+        return ""
     if model.get("from"):
         return str(model["from"])
     size = model.get("size")
@@ -121,11 +122,12 @@ def _each_once(measured: list[Measurement]) -> list[Measurement]:
     names: dict[object, str] = {}
     kept: dict[tuple[object, ...], Measurement] = {}
     for one in measured:
-        items = (one.items or one.task, one.group, *sorted(one.asked.items()))
-        called = replace(one, task=names.setdefault(items[0], one.task))
-        key = (*items, one.step, one.metric)
+        asked = tuple(sorted(one.asked.items())) if one.asked else ()
+        items = one.items or one.task
+        called = names.setdefault(items, one.task)
+        key = (items, one.group, asked, one.step, one.metric)
         if key not in kept or one.source != "loop":
-            kept[key] = called
+            kept[key] = one if called == one.task else replace(one, task=called)
     return list(kept.values())
 
 
@@ -179,15 +181,16 @@ def _of_older_run(
     log: _Log, facts: Mapping[str, Any], lookup: Lookup | None, measured: Sequence[Measurement]
 ) -> Iterator[Measurement]:
     """The evaluations in the log of a run that was made, or begun, before measurements were typed:
-    those that are not among `measured`."""
-    known = {(one.name, one.step or 0) for one in measured}
+    those of steps before the first that `measured` tells of."""
+    own = [one.step or 0 for one in measured if one.source == "loop" and one.task != "test"]
+    begun = min(own, default=math.inf)
     chances, rows = facts.get("chance") or {}, facts.get("held_out") or {}
     for step, record in log.records.items():
+        if step >= begun:
+            continue
         for name, value in record.items():
             task, slash, metric = name.rpartition("/")
             if not slash or isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            if (name, step) in known:
                 continue
             if metric == "accuracy" and f"{task}/exact_match" in record:
                 metric = "token_accuracy"  # as it is called since

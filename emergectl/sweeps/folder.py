@@ -28,6 +28,7 @@ from typing import Any, Literal
 from emergectl.errors import RequestError
 from emergectl.store.atomic import write_all, write_bytes, write_json, write_text
 from emergectl.store.locate import list_runs
+from emergectl.store.measurements import Direction
 from emergectl.store.run import read_facts
 from emergectl.store.status import read_status, timestamp, utc_now
 
@@ -95,21 +96,25 @@ class SweepFolder:
         except OSError as error:
             raise RequestError(f"{self.path}: cannot be made ({error.strerror})") from None
 
-    def write_plan(self, source: Path, planned: Sequence[Planned], metric: str | None) -> None:
-        """Keep the sweep file as it is, and its trials."""
+    def write_plan(
+        self, source: Path, planned: Sequence[Planned], judged: tuple[str, Direction | None] | None
+    ) -> None:
+        """Keep the sweep file as it is, its trials, and what a search judges by."""
         write_bytes(self.path / "sweep.yaml", source.read_bytes())
         trials = [asdict(each) for each in planned]
-        write_json(self.path / "plan.json", {"metric": metric, "trials": trials})
+        metric, direction = judged or (None, None)
+        told = {"metric": metric, "direction": direction, "trials": trials}
+        write_json(self.path / "plan.json", told)
 
     def read_plan(self) -> list[Planned]:
         """The trials as the latest start had them. Raises RequestError where there was none."""
         trials = self._plan()["trials"]
         return [Planned(str(each["key"]), dict(each["values"])) for each in trials]
 
-    def read_metric(self) -> str | None:
-        """What the search judges by: `-NAME` where more is better; None for a grid."""
-        metric = self._plan().get("metric")
-        return None if metric is None else str(metric)
+    def read_metric(self) -> tuple[str | None, Direction | None]:
+        """What a search judges by, and which is better; (None, None) for a grid."""
+        plan = self._plan()
+        return plan.get("metric"), plan.get("direction")
 
     def _plan(self) -> dict[str, Any]:
         path = self.path / "plan.json"

@@ -16,12 +16,22 @@ from typing import Any
 from emergectl.config.experiment import LoadedExperiment, experiment_hash
 from emergectl.config.schema import Experiment
 from emergectl.config.sweep import LoadedSweep, Setting, error_at
-from emergectl.config.sweep_schema import LadderSpec
+from emergectl.config.sweep_paths import (
+    ABSENT,
+    found_in,
+    resolved_values,
+    set_at,
+    steps_of,
+)
+from emergectl.config.sweep_schema import LadderSpec, SearchSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.evaluation.metrics import metric_facts
 from emergectl.evaluation.watched import check_watched
-from emergectl.models.ladder import RUNGS, matrices_per_layer, rung
-from emergectl.tasks.resolve import check_asked
+from emergectl.models.families import matrices_per_layer
+from emergectl.models.ladder import parameters_of, shape_of_size
+from emergectl.store.measurements import Direction
+from emergectl.tasks.resolve import check_asked, resolve
 
 MAX_TRIALS = 100_000
 MAX_ERRORS = 20
@@ -36,7 +46,7 @@ class Trial:
     id: str
     """sha256 of the resolved experiment (`experiment_hash`)"""
     values: Mapping[str, Any]
-    """what the sweep sets in it: key path → value"""
+    """what its experiment has where the sweep sets something: key path → value"""
     experiment: Experiment
 
 
@@ -48,11 +58,18 @@ class Plan:
     trials: tuple[Trial, ...]
     doubled: int = 0
     """combinations left out because an earlier one is the same experiment"""
+    dropped: tuple[str, ...] = ()
+    """what swept sections leave out of the experiment's own, in words"""
 
     @property
     def name(self) -> str:
         """The sweep's name."""
         return self.sweep.name
+
+    def left_out(self) -> list[str]:
+        """What a person should know is not run, in words."""
+        doubled = f"{self.doubled:,} combinations are the same experiment as another: left out"
+        return [*self.dropped, *([doubled] if self.doubled else [])]
 
     @property
     def size(self) -> int:
@@ -68,7 +85,7 @@ def plan_sweep(sweep: LoadedSweep, *, check_paths: bool = True) -> Plan:
     """
     if sweep.spec.search is not None:
         _check_search(sweep, check_paths)
-        return Plan(sweep, ())
+        return Plan(sweep, (), dropped=_dropped(sweep))
     points = list(_points(sweep))
     if not points:
         raise error_at(sweep, ["exclude"], "leaves no trial")
@@ -79,7 +96,36 @@ def plan_sweep(sweep: LoadedSweep, *, check_paths: bool = True) -> Plan:
             trial = make_trial(sweep, point, check_paths=check_paths)
             trials.setdefault(trial.id, trial)
     errors.raise_any()
-    return Plan(sweep, tuple(trials.values()), doubled=len(points) - len(trials))
+    doubled = len(points) - len(trials)
+    return Plan(sweep, tuple(trials.values()), doubled=doubled, dropped=_dropped(sweep))
+
+
+def _dropped(sweep: LoadedSweep) -> tuple[str, ...]:
+    """Where the experiment sets fields of a section that a swept section does not: in words."""
+    spec, lines = sweep.spec, []
+    axes = spec.axes()
+    points = [
+        (f"include.{number}", key, [value])
+        for number, point in enumerate(spec.include)
+        for key, value in point.items()
+    ]
+    for part, path, values in [*axes, *points]:
+        own = found_in(sweep.base.data, steps_of(path))
+        sections = [value for value in values if isinstance(value, Mapping)]
+        if not isinstance(own, Mapping):
+            continue
+        swept = [] if part.startswith("include") else [key for _, key, _ in axes]
+        lost = [
+            key
+            for key in own
+            if any(key not in section for section in sections) and f"{path}.{key}" not in swept
+        ]
+        if lost:
+            lines.append(
+                f"{part}: `{path}` takes the place of the experiment's own, which sets "
+                f"{' and '.join(lost)} as well"
+            )
+    return tuple(lines)
 
 
 def make_trial(sweep: LoadedSweep, point: Point, *, check_paths: bool = True) -> Trial:
@@ -90,12 +136,18 @@ def make_trial(sweep: LoadedSweep, point: Point, *, check_paths: bool = True) ->
         if loaded.experiment.stage == "evaluate":
             raise ExperimentError("stage", "a sweep trains; `emergectl eval` asks what there is")
         check_asked(loaded.experiment)
-        check_watched(loaded.experiment)
+        if loaded.experiment.stage != "evaluate":
+            check_watched(resolve(loaded.experiment))
     except ExperimentError as error:
         raise loaded.locate(error) from None
     digest = experiment_hash(loaded.experiment)
     named = _named(loaded, f"{sweep.name}-{digest[:8]}")
-    return Trial(digest, {key: setting.value for key, setting in point.items()}, named)
+    plain = loaded.experiment.model_dump(mode="json", by_alias=True)
+    return Trial(digest, resolved_values(plain, _plain(point)), named)
+
+
+def _plain(point: Point) -> dict[str, Any]:
+    return {key: setting.value for key, setting in point.items()}
 
 
 def _named(loaded: LoadedExperiment, name: str) -> Experiment:
@@ -172,40 +224,43 @@ def _without_excluded(sweep: LoadedSweep, cells: list[Point]) -> list[Point]:
 
 
 def _fits(cell: Point, wanted: Mapping[str, Any]) -> bool:
-    return all(key in cell and cell[key].value == value for key, value in wanted.items())
+    plain = _plain(cell)
+    return all(set_at(plain, key) == value for key, value in wanted.items())
 
 
 def _scaled(sweep: LoadedSweep, point: Point) -> Point:
     """What a ladder sets at a rung beside its size."""
     ladder = sweep.spec.ladder
-    if ladder is None or "model.size" not in point:
+    set_here = _plain(point)
+    size = set_at(set_here, "model.size")
+    if ladder is None or size is ABSENT:
         return {}
-    size = point["model.size"].value
     scaled: Point = {}
     try:
         family = sweep.experiment_at(point, check_paths=False).experiment.model.family
         if ladder.tokens_per_parameter is not None:
-            rung(size)
-            tokens = float(f"{RUNGS[size.lower()] * ladder.tokens_per_parameter:.6g}")
+            tokens = float(f"{parameters_of(size) * ladder.tokens_per_parameter:.6g}")
             scaled["train.tokens"] = sweep.setting(tokens, "ladder", "tokens_per_parameter")
         if ladder.lr is not None:
             rate = ladder_rate(ladder, size, family)
             scaled["optimizer.lr"] = sweep.setting(rate, "ladder", "lr")
     except ExperimentError as error:
         raise error_at(sweep, ["ladder"], error.message) from None
-    return {key: setting for key, setting in scaled.items() if key not in point}
+    return {key: s for key, s in scaled.items() if set_at(set_here, key) is ABSENT}
 
 
 def ladder_rate(ladder: LadderSpec, size: str, family: str) -> float:
     """The learning rate of a rung: lr · (width / width of `at`)^power, to six digits.
 
     With power -1 this is the rule for Adam's hidden matrices in Yang et al. 2022 (Tensor Programs
-    V), applied to the whole model. Raises ExperimentError for a size that is no rung.
+    V), applied to the whole model. Raises ExperimentError for what is no size.
     """
     assert ladder.lr is not None
     matrices = matrices_per_layer(family)
-    widths = [rung(name, matrices_per_layer=matrices).width for name in (size, ladder.lr.at)]
-    return float(f"{ladder.lr.lr * (widths[0] / widths[1]) ** ladder.lr.power:.6g}")
+    here, there = (
+        shape_of_size(each, matrices_per_layer=matrices) for each in (size, ladder.lr.at)
+    )
+    return float(f"{ladder.lr.lr * (here.width / there.width) ** ladder.lr.power:.6g}")
 
 
 def lowest_trial(sweep: LoadedSweep) -> Trial:
@@ -219,10 +274,22 @@ def lowest_trial(sweep: LoadedSweep) -> Trial:
     return make_trial(sweep, point)
 
 
+def search_direction(search: SearchSpec) -> Direction | None:
+    """Which values of its metric a search looks for: as it says, else as the metric is; None where
+    nothing is known of it."""
+    if search.direction is not None:
+        return "up" if search.direction == "maximize" else "down"
+    facts = metric_facts(search.metric.rpartition("/")[2])
+    return None if facts is None else facts.direction
+
+
 def _check_search(sweep: LoadedSweep, check_paths: bool) -> None:
     """Check the corners of the space: all lower ends, all upper ends, and every choice."""
     search = sweep.spec.search
     assert search is not None
+    if search_direction(search) is None:
+        told = f"no metric `{search.metric}` is known; if it is one, give search.direction"
+        raise error_at(sweep, ["search", "metric"], told)
     corners = {key: _ends(read_interval(written)) for key, written in search.space.items()}
     errors = _Errors()
     for place in range(max(len(values) for values in corners.values())):

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from emergectl.config.sweep_schema import SearchSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import RequestError
-from emergectl.sweeps.folder import Planned, Standing, SweepFolder
-from emergectl.sweeps.plan import Plan, Trial, make_trial
+from emergectl.sweeps.folder import Planned, Record, Standing, SweepFolder
+from emergectl.sweeps.plan import Plan, Trial, make_trial, search_direction
 from emergectl.sweeps.protocol import Order
 from emergectl.sweeps.table import last_metrics
 from emergectl.sweeps.work import kept_record, make_order
@@ -86,7 +86,7 @@ def open_study(folder: SweepFolder, search: SearchSpec) -> optuna.Study:
     return optuna.create_study(
         study_name=folder.name,
         storage=JournalStorage(backend),
-        direction=search.direction,
+        direction="maximize" if search_direction(search) == "up" else "minimize",
         pruner=pruner,
         load_if_exists=True,
     )
@@ -119,7 +119,7 @@ class SearchWork:
             standing = Standing(state="waiting", record=self._same(key, trial, number))
             record = kept_record(self._folder, key, trial, standing, number=number)
         else:
-            trial = self._trial(record.values)
+            trial = self._trial(self._drawn(record))
             record = kept_record(self._folder, key, trial, standing)
         return make_order(self._folder, record, trial, self._argv, watch=self._search.metric)
 
@@ -180,6 +180,13 @@ class SearchWork:
         self._study.sampler = _sampler(self._search, number)
         trial = self._study.ask(self._distributions)
         return trial.number, {key: _plain(trial.params[key]) for key in self._distributions}
+
+    def _drawn(self, record: Record) -> dict[str, Any]:
+        """What Optuna drew for a place; its record tells where the journal was lost."""
+        known = self._study.get_trials(deepcopy=False)
+        if record.number is None or record.number >= len(known):
+            return record.values
+        return {key: _plain(value) for key, value in known[record.number].params.items()}
 
     def _trial(self, values: Mapping[str, Any]) -> Trial:
         sweep = self._plan.sweep

@@ -1,212 +1,174 @@
 """The tidy table of a sweep: one row for each value that was measured, from the runs themselves.
 
-Columns: model, params, tokens, flops, loss, step, seed, task, metric, value, n, chance, then the
-trial and what the sweep varies. Values come from metrics.jsonl (evaluations while training) and
-from `evals/` (what was asked afterwards, which wins where both measured the same at a step). No
-times and no run ids: two sweeps of one file give the same table, whatever happened on the way.
+The rows are those of `store.rows`, the same as when the runs are named one by one; beside them
+stands what the sweep varies, read from the experiment of each run. No times and no run ids: two
+sweeps of one file give the same table, whatever happened on the way.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emergectl.config.sweep_paths import innermost, leaves, resolved_values, set_at
 from emergectl.errors import RequestError
+from emergectl.evaluation.metrics import metric_facts
+from emergectl.store.measurements import Direction
 from emergectl.store.metrics_log import read_metrics
-from emergectl.store.run import read_facts
-from emergectl.store.table import read_experiment
-from emergectl.sweeps.folder import Planned, SweepFolder
+from emergectl.store.rows import Row, rows_of_run
+from emergectl.sweeps.folder import Planned, Record, SweepFolder
 
 COLUMNS = (
-    *("model", "params", "tokens", "flops", "loss", "step", "seed"),
-    *("task", "metric", "value", "n", "chance", "trial"),
+    *("model", "parameters", "non_embedding_parameters", "tokens", "flops", "loss", "step", "seed"),
+    *("task", "group", "asked", "metric", "value", "low", "high", "n", "unit", "chance", "ceiling"),
+    *("kind", "direction", "quantity", "scale", "source", "trial"),
 )
 TRIAL_DIGITS = 12
-
-_STEP = re.compile(r"step-(\d{8,})")
+_IN_COLUMNS = ("seed", "model.size")
+"""what a sweep varies that has a column of its own"""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One value of one metric of one trial at one step."""
+class TrialRow:
+    """A measured value of a trial: `row` as its run has it, `values` what the sweep varies."""
 
-    step: int
-    task: str
-    metric: str
-    value: Any
-    n: int | None = None
-    chance: float | None = None
+    row: Row
+    trial: str
+    """hash of the trial's experiment"""
+    values: Mapping[str, Any]
+    """key path → what the resolved experiment has there"""
+
+
+def rows_of_sweep(folder: SweepFolder, planned: Sequence[Planned]) -> list[TrialRow]:
+    """Every measured value of a sweep, trial by trial in the plan's order, as `rows_of_run` has it.
+
+    Trials that have not begun have no rows. All trials have the same keys in `values`. Raises
+    DataError where a file does not hold what it should.
+    """
+    begun = _begun(folder, planned)
+    varied = varied_keys([each.values or record.values for each, record in begun])
+    found = []
+    for _, record in begun:
+        rows = rows_of_run(folder.root / record.run, metric_facts)
+        values = _values_of(rows[0].run.experiment, record.values, varied) if rows else {}
+        found += [TrialRow(row, record.trial, values) for row in rows]
+    return found
+
+
+def _begun(folder: SweepFolder, planned: Sequence[Planned]) -> list[tuple[Planned, Record]]:
+    records = [(each, folder.record(each.key)) for each in planned]
+    return [
+        (each, record)
+        for each, record in records
+        if record is not None and (folder.root / record.run / "run.json").exists()
+    ]
+
+
+def varied_keys(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The key paths that points set, sections by what lies in them, each once."""
+    return innermost(leaf for point in points for key in point for leaf in leaves(key, point[key]))
+
+
+def _values_of(
+    experiment: Mapping[str, Any], point: Mapping[str, Any], varied: Sequence[str]
+) -> dict[str, Any]:
+    """What a run's experiment has at some key paths; `point` says how files were named there."""
+    return resolved_values(experiment, {key: set_at(point, key) for key in varied})
 
 
 def sweep_table(
     folder: SweepFolder, planned: Sequence[Planned], *, final: bool = False
 ) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows, trial by trial in the plan's order, steps ascending.
-
-    Trials that have not been measured have no rows. With `final`, the last step of each metric
-    alone.
-    """
-    varied = list(dict.fromkeys(key for each in planned for key in each.values))
-    own = [key for key in varied if key not in ("seed", "model.size")]
-    rows = []
-    for each in planned:
-        record = folder.record(each.key)
-        if record is None or not (folder.root / record.run / "run.json").exists():
-            continue
-        values = each.values or record.values
-        tail = [record.trial[:TRIAL_DIGITS], *(values.get(key) for key in own)]
-        run = folder.root / record.run
-        rows += [[*row, *tail] for row in _rows(run, final=final)]
-    if not own:  # A search's plan has no values: they are drawn later.
-        return _with_drawn(folder, planned, rows)
-    return [*COLUMNS, *own], rows
-
-
-def _with_drawn(
-    folder: SweepFolder, planned: Sequence[Planned], rows: list[list[Any]]
-) -> tuple[list[str], list[list[Any]]]:
-    """The table with the values that a search has drawn."""
-    records = [record for each in planned if (record := folder.record(each.key)) is not None]
-    drawn = {record.trial[:TRIAL_DIGITS]: record.values for record in records}
-    keys = [key for key in dict.fromkeys(k for v in drawn.values() for k in v) if key != "seed"]
-    trial = COLUMNS.index("trial")
-    return [*COLUMNS, *keys], [[*row, *(drawn[row[trial]].get(k) for k in keys)] for row in rows]
-
-
-def _rows(run: Path, *, final: bool) -> Iterator[list[Any]]:
-    facts = read_facts(run)
-    experiment = read_experiment(run)
-    model = _model_name(experiment.get("model") or {})
-    records = {record["step"]: record for record in _merged(run)}
-    measured = {**_in_training(records, facts), **_afterwards(run)}
-    found = sorted(measured.values(), key=lambda m: (m.step, m.task, m.metric))
+    """Columns and rows of `rows_of_sweep`; with `final` the last step of each value alone."""
+    found = rows_of_sweep(folder, planned)
     if final:
-        found = list({(m.task, m.metric): m for m in found}.values())
-    for each in found:
-        record = records.get(each.step, {})
-        yield [
-            model,
-            facts.get("non_embedding_parameters", record.get("non_embedding_parameters")),
-            record.get("tokens"),
-            record.get("flops"),
-            _loss(record),
-            each.step,
-            facts.get("seed"),
-            each.task,
-            each.metric,
-            each.value,
-            each.n,
-            each.chance,
-        ]
+        found = list({_identity(each): each for each in found}.values())
+    keys = dict.fromkeys(key for each in found for key in each.values)
+    own = [key for key in keys if key not in _IN_COLUMNS]
+    return [*COLUMNS, *own], [[*_cells(each), *(each.values[key] for key in own)] for each in found]
 
 
-def _merged(run: Path) -> list[dict[str, Any]]:
-    """One record a step: a training line and an evaluation of the same step are one."""
-    steps: dict[int, dict[str, Any]] = {}
-    for record in read_metrics(run / "metrics.jsonl"):
-        steps.setdefault(record["step"], {}).update(record)
-    return list(steps.values())
+def _identity(each: TrialRow) -> tuple[object, ...]:
+    """What is measured again at a later step."""
+    one = each.row.measurement
+    return (each.trial, one.task, one.metric, one.group, *sorted(one.asked.items()))
 
 
-def _in_training(
-    records: Mapping[int, Mapping[str, Any]], facts: Mapping[str, Any]
-) -> dict[tuple[int, str, str], Measured]:
-    chances, rows = facts.get("chance") or {}, facts.get("held_out") or {}
-    found = {}
-    for step, record in records.items():
-        for name, value in record.items():
-            task, slash, metric = name.rpartition("/")
-            if slash:
-                chance = chances.get(name)
-                found[step, task, metric] = Measured(
-                    step, task, metric, value, rows.get(task), chance
-                )
-    return found
+def _cells(each: TrialRow) -> list[Any]:
+    row, one, run = each.row, each.row.measurement, each.row.run
+    return [
+        *(run.model, run.parameters, run.non_embedding_parameters),
+        *(row.tokens, row.flops, row.loss, one.step, run.seed, one.task),
+        None if one.group is None else f"{one.group[0]}={one.group[1]}",
+        ", ".join(f"{name}={value}" for name, value in sorted(one.asked.items())) or None,
+        *(one.metric, one.value, one.low, one.high, one.n, one.unit, one.chance, one.ceiling),
+        *(one.what.kind, one.what.direction, one.what.quantity, one.what.scale),
+        *(one.source, each.trial[:TRIAL_DIGITS]),
+    ]
 
 
-def _afterwards(run: Path) -> dict[tuple[int, str, str], Measured]:
-    """What `eval` has left: `evals/step-NNNNNNNN/TASK/results.json`, whole, not by group."""
-    found = {}
-    for path in sorted((run / "evals").glob("step-*/*/results.json")):
-        named = _STEP.fullmatch(path.parent.parent.name)
-        if named is None:
-            continue
-        step, task = int(named[1]), path.parent.name
-        for each in _results(path):
-            if not each.get("group"):
-                chance, n = each.get("chance"), each.get("items")
-                metric, value = str(each["metric"]), each["value"]
-                found[step, task, metric] = Measured(step, task, metric, value, n, chance)
-    return found
+@dataclass(frozen=True)
+class Ranking:
+    """The trials that are done, by the last value of one metric, the best first."""
 
-
-def _results(path: Path) -> list[dict[str, Any]]:
-    """The values in a results.json: a list of objects, or metric → value of held-out data."""
-    try:
-        data = json.loads(path.read_bytes())
-        metrics = data["metrics"]
-        if isinstance(metrics, dict):
-            chance = data.get("chance") or {}
-            return [
-                {"metric": k, "value": v, "items": data.get("items"), "chance": chance.get(k)}
-                for k, v in metrics.items()
-            ]
-        return [dict(each) for each in metrics]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{path}: not the results of an evaluation ({error!r})") from None
-
-
-def _loss(record: Mapping[str, Any]) -> Any:
-    """The held-out loss of a step, else its training loss."""
-    held_out = [name for name in record if name.endswith("/loss")]
-    for name in ("validation/loss", *held_out, "loss"):
-        if name in record:
-            return record[name]
-    return None
-
-
-def _model_name(model: Mapping[str, Any]) -> str:
-    """Family and size, as one would say it; the origin of a model that was not made anew."""
-    if model.get("from"):
-        return str(model["from"])
-    size = model.get("size")
-    if size is None:
-        fields = model.get("config") or {}
-        size = ",".join(f"{key}={value}" for key, value in fields.items())
-    return f"{model.get('family')} {size}".strip()
+    metric: str
+    """`task/metric`, or a name of the log"""
+    direction: Direction
+    trials: list[tuple[float, TrialRow]]
 
 
 def best_trials(
-    folder: SweepFolder, planned: Sequence[Planned], metric: str
-) -> list[tuple[float, Planned, str]]:
-    """(value, trial, run) of each trial's last value of a metric, the best first.
+    folder: SweepFolder,
+    planned: Sequence[Planned],
+    metric: str | None = None,
+    direction: Direction | None = None,
+) -> Ranking:
+    """The trials that are done, ranked. `metric`: a name, with its task or without.
 
-    `-metric`: more is better. Raises RequestError where no trial has the metric.
+    None: what `evaluation.best` of the trials names, else the first loss that was measured.
+    `direction`: which is better; None: as the metric is. Raises RequestError where no trial that
+    is done has the metric.
     """
-    name = metric.removeprefix("-")
-    found: list[tuple[float, Planned, str]] = []
-    known: set[str] = set()
-    for each in planned:
-        record = folder.record(each.key)
-        if record is None or folder.look(each.key).state != "done":
-            continue
-        last = last_metrics(folder.root / record.run)
-        known |= last.keys()
-        if isinstance(last.get(name), int | float) and last[name] == last[name]:
-            shown = Planned(each.key, each.values or record.values)
-            found.append((float(last[name]), shown, record.run))
-    if not found:
-        there = f"; there are: {', '.join(sorted(k for k in known if '/' in k))}" if known else ""
-        raise RequestError(f"no trial that is done has the metric `{name}`{there}")
-    return sorted(found, key=lambda row: row[0], reverse=metric.startswith("-"))
+    done = [each for each in planned if folder.look(each.key).state == "done"]
+    last: dict[str, dict[str, TrialRow]] = {}
+    for each in rows_of_sweep(folder, done):
+        one = each.row.measurement
+        if one.group is None and math.isfinite(one.value):
+            named = last.setdefault(f"{one.task}/{one.metric}", {})
+            plainer = each.trial in named and not named[each.trial].row.measurement.asked
+            if not (one.asked and plainer):
+                named[each.trial] = each
+    name = _watched(last) if metric is None else _named(last, metric)
+    if name is None:
+        there = f"; there are: {', '.join(sorted(last))}" if last else ""
+        wanted = f"the metric `{metric}`" if metric else "a loss"
+        raise RequestError(f"no trial that is done has {wanted}{there}")
+    found = [(each.row.measurement.value, each) for each in last[name].values()]
+    better = direction or found[0][1].row.measurement.what.direction
+    ranked = sorted(found, key=lambda pair: pair[0], reverse=better == "up")
+    return Ranking(name, better, ranked)
+
+
+def _named(last: Mapping[str, Any], metric: str) -> str | None:
+    """`task/metric` of a name that may leave out the task: the validation data's before others."""
+    fitting = [name for name in last if metric in (name, name.partition("/")[2])]
+    return min(fitting, key=lambda name: not name.startswith("validation/"), default=None)
+
+
+def _watched(last: Mapping[str, Mapping[str, TrialRow]]) -> str | None:
+    """What `evaluation.best` of the trials names, else the first loss."""
+    trials = next(iter(last.values()), {})
+    experiment = next((each.row.run.experiment for each in trials.values()), {})
+    best = str((experiment.get("evaluation") or {}).get("best") or "loss")
+    return _named(last, best.removeprefix("-")) or _named(last, "loss")
 
 
 def last_metrics(run: Path) -> dict[str, Any]:
-    """The last value of each metric of a run."""
+    """The last value of each metric in a run's log."""
     last: dict[str, Any] = {}
     for record in read_metrics(run / "metrics.jsonl"):
         last |= record
@@ -219,8 +181,8 @@ def write_parquet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[An
     import pyarrow.parquet as pq
 
     arrays = []
-    for place in range(len(columns)):
-        values = [row[place] for row in rows]
+    for index in range(len(columns)):
+        values = [row[index] for row in rows]
         try:
             arrays.append(pa.array(values))
         except (pa.ArrowInvalid, pa.ArrowTypeError):

@@ -1,8 +1,9 @@
-"""What an experiment asks for, settled without torch, data or weights.
+"""What an experiment asks for, settled once, without torch, data or weights.
 
 The schema sees fields, this sees whether they go together: family and objective, size, task and
-its parameters, columns and templates, the metric that is watched. `validate` calls it, and
-training before anything is made, so that a wrong request costs a fraction of a second.
+its parameters, columns and templates. `resolve` gives all of it as one
+object, which everything downstream takes. `validate` calls it, and training before anything is
+made, so that a wrong request costs a fraction of a second.
 """
 
 from __future__ import annotations
@@ -12,18 +13,46 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from emergectl.config.schema import CLASSIFICATION, Experiment, FileSource, TaskAsked, TaskSource
+from emergectl.config.schema import Experiment, FileSource, TaskAsked, TaskSource
 from emergectl.config.task_files import is_harness_file
 from emergectl.data.templates import template_fields
 from emergectl.errors import ExperimentError
-from emergectl.models.ladder import rung
+from emergectl.models.families import matrices_per_layer
+from emergectl.models.ladder import shape_of_size
 from emergectl.models.model_types import check_family, family_kind
 from emergectl.tasks.catalog import Task, make_task, task_class
+from emergectl.tasks.objectives.catalog import find_objective
+from emergectl.tasks.objectives.objective import Objective
 from emergectl.tasks.task import SequenceTask, TextTask
 
-Name = Literal["clm", "mlm", "binary", "multiclass", "multilabel", "answer"]
+
+@dataclass(frozen=True)
+class ResolvedExperiment:
+    """An experiment that trains, with what it means: its objective, its tasks, their labels.
+
+    `learnt`: the tasks that make the training data, with their weights; none where it is read from
+    files. `evaluated`: what is asked during training, under the label that its metrics get: of
+    every task that is learnt its held-out items, and the tasks of `evaluation.tasks`.
+    `model_type` is None where nobody has looked into the weights of `model.from` yet.
+    """
+
+    experiment: Experiment
+    model_type: str | None
+    objective: type[Objective]
+    learnt: tuple[tuple[Task, float], ...] = ()
+    evaluated: Mapping[str, Task] = field(default_factory=dict)
+
+    @property
+    def sequence_task(self) -> SequenceTask | None:
+        """The task that is learnt where it makes its own tokens: then there is no other."""
+        tasks = [task for task, _ in self.learnt if not isinstance(task, TextTask)]
+        return tasks[0] if tasks else None
+
+    @property
+    def text_tasks(self) -> dict[str, TextTask]:
+        """Those of `evaluated` that are asked in text, by label."""
+        return {name: task for name, task in self.evaluated.items() if isinstance(task, TextTask)}
 
 
 def check_asked(experiment: Experiment) -> None:
@@ -33,26 +62,36 @@ def check_asked(experiment: Experiment) -> None:
     """
     if experiment.stage == "evaluate":
         _check_evaluation(experiment)
-        return
+    else:
+        resolve(experiment)
+
+
+def resolve(experiment: Experiment, *, model_type: str | None = None) -> ResolvedExperiment:
+    """The experiment with all that its file settles; `model_type` is that of the weights of
+    `model.from`, where they were looked into. Raises ExperimentError naming the key."""
     spec = experiment.model
     if spec.from_ is None:
         check_family(spec.family)
-    elif experiment.tokenizer.kind in ("char", "bpe"):
-        raise ExperimentError(
-            "tokenizer.kind",
-            "the weights of `model.from` know another vocabulary than one learnt anew: leave "
-            "the tokenizer out to take theirs, or name it with `tokenizer.from`",
-        )
+        model_type = spec.family
+    else:
+        model_type = model_type or _type_of_directory(Path(spec.from_))
+        if experiment.tokenizer.kind in ("char", "bpe"):
+            raise ExperimentError(
+                "tokenizer.kind",
+                "the weights of `model.from` know another vocabulary than one learnt anew: leave "
+                "the tokenizer out to take theirs, or name it with `tokenizer.from`",
+            )
     if spec.size is not None:
-        rung(spec.size)
-    name = objective_name(experiment, known_model_type(experiment))
-    asked = asked_tasks(experiment, name)
-    if not asked.learnt:
-        _check_columns(experiment, name)
+        shape_of_size(spec.size, matrices_per_layer=matrices_per_layer(spec.family))
+    objective = objective_of(experiment, model_type)
+    resolved = _with_tasks(experiment, model_type, objective)
+    if not resolved.learnt:
+        _check_columns(experiment, objective)
     data = experiment.data
-    holds_out = asked.learnt or asked.evaluated or data.validation or data.validation_fraction > 0
+    holds_out = resolved.evaluated or data.validation or data.validation_fraction > 0
     if experiment.train.early_stopping is not None and not holds_out:
         raise ExperimentError("train.early_stopping", "nothing is held out to see it by")
+    return resolved
 
 
 def _check_evaluation(experiment: Experiment) -> None:
@@ -73,14 +112,15 @@ def _check_evaluation(experiment: Experiment) -> None:
             )
 
 
-def objective_name(experiment: Experiment, model_type: str | None) -> Name:
+def objective_of(experiment: Experiment, model_type: str | None) -> type[Objective]:
     """The experiment's objective, or the family's own (clm, mlm) where it names none.
 
-    `model_type` is None where it is not known yet. Raises ExperimentError where the two do not go
-    together.
+    `model_type` is None where it is not known yet. Raises ExperimentError where the two, or the
+    objective and its settings, do not go together.
     """
+    spec = experiment.objective
     kind = None if model_type is None else family_kind(model_type)
-    name = experiment.objective.name
+    name = spec.name
     if name is None:
         if _learns_text_tasks(experiment):
             name = "answer"
@@ -88,43 +128,44 @@ def objective_name(experiment: Experiment, model_type: str | None) -> Name:
             raise ExperimentError("objective.name", "stage finetune needs one: answer, binary …")
         else:
             name = "mlm" if kind == "masked" else "clm"
-    kinds = {"clm": ["causal"], "answer": ["causal", "seq2seq"], "mlm": ["masked"]}
-    fitting = kinds.get(name, ["causal", "masked"])
-    if kind is not None and kind not in fitting:
+    objective = find_objective(name)
+    if kind is not None and kind not in objective.learners:
         hint = ": it learns by `answer`" if kind == "seq2seq" else ""
         raise ExperimentError(
             "objective.name",
-            f"`{name}` needs a {' or '.join(fitting)} model; `{model_type}` is {kind}{hint}",
+            f"`{name}` needs a {' or '.join(objective.learners)} model; "
+            f"`{model_type}` is {kind}{hint}",
         )
-    if experiment.objective.whole_word and name != "mlm":
+    _check_settings(experiment, objective)
+    return objective
+
+
+def _check_settings(experiment: Experiment, objective: type[Objective]) -> None:
+    """Refuse settings of `objective` that belong to objectives of other data."""
+    spec, name = experiment.objective, objective.name
+    if spec.whole_word and objective.data != "mlm":
         raise ExperimentError("objective.whole_word", f"belongs to `name: mlm`, not `{name}`")
-    return name
+    if objective.data != "answer" and (spec.prompt is not None or spec.answer is not None):
+        key = "prompt" if spec.prompt is not None else "answer"
+        raise ExperimentError(f"objective.{key}", f"belongs to `name: answer`, not `{name}`")
+    if spec.name is not None and objective.data == "answer":
+        missing = "prompt" if spec.prompt is None else "answer" if spec.answer is None else None
+        if missing is not None and not _learns_text_tasks(experiment):
+            raise ExperimentError("objective", f"`{name}` needs `{missing}`, a template")
+    for key in ("labels", "class_weights"):
+        if getattr(spec, key) is not None and not objective.classifies():
+            raise ExperimentError(f"objective.{key}", "belongs to an objective of classification")
+    if objective.data == "multilabel" and spec.label_smoothing:
+        raise ExperimentError("objective.label_smoothing", f"does not apply to `name: {name}`")
 
 
-@dataclass(frozen=True)
-class AskedTasks:
-    """The tasks of an experiment, their parameters checked.
-
-    `learnt`: those that make the training data, with their weights; none where it is read from
-    files. `evaluated`: what is asked during training, under the name that its metrics get: of
-    every task that is learnt its held-out items, and the tasks of `evaluation.tasks`.
-    """
-
-    learnt: tuple[tuple[Task, float], ...] = ()
-    evaluated: Mapping[str, Task] = field(default_factory=dict)
-
-    @property
-    def sequence_task(self) -> SequenceTask | None:
-        """The task that is learnt where it makes its own tokens: then there is no other."""
-        tasks = [task for task, _ in self.learnt if not isinstance(task, TextTask)]
-        return tasks[0] if tasks else None
-
-
-def asked_tasks(experiment: Experiment, objective: Name) -> AskedTasks:
-    """The tasks that an experiment learns and is asked. Raises ExperimentError with the key."""
+def _with_tasks(
+    experiment: Experiment, model_type: str | None, objective: type[Objective]
+) -> ResolvedExperiment:
     sources = experiment.data.train
     taught = [source for source in sources if isinstance(source, TaskSource)]
-    if taught and (len(taught) < len(sources) or experiment.data.validation):
+    others = experiment.data.validation or experiment.data.test
+    if taught and (len(taught) < len(sources) or others):
         raise ExperimentError(
             "data.train", "tasks hold out items of their own, and do not mix with files"
         )
@@ -132,7 +173,7 @@ def asked_tasks(experiment: Experiment, objective: Name) -> AskedTasks:
         (make_task(source, key=f"data.train.{number}"), source.weight)
         for number, source in enumerate(taught)
     )
-    _check_objective(objective, learnt)
+    _check_learnt(objective, learnt)
     evaluated: dict[str, Task] = {}
     for (task, _), source in zip(learnt, taught, strict=True):
         several = sum(task.name == other.name for other, _ in learnt) > 1
@@ -142,21 +183,30 @@ def asked_tasks(experiment: Experiment, objective: Name) -> AskedTasks:
         key = f"evaluation.tasks.{number}"
         wanted = TaskAsked(task=asked) if isinstance(asked, str) else asked
         label = task_label(wanted.task, wanted.params)
-        if label in evaluated:
-            continue  # asked anyway, since it is learnt
-        task = make_task(wanted, key=key)
-        if not isinstance(task, TextTask):
-            raise ExperimentError(
-                key, f"`{task.name}` makes its own tokens: only a run that learns it can be asked"
-            )
-        if learnt and not isinstance(learnt[0][0], TextTask):
-            raise ExperimentError(
-                key, f"only `{learnt[0][0].name}` shares this run's tokens, not `{task.name}`"
-            )
-        if objective not in ("clm", "answer"):
-            raise ExperimentError(key, f"a model that learns by `{objective}` writes no answers")
-        evaluated[label] = task
-    return AskedTasks(learnt, evaluated)
+        if label not in evaluated:  # else it is asked anyway, since it is learnt
+            evaluated[label] = _asked_task(wanted, key, learnt, objective)
+    return ResolvedExperiment(experiment, model_type, objective, learnt, evaluated)
+
+
+def _asked_task(
+    wanted: TaskAsked,
+    key: str,
+    learnt: Sequence[tuple[Task, float]],
+    objective: type[Objective],
+) -> Task:
+    """A task that is asked while something else is learnt."""
+    task = make_task(wanted, key=key)
+    if not isinstance(task, TextTask):
+        raise ExperimentError(
+            key, f"`{task.name}` makes its own tokens: only a run that learns it can be asked"
+        )
+    if learnt and not isinstance(learnt[0][0], TextTask):
+        raise ExperimentError(
+            key, f"only `{learnt[0][0].name}` shares this run's tokens, not `{task.name}`"
+        )
+    if objective.head != "causal":
+        raise ExperimentError(key, f"a model that learns by `{objective.name}` writes no answers")
+    return task
 
 
 def task_label(name: str, params: Mapping[str, object]) -> str:
@@ -171,55 +221,56 @@ def task_label(name: str, params: Mapping[str, object]) -> str:
 
 
 def _learns_text_tasks(experiment: Experiment) -> bool:
-    found = [task_class(s.task) for s in experiment.data.train if isinstance(s, TaskSource)]
+    found = [
+        task_class(source.task, key=f"data.train.{number}.task")
+        for number, source in enumerate(experiment.data.train)
+        if isinstance(source, TaskSource)
+    ]
     return any(task is not None and issubclass(task, TextTask) for task in found)
 
 
-def _check_objective(objective: Name, learnt: Sequence[tuple[Task, float]]) -> None:
+def _check_learnt(objective: type[Objective], learnt: Sequence[tuple[Task, float]]) -> None:
     """Refuse tasks that do not go together, or with the objective."""
     names = [task.name for task, _ in learnt]
     own_tokens = [task.name for task, _ in learnt if not isinstance(task, TextTask)]
     if own_tokens and len(learnt) > 1:
         raise ExperimentError("data.train", f"`{own_tokens[0]}` makes its own tokens: alone")
-    if own_tokens and objective != "clm":
+    if own_tokens and objective.data != "clm":
         raise ExperimentError("objective.name", f"`{names[0]}` is learnt with clm")
-    if learnt and not own_tokens and objective != "answer":
+    if learnt and not own_tokens and objective.data != "answer":
         raise ExperimentError(
             "objective.name", f"`{names[0]}` brings questions and answers: leave the objective out"
         )
 
 
-def known_model_type(experiment: Experiment) -> str | None:
-    """The model type as far as the experiment or the config.json of a directory tells it."""
-    source = experiment.model.from_
-    if source is None:
-        return experiment.model.family
+def _type_of_directory(directory: Path) -> str | None:
+    """The model type in a directory's config.json; None where there is none to be read."""
     try:
-        config = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None  # a run or a hub name, or a directory that loading the model will judge
     found = config.get("model_type") if isinstance(config, dict) else None
     return found if isinstance(found, str) else None
 
 
-def _check_columns(experiment: Experiment, objective: Name) -> None:
+def _check_columns(experiment: Experiment, objective: type[Objective]) -> None:
     """Refuse a role that the objective never reads: most likely another was meant."""
     spec = experiment.objective
-    if objective == "answer":
+    if objective.data == "answer":
         roles = template_fields(spec.prompt or "", key="objective.prompt")
         roles += template_fields(spec.answer or "", key="objective.answer")
-    elif objective in CLASSIFICATION:
+    elif objective.classifies():
         roles = ["text", "text_pair", "label"]
     else:
         roles = ["text"]
-    for part in ("train", "validation"):
+    for part in ("train", "validation", "test"):
         for number, source in enumerate(getattr(experiment.data, part)):
             given = source.columns if isinstance(source, FileSource) else {}
             for role in given:
                 if role not in (*roles, "id"):
                     raise ExperimentError(
                         f"data.{part}.{number}.columns.{role}",
-                        f"`{objective}` reads {_listed(roles)}{_nearest(role, roles)}",
+                        f"`{objective.name}` reads {_listed(roles)}{_nearest(role, roles)}",
                     )
 
 

@@ -22,15 +22,16 @@ from emergectl.config.schema import Experiment
 from emergectl.models.forward import attends_plainly
 from emergectl.models.memory import is_out_of_memory
 from emergectl.runtime.ranks import Ranks
+from emergectl.tasks.objectives.objective import TokenObjective
 from emergectl.training.autotune import Arithmetic
 from emergectl.training.loop import (
     Ending,
     Job,
-    count_tokens,
     follow,
     rate_factor,
     refuse_update,
     take_step,
+    work,
 )
 from emergectl.training.recorder import StepResult
 from emergectl.training.stack import Stack
@@ -70,6 +71,7 @@ def kind_of_job(job: Job) -> str | None:
     alone = (
         job.ranks.world > 1
         or job.objective.head != "causal"
+        or not (isinstance(job.objective, TokenObjective) and job.objective.is_cross_entropy)
         or not attends_plainly(model.base_model.config)
         or experiment.optimizer.name != "adamw"
         or job.precision not in ("fp32", "bf16")
@@ -177,10 +179,9 @@ def take_steps(stack: Stack, jobs: Sequence[Job]) -> list[StepResult | Exception
     seconds = time.perf_counter() - began
     results: list[StepResult | Exception] = []
     for row, (job, loss, norm) in enumerate(zip(jobs, *numbers, strict=True)):
-        tokens = int(count_tokens(batches[row]))
-        results.append(
-            _counted(job, StepResult(loss, norm, rates[row], tokens, seconds), row in good)
-        )
+        tokens, flops = work(job, batches[row])
+        result = StepResult(loss, norm, rates[row], int(tokens), flops, seconds)
+        results.append(_counted(job, result, row in good))
     return results
 
 
@@ -193,6 +194,7 @@ def _counted(job: Job, result: StepResult, is_good: bool) -> StepResult | Except
             return error
     job.trained.progress.step += 1
     job.trained.progress.tokens += result.tokens
+    job.trained.progress.flops += result.flops
     return result
 
 

@@ -8,12 +8,13 @@ into a model built anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
 
 from emergectl.config.schema import OptimizerSpec
+from emergectl.errors import TrainingError
 
 DEFAULT_MUON_LR = 0.02
 
@@ -29,6 +30,7 @@ class Optimizers:
         self._names: dict[torch.Tensor, str] = {p: name for name, p in model.named_parameters()}
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.all = list(_build(spec, model, self.parameters, fused=device.type in ("cpu", "cuda")))
+        self._checked = False
         for optimizer in self.all:
             for group in optimizer.param_groups:
                 group["peak_lr"] = group["lr"]
@@ -39,6 +41,32 @@ class Optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
         return float(self.all[-1].param_groups[0]["lr"])
+
+    def check_gradients(self, model: nn.Module) -> None:
+        """After the first backward pass of a session: is what is stepped what learns?
+
+        A model that was sharded or rebuilt after its optimizer trains nothing, without a word. So
+        every parameter here has to be one of the model's, the other way round unless it is frozen,
+        and to have a gradient. Raises TrainingError naming those that do not.
+        """
+        if self._checked:
+            return
+        self._checked = True
+        self.check_parameters(model)
+        without = [self._names[p] for p in self.parameters if p.grad is None]
+        refuse_untrained(without, len(self.parameters))
+
+    def check_parameters(self, model: nn.Module) -> None:
+        """Raise TrainingError unless these are all parameters of the model that are not frozen."""
+        owned = {p: name for name, p in model.named_parameters() if p.requires_grad}
+        stale = [self._names[p] for p in self.parameters if p not in owned]
+        missed = [name for p, name in owned.items() if p not in self._names]
+        if stale or missed:
+            raise TrainingError(
+                f"the optimizer holds {len(stale)} parameters that are not the model's, and lacks "
+                f"{len(missed)} that are ({_some(stale or missed)}): it was built before the model "
+                "was wrapped or changed, so nothing of them would be learnt"
+            )
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -73,6 +101,19 @@ class Optimizers:
             state = {index: states[name] for index, name in enumerate(names) if name in states}
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def refuse_untrained(names: Sequence[str], count: int) -> None:
+    """Raise TrainingError where parameters, of `count` that are to be trained, get no gradient."""
+    if names:
+        raise TrainingError(
+            f"{len(names)} of {count} parameters get no gradient from the loss, so they would "
+            f"never be learnt: {_some(names)}; this model and objective do not fit together"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _build(

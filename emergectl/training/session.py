@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from emergectl.errors import (
 from emergectl.evaluation.held_out import evaluate_all
 from emergectl.models.counting import (
     ParameterCount,
+    RowFlops,
     count_parameters,
     peak_flops,
-    training_flops_per_token,
+    row_flops,
 )
 from emergectl.models.memory import is_out_of_memory
 from emergectl.runtime.listeners import Listener, RunFacts
@@ -40,12 +42,19 @@ from emergectl.store import checkpoints
 from emergectl.store.measurements import Measurement, forget_after
 from emergectl.store.origins import starting_at
 from emergectl.store.run import Run
-from emergectl.tasks.learning.materials import Materials, gather_materials, make_model
-from emergectl.tasks.learning.objectives import Objective
+from emergectl.tasks.learning.materials import (
+    HeldOut,
+    Materials,
+    gather_materials,
+    make_model,
+    resolve_with_weights,
+)
+from emergectl.tasks.objectives.objective import Objective
 from emergectl.training.autotune import Arithmetic, choose_arithmetic
 from emergectl.training.budget import Budget, plan_budget
 from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
 from emergectl.training.ensemble import arithmetic_of_members, train_together
+from emergectl.training.final_test import FinalTest
 from emergectl.training.loop import Ending, Job, train
 from emergectl.training.optimizers import Optimizers
 from emergectl.training.recorder import Recorder
@@ -189,29 +198,34 @@ def prepare(experiment: Experiment, session: Session) -> Job:
     if experiment.train.deterministic:
         make_deterministic()
     origin = _own_origin(experiment, session)
-    materials = gather_materials(origin, progress=session.data_progress)
+    resolved = resolve_with_weights(origin)
+    materials = gather_materials(resolved, progress=session.data_progress)
     for warning in materials.report.get("warnings", ()):
         session.say(warning)
-    model = make_model(origin, materials, say=session.say)
+    model = make_model(resolved, materials, say=session.say)
     parameters = count_parameters(model)
-    flops_per_token = training_flops_per_token(model, materials.train.seq_len)
+    flops = row_flops(model)
+    per_step = _mean_work(experiment, materials, flops)
     budget = plan_budget(
         experiment.train,
         rows_per_epoch=materials.train.rows,
-        tokens_per_step=experiment.train.batch_size * materials.train.seq_len,
-        flops_per_token=flops_per_token,
+        tokens_per_step=per_step.tokens,
+        flops_per_step=per_step.flops,
     )
     model.to(ranks.device)
-    loss_module = LossModule(model, materials.objective)
+    plain = LossModule(model, materials.objective)
     arithmetic = choose_arithmetic(
         experiment,
-        loss_module,
+        plain,
         materials.train,
         budget,
         ranks,
         decided=session.decided,
         say=session.say,
     )
+    # Sharding puts other parameters in the place of the model's: an optimizer that was built before
+    # would go on with the old ones.
+    loss_module = ranks.wrap(arithmetic.compiled(plain))
     trained = Trained(
         model=model,
         tokenizer=materials.tokenizer,
@@ -220,6 +234,8 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         progress=Progress(micro_batch_size=arithmetic.micro_batch_size),
     )
     restored = _restore(trained, materials, session)
+    if not trained.progress.flops:  # a checkpoint from when they were not kept
+        trained.progress.flops = trained.progress.tokens * per_step.flops / per_step.tokens
     recorder = Recorder(
         run=session.run,
         listener=session.listener,
@@ -227,24 +243,50 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         trained=trained,
         fingerprint=materials.train.fingerprint,
         parameters=parameters,
-        flops_per_token=flops_per_token,
         peak_flops=_peak(arithmetic, ranks),
         saved=None if restored is None else replace(trained.progress),
     )
-    _announce(experiment, session, materials, parameters, arithmetic, budget, recorder, restored)
+    _announce(
+        experiment, session, materials, parameters, per_step, arithmetic, budget, recorder, restored
+    )
+    evaluate = _evaluator(experiment, session, materials, trained, arithmetic)
     return Job(
         experiment=experiment,
         objective=materials.objective,
         feed=materials.train,
         budget=budget,
         trained=trained,
-        loss_module=ranks.wrap(arithmetic.compiled(loss_module)),
+        loss_module=loss_module,
         precision=arithmetic.precision,
         compiled=arithmetic.compile,
         ranks=ranks,
-        evaluate=_evaluator(experiment, session, materials, trained, arithmetic),
+        flops=flops,
+        evaluate=lambda: evaluate(materials.held_out, trained.progress.step),
+        ask_test=FinalTest(
+            trained=trained,
+            recorder=recorder,
+            ranks=ranks,
+            chosen_by=experiment.evaluation.best,
+            measure=partial(evaluate, materials.test) if materials.test else None,
+        ),
         recorder=recorder,
         stop=session.stop,
+    )
+
+
+@dataclass(frozen=True)
+class StepWork:
+    """What a step takes in the mean over an epoch, by its rows' own lengths."""
+
+    tokens: float
+    flops: float
+
+
+def _mean_work(experiment: Experiment, materials: Materials, flops: RowFlops) -> StepWork:
+    size, feed = experiment.train.batch_size, materials.train
+    return StepWork(
+        tokens=size * feed.mean_over_rows(lambda lengths: lengths),
+        flops=size * feed.mean_over_rows(flops),
     )
 
 
@@ -290,7 +332,8 @@ def _evaluator(
     materials: Materials,
     trained: Trained,
     arithmetic: Arithmetic,
-) -> Callable[[], list[Measurement] | None]:
+) -> Callable[[Sequence[HeldOut], int], list[Measurement] | None]:
+    """A function that measures sets with the model as it is, which is that of a step."""
     ranks = session.ranks
     place = Place(
         device=ranks.device,
@@ -303,12 +346,12 @@ def _evaluator(
     def goes_on() -> bool:
         return ranks.sum([float(session.stop.signum is not None)])[0] == 0
 
-    def evaluate() -> list[Measurement] | None:
+    def evaluate(sets: Sequence[HeldOut], step: int) -> list[Measurement] | None:
         return evaluate_all(
             trained.model,
             materials.objective,
-            materials.held_out,
-            step=trained.progress.step,
+            sets,
+            step=step,
             place=place,
             batch_size=experiment.evaluation.batch_size or experiment.train.batch_size,
             chance=materials.chance,
@@ -323,6 +366,7 @@ def _announce(
     session: Session,
     materials: Materials,
     parameters: ParameterCount,
+    per_step: StepWork,
     arithmetic: Arithmetic,
     budget: Budget,
     recorder: Recorder,
@@ -332,23 +376,20 @@ def _announce(
     run, ranks, model = session.run, session.ranks, recorder.trained.model
     if run is None:
         return
-    flops_per_step = (
-        recorder.flops_per_token * experiment.train.batch_size * materials.train.seq_len
-    )
-    total_flops = None if budget.steps is None else budget.steps * flops_per_step
+    total_flops = None if budget.steps is None else budget.steps * per_step.flops
     device = "cpu" if ranks.device.type == "cpu" else torch.cuda.get_device_name(ranks.device)
     run.describe(
         device=device,
         ranks=ranks.world,
         parameters=parameters.total,
         non_embedding_parameters=parameters.non_embedding,
-        flops_per_token=recorder.flops_per_token,
+        flops_per_token=per_step.flops / per_step.tokens,
         training_flops=total_flops,
         total_steps=budget.steps,
         arithmetic=arithmetic.to_dict(),
         labels=list(materials.objective.labels),
         chance=materials.chance,
-        held_out={each.name: each.rows for each in materials.held_out},
+        held_out={each.name: each.rows for each in (*materials.held_out, *materials.test)},
         data=materials.report,
     )
     kind = model.config.model_type

@@ -18,12 +18,15 @@ from emergectl.models.forward import logits_of_members
 from emergectl.models.losses import exact
 from emergectl.runtime.precision import autocast
 from emergectl.training.loop import Job
+from emergectl.training.optimizers import refuse_untrained
 
 
 class Stack:
     """The models of `jobs`, to be trained together; all in the state that their jobs are in."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            job.trained.optimizers.check_parameters(job.trained.model)
         self._template = jobs[0].trained.model
         self._smoothing = jobs[0].objective.label_smoothing
         self._precision, self._device = jobs[0].precision, jobs[0].ranks.device
@@ -67,7 +70,10 @@ class Stack:
         by_member = losses.view(len(labels), -1).sum(1) / torch.tensor(
             targets, dtype=losses.dtype, device=self._device
         )
-        found = torch.autograd.grad(by_member.sum(), list(self._parameters.values()))
+        parameters = list(self._parameters.values())
+        found = torch.autograd.grad(by_member.sum(), parameters, allow_unused=True)
+        without = [n for n, one in zip(self._parameters, found, strict=True) if one is None]
+        refuse_untrained(without, len(parameters))
         torch.cat([gradient.flatten(1) for gradient in found], 1, out=self._gradients)
         return by_member.detach()
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from emergectl.analysis.curves import Curve, make_curve
+from emergectl.store.measurements import MetricFacts
 
 DATA = Path(
     os.environ.get("EMERGECTL_DATA") or Path(__file__).parents[3] / "shared" / "data"
@@ -34,7 +35,8 @@ def curve_through() -> Callable[..., Curve]:
     def make(values: object, **options: object) -> Curve:
         rows = [np.atleast_1d(v) for v in values]  # type: ignore[attr-defined]
         x = 10 ** (6 + 0.5 * np.arange(len(rows)))
-        settings = {"items": 500, "chance": 0.0, **options}
+        share = MetricFacts("discontinuous", "up", "share", least=0, most=1)
+        settings = {"what": share, "items": 500, "chance": 0.0, **options}
         return make_curve(x, rows, **settings)  # type: ignore[arg-type]
 
     return make

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from metric_kinds import LOGPROB, LOSS, SHARE
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
@@ -15,12 +16,13 @@ from emergectl.analysis.curve_families import logistic_rise
 from emergectl.analysis.curves import Curve, make_curve
 from emergectl.analysis.forecast import backtest, predict, predict_through
 from emergectl.analysis.lags import lag, lags
-from emergectl.analysis.metric_pair import explain, pair_up
+from emergectl.analysis.metric_pair import explain_by_power, pair_up
 from emergectl.analysis.scaling import fit_law, fit_law_with_intervals, isoflop
 from emergectl.analysis.seeds import find_humps, seeds_needed, seeds_to_see_one, successes
 from emergectl.analysis.table import Row
 from emergectl.analysis.tails import fit_tail
 from emergectl.analysis.verdict import judge
+from emergectl.store.measurements import MetricFacts
 
 T = np.linspace(6, 9.5, 8)
 
@@ -34,14 +36,14 @@ def rise(at: float, width: float, *, over: np.ndarray = T) -> np.ndarray:
 
 
 def over_t(values: object, **options: object) -> Curve:
-    return make_curve(10**T, values, **options)  # type: ignore[arg-type]
+    return make_curve(10**T, values, **{"what": SHARE, **options})  # type: ignore[arg-type]
 
 
 def test_exact_match_of_five_tokens_is_explained_by_the_log_probability() -> None:
     p = 0.3 + 0.65 * (T - 6) / 3.5
     exact = over_t(rng().binomial(2000, p**5) / 2000, items=2000, chance=0.0, metric="exact_match")
-    smooth = over_t(np.log(p), metric="logprob_per_token")
-    made = explain(exact, smooth)
+    smooth = over_t(np.log(p), metric="logprob_per_token", what=LOGPROB)
+    made = explain_by_power(exact, smooth)
     assert made is not None
     assert made.length == pytest.approx(5, abs=0.3)
     assert made.share > 0.99
@@ -50,8 +52,8 @@ def test_exact_match_of_five_tokens_is_explained_by_the_log_probability() -> Non
 def test_a_break_in_one_metric_alone_is_told_from_a_break_in_both() -> None:
     step = np.where(T > 7.7, 0.6, 0.01)
     jump = over_t(step, items=1000, chance=0.0, metric="exact_match")
-    sharp = over_t(np.log(0.2 + step), metric="logprob_per_token")
-    even = over_t(np.log(0.2 + 0.2 * (T - 6)), metric="logprob_per_token")
+    sharp = over_t(np.log(0.2 + step), metric="logprob_per_token", what=LOGPROB)
+    even = over_t(np.log(0.2 + 0.2 * (T - 6)), metric="logprob_per_token", what=LOGPROB)
     found = judge([jump, sharp, even])
     both, alone = pair_up(found[0], found[1]), pair_up(found[0], found[2])
     assert both.breaks == "both"
@@ -76,7 +78,7 @@ def test_two_groups_of_seeds_are_two_humps_and_one_is_one() -> None:
 
 def test_success_is_counted_by_scale_with_exact_intervals() -> None:
     rows = [[0, 0, 0, 0], [0, 0, 0, 0.9], [0.9, 1, 0, 0.8]]
-    curve = make_curve([1, 10, 100], rows, items=100, chance=0.0)
+    curve = make_curve([1, 10, 100], rows, what=SHARE, items=100, chance=0.0)
     found = successes(curve, rng())
     assert [s.succeeded for s in found] == [0, 1, 3]
     exact = stats.binomtest(3, 4).proportion_ci(0.95, "exact")
@@ -96,15 +98,16 @@ def test_the_lag_of_a_grokking_run_holds_what_it_was() -> None:
 
     def run(at: float, task: str) -> Curve:
         values = rng().binomial(2000, 0.01 + 0.98 * rise(np.log10(at), 0.2, over=np.log10(steps)))
-        return make_curve(steps, values / 2000, items=2000, chance=0.01, task=task, axis="step")
+        known = {"items": 2000, "chance": 0.01, "what": SHARE}
+        return make_curve(steps, values / 2000, task=task, axis="step", **known)
 
     train, test = judge([run(200, "train"), run(9000, "test")])
     found = lag(test, train, rng())
-    assert (found.first.task, found.second.task) == ("train", "test")
-    assert found.steps.low < 8800 < found.steps.high
+    assert (found.first, found.second) == ("train/accuracy", "test/accuracy")
+    assert found.lag.low < 8800 < found.lag.high
     assert found.p_first > 0.99
     assert "test/accuracy follows train/accuracy" in found.sentence
-    assert [x.second.task for x in lags([test, train], rng())] == ["test"]
+    assert [x.second for x in lags([test, train], rng())] == ["test/accuracy"]
 
 
 def test_a_law_is_recovered_from_runs_that_follow_it() -> None:
@@ -171,8 +174,9 @@ def test_a_line_is_forecast_and_its_intervals_hold() -> None:
 def test_a_jump_is_not_foreseen_from_its_own_curve_but_through_what_leads_to_it() -> None:
     t = np.linspace(6, 9, 10)
     p = 0.2 + 0.25 * (t - 6)
-    proxy = make_curve(10**t, np.log(p), metric="logprob_per_token")
-    exact = make_curve(10**t, rng().binomial(4000, p**6) / 4000, items=4000, chance=0.0)
+    proxy = make_curve(10**t, np.log(p), metric="logprob_per_token", what=LOGPROB)
+    right = rng().binomial(4000, p**6) / 4000
+    exact = make_curve(10**t, right, what=SHARE, items=4000, chance=0.0)
     last, cut = exact.x[-1:], t < 7.9
     through = predict_through(proxy.rungs(cut), exact.rungs(cut), last, rng(), draws=60)
     direct, indirect = backtest(exact, rng(), proxies=[proxy], draws=8)
@@ -198,8 +202,9 @@ def test_intervals_of_forecasts_hold_about_as_often_as_they_say(kind: str) -> No
     covered, predictions, widths = 0, 0, []
     for _ in range(6):
         values = levels[kind] + noise.normal(0, 0.02, len(t))
-        metric = "loss" if kind == "loss" else "accuracy"
-        found = backtest(make_curve(10**t, values, metric=metric), noise)[0]
+        what = LOSS if kind == "loss" else MetricFacts("continuous", "up", "mean", least=0, most=1)
+        values = values if kind == "loss" else np.clip(values, 0, 1)
+        found = backtest(make_curve(10**t, values, what=what), noise)[0]
         covered, predictions = covered + found.covered, predictions + found.predictions
         widths += [i.high - i.low for forecast in found.forecasts for i in forecast.predicted]
     assert 0.85 < covered / predictions < 1
@@ -218,6 +223,7 @@ def models_on_loss() -> list[Row]:
                     value,
                     "acc",
                     f"{params:g}",
+                    what=SHARE,
                     params=params,
                     tokens=tokens,
                     loss=float(loss),

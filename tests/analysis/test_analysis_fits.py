@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from metric_kinds import SCORE, SHARE
 from scipy import optimize
 
 from emergectl.analysis.curve_families import (
@@ -94,7 +95,7 @@ def test_a_step_is_fitted_by_the_broken_family_alone() -> None:
 )
 def test_the_shape_that_made_a_curve_has_the_largest_weight(name: str, values: np.ndarray) -> None:
     rng = np.random.default_rng(2)
-    curve = make_curve(10**T, rng.binomial(20_000, values) / 20_000, items=20_000)
+    curve = make_curve(10**T, rng.binomial(20_000, values) / 20_000, items=20_000, what=SHARE)
     shapes = fit_shapes(curve)
     assert shapes[0].form.name == name
     assert sum(shape.weight for shape in shapes) == pytest.approx(1)
@@ -105,7 +106,7 @@ def test_the_shape_that_made_a_curve_has_the_largest_weight(name: str, values: n
 def test_a_broken_power_law_is_found_with_its_break_and_its_exponent() -> None:
     t = np.linspace(2, 5, 25)
     y = 0.75 * (1 - (1 + 10 ** ((t - 3) / 0.05)) ** (-0.5 * 0.05))
-    curve = make_curve(10**t, y, items=10**6)
+    curve = make_curve(10**t, y, items=10**6, what=SHARE)
     broken = next(s for s in fit_shapes(curve) if s.form.name == "broken")
     assert broken.weight > 0.99
     assert broken.parameters["position"] == pytest.approx(3, abs=0.01)
@@ -116,7 +117,7 @@ def test_a_broken_power_law_is_found_with_its_break_and_its_exponent() -> None:
 def test_the_sigmoid_fits_as_well_as_scipys_curve_fit() -> None:
     rng = np.random.default_rng(3)
     truth = 0.1 + 0.7 / (1 + np.exp(-3 * (T - 7.3)))
-    curve = make_curve(10**T, truth + 0.01 * rng.standard_normal(len(T)), metric="score")
+    curve = make_curve(10**T, truth + 0.01 * rng.standard_normal(len(T)), what=SCORE)
     sigmoid = next(s for s in fit_shapes(curve) if s.form.name == "sigmoid")
 
     def model(t: np.ndarray, a: float, b: float, c: float, k: float) -> np.ndarray:

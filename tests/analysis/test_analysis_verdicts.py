@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from metric_kinds import LOSS, SCORE, SHARE
 from scipy import stats
 
 from emergectl.analysis.breaks import breakthroughness, difference, linearity, locate
+from emergectl.analysis.columns import Columns
 from emergectl.analysis.curves import Curve, make_curve
-from emergectl.analysis.describe import as_data
+from emergectl.analysis.examine import describe
+from emergectl.analysis.plain import as_plain
 from emergectl.analysis.ratio import upper_tail
-from emergectl.analysis.reading import Columns, read_tables
+from emergectl.analysis.reading import read_tables
 from emergectl.analysis.table import curves_of, with_defaults
 from emergectl.analysis.verdict import Finding, adjust, judge
+from emergectl.evaluation.metrics import metric_facts
 
 Make = Callable[..., Curve]
 STEP = [0.0, 0.01, 0.0, 0.01, 0.52, 0.6, 0.61, 0.6]
@@ -65,7 +69,7 @@ def test_without_a_chance_level_a_break_is_seen_but_no_emergence(curve_through: 
 
 
 def test_a_loss_that_falls_counts_as_a_rise(curve_through: Make) -> None:
-    falling = curve_through([4.0, 3.99, 4.01, 4.0, 2.0, 1.52, 1.5, 1.5], metric="loss", chance=None)
+    falling = curve_through([4.0, 3.99, 4.01, 4.0, 2.0, 1.52, 1.5, 1.5], what=LOSS, chance=None)
     finding = judged(falling)
     assert finding.q_break <= 0.05
     assert finding.evidence.p_rise < 0.05
@@ -74,7 +78,7 @@ def test_a_loss_that_falls_counts_as_a_rise(curve_through: Make) -> None:
 def test_seeds_that_differ_wildly_take_the_certainty_away(curve_through: Make) -> None:
     rng = np.random.default_rng(0)
     calm = [np.full(4, v) for v in STEP]
-    wild = [v + 0.25 * rng.standard_normal(4) for v in np.array(STEP) + 0.3]
+    wild = [np.clip(v + 0.3 + 0.25 * rng.standard_normal(4), 0, 1) for v in STEP]
     assert judged(curve_through(calm)).evidence.p_smooth < 0.01
     assert judged(curve_through(wild, chance=0.3)).verdict != "emergent"
 
@@ -101,7 +105,7 @@ def test_two_processes_find_what_one_finds(curve_through: Make) -> None:
 def test_what_cannot_be_judged_is_undetermined_with_the_reason(
     curve_through: Make, values: list[float], said: str
 ) -> None:
-    finding = judged(curve_through(values, items=None, chance=None, metric="score"))
+    finding = judged(curve_through(values, items=None, chance=None, what=SCORE))
     assert finding.verdict == "undetermined"
     assert said in finding.reason
     assert finding.settle
@@ -122,9 +126,11 @@ def test_whatever_numbers_come_a_verdict_comes_without_a_warning() -> None:
         ][int(rng.integers(0, 5))]
         items = [None, 1, 10**9][int(rng.integers(0, 3))]
         chance = [None, 0.0, 0.25, 1.0][int(rng.integers(0, 4))]
-        finding = judged(make_curve(x, values, items=items, chance=chance))
+        bounded = values.min() >= 0 and values.max() <= 1
+        what = SHARE if bounded else SCORE
+        finding = judged(make_curve(x, values, what=what, items=items, chance=chance))
         assert finding.verdict in ("emergent", "smooth", "flat", "undetermined")
-        json.dumps(as_data(finding), allow_nan=False)
+        json.dumps(as_plain(describe(finding)), allow_nan=False)
 
 
 def test_a_constant_rate_at_chance_is_flat(curve_through: Make) -> None:
@@ -170,7 +176,7 @@ def test_one_break_seen_under_two_metrics_differs_by_nothing(curve_through: Make
 
 def pythia(file: Path, metric: str, task: str, chance: float | None, items: int | None) -> list:
     only = {"variant": "standard", "task": task, "metric": metric}
-    table = read_tables([file], Columns(model="params"), where=only)
+    table = read_tables([file], Columns(model="params"), where=only, lookup=metric_facts)
     levels = {} if chance is None else {"": chance}
     return curves_of(with_defaults(table, n=items, chance=levels), "step")
 
@@ -203,7 +209,7 @@ def test_mmlu_of_pythia_is_not_emergent_on_either_axis(
     in_time = judge(pythia(file, "acc", "mmlu_mean_57", 0.25, 14042))
     assert {f.verdict for f in in_time} == {"flat"}
     only = {"variant": "standard", "task": "mmlu_mean_57"}
-    table = read_tables([file], Columns(model="params"), where=only)
+    table = read_tables([file], Columns(model="params"), where=only, lookup=metric_facts)
     sizes = curves_of(with_defaults(table, n=14042, chance={"": 0.25}), "params")
     assert [f.verdict for f in judge(sizes)] == ["flat"]
 
@@ -213,7 +219,9 @@ def test_the_tasks_of_wei_over_open_models_rise_without_a_break_that_scatter_all
 ) -> None:
     names = ("arithmetic_2dm_2_acc", "ipa_transliterate_2_exact_match", "ipa_transliterate_2_bleu")
     columns = Columns(values=names, model="Model", flops="flops_e21", scales={"flops": 1e21})
-    table = read_tables([published("obsscaling_base/emergent_joined.csv")], columns)
+    table = read_tables(
+        [published("obsscaling_base/emergent_joined.csv")], columns, lookup=metric_facts
+    )
     findings = judge(curves_of(with_defaults(table, n=None, chance={"": 0.0}), "flops"))
     assert [f.evidence.p_rise < 0.001 for f in findings] == [True] * 3
     assert "emergent" not in {f.verdict for f in findings}
@@ -221,7 +229,8 @@ def test_the_tasks_of_wei_over_open_models_rise_without_a_break_that_scatter_all
 
 
 def test_rungs_may_come_unsorted_and_a_scale_twice() -> None:
-    curve = make_curve([100, 10, 100], [[0.5], [0.1, 0.2], [0.7]], items=[100, 50, 300])
+    values = [[0.5], [0.1, 0.2], [0.7]]
+    curve = make_curve([100, 10, 100], values, what=SHARE, items=[100, 50, 300])
     assert curve.x.tolist() == [10, 100]
     assert curve.items.tolist() == [100, 400]
     np.testing.assert_allclose(curve.values, [0.15, 0.65])

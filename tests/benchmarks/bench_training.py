@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from emergectl.config.schema import Experiment, ModelSpec
-from emergectl.models.families import family_config
+from emergectl.models.family_config import family_config
 from emergectl.runtime.listeners import ListenerGroup
 from emergectl.runtime.ranks import join_ranks
 from emergectl.runtime.stop import StopRequest

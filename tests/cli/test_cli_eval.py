@@ -11,7 +11,7 @@ import pytest
 from emergectl.cli.evaluate import split
 from emergectl.cli.evaluate_display import AskingDisplay
 from emergectl.cli.main import main
-from emergectl.evaluation import run_tasks
+from emergectl.evaluation import run_tasks, session
 from emergectl.evaluation.item_files import ItemFile
 from emergectl.evaluation.records import ItemRecord
 
@@ -293,9 +293,7 @@ def test_contamination_is_told_and_grouped_by(
     assert kept["contamination"]["items"] == 0
     assert "13 words" in kept["contamination"]["rule"]
     some = {record["item"] for record in items(clean["path"])[:4]}
-    from emergectl.evaluation import contamination
-
-    monkeypatch.setattr(contamination, "find_contaminated", lambda _, tasks: {tasks[0].label: some})
+    monkeypatch.setattr(session, "find_contaminated", lambda _, tasks: {tasks[0].label: some})
     (found,) = results_of(capsys, *command)
     groups = {one["group"]["contaminated"]: one["n"] for one in found["metrics"] if "group" in one}
     assert groups == {False: 56, True: 4}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from emergectl.config.schema import TokenizerSpec
@@ -20,7 +20,7 @@ from emergectl.data.tokenizers import (
     text_encoder,
     token_bytes,
 )
-from emergectl.errors import ExperimentError
+from emergectl.errors import ExperimentError, RequestError
 
 TEXT = (
     "First Citizen:\nBefore we proceed any further, hear me speak. 12345 <eos> <pad>\n\n"
@@ -185,3 +185,70 @@ def test_a_tokenizer_that_links_out_of_its_directory_is_refused(tmp_path: Path, 
     (tmp_path / "linked" / name).symlink_to(tmp_path / "own" / "tokenizer.json")
     with pytest.raises(ExperimentError, match=f"{name} is a link out of its directory"):
         load_tokenizer(tmp_path / "linked")
+
+
+def with_pattern(pattern: str, folder: Path) -> Path:
+    """A byte tokenizer's directory whose texts are split by a pattern first."""
+    own = build_tokenizer(TokenizerSpec(kind="byte"), [], for_mlm=False)
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    whole = own.backend_tokenizer.pre_tokenizer
+    own.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, whole])
+    own.save_pretrained(folder)
+    return folder
+
+
+RUNAWAYS = ["(a+)+$", "(?:x|xy|y)*!q[^p]", r"(\w+\s?)+$", "(do|d|o)+;", r"\d*\d*\d*\d*x"]
+
+
+@pytest.mark.parametrize("pattern", RUNAWAYS)
+def test_a_pattern_that_runs_away_is_refused_by_name(pattern: str, tmp_path: Path, capfd) -> None:
+    with pytest.raises(ExperimentError) as error:
+        load_tokenizer(with_pattern(pattern, tmp_path))
+    assert repr(pattern) in str(error.value)
+    assert "runs away" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "panicked" not in capfd.readouterr().err
+
+
+PUBLISHED = {
+    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "starcoder, with a repeated group": r"(?:\p{L}\p{M}*)+|\p{N}|\s+|[^\s]",
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_patterns_load(name: str, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(with_pattern(PUBLISHED[name], tmp_path))
+    assert text_encoder(tokenizer)(["ab 1"])[0].tolist() == [*b"ab 1"]
+
+
+def test_a_panic_of_the_library_is_one_sentence() -> None:
+    """The pattern was no suspect, or the text a worse one than those that were tried."""
+    tokenizer = build_tokenizer(TokenizerSpec(kind="byte"), [], for_mlm=False)
+    split = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    tokenizer.backend_tokenizer.pre_tokenizer = split
+    with pytest.raises(RequestError, match="one of its patterns runs away"):
+        text_encoder(tokenizer)(["a" * 200 + "!"])
+
+
+@pytest.mark.parametrize("number", [10**6, 10**9, 2**32 - 1, 2**32, 10**12])
+def test_a_token_of_an_absurd_number_is_refused(number: int, tmp_path: Path) -> None:
+    build_tokenizer(TokenizerSpec(kind="byte"), [], for_mlm=False).save_pretrained(tmp_path)
+    layout = json.loads((tmp_path / "tokenizer.json").read_text())
+    layout["model"]["vocab"]["zz"] = number
+    (tmp_path / "tokenizer.json").write_text(json.dumps(layout))
+    with pytest.raises(ExperimentError) as error:
+        load_tokenizer(tmp_path)
+    assert f"{number:,}" in str(error.value) or f"{number}" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_gap_in_the_numbers_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    build_tokenizer(TokenizerSpec(kind="byte"), [], for_mlm=False).save_pretrained(tmp_path)
+    layout = json.loads((tmp_path / "tokenizer.json").read_text())
+    layout["model"]["vocab"]["zz"] = 1000
+    (tmp_path / "tokenizer.json").write_text(json.dumps(layout))
+    tokenizer = load_tokenizer(tmp_path)
+    assert token_bytes(tokenizer)[[97, 1000]].tolist() == [1, 2]

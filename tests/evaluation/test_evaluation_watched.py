@@ -9,12 +9,14 @@ from emergectl.evaluation.columns import columns_of_rows
 from emergectl.evaluation.metrics import held_out_metrics, metric_facts
 from emergectl.evaluation.watched import check_watched, held_out_names, watched_value
 from emergectl.store.measurements import Measurement
-from emergectl.tasks.resolve import Name
+from emergectl.tasks.objectives.objective import DataShape
+from emergectl.tasks.resolve import ResolvedExperiment, resolve
 
 
-def experiment(best: str, **sections: object) -> Experiment:
+def experiment(best: str, **sections: object) -> ResolvedExperiment:
     data = {"train": {"path": "rows.csv"}}
-    return Experiment.model_validate({"data": data, "evaluation": {"best": best}} | sections)
+    whole = {"data": data, "evaluation": {"best": best}} | sections
+    return resolve(Experiment.model_validate(whole))
 
 
 def measured(**values: float) -> list[Measurement]:
@@ -64,7 +66,7 @@ def classes(outputs: int, labels: np.ndarray) -> dict[str, np.ndarray]:
 def test_the_metrics_that_may_be_watched_are_those_that_are_measured() -> None:
     tokens = {"nll": np.ones(4), "targets": np.full(4, 2)}
     counted = {**tokens, "correct": np.array([0, 1, 2, 2])}
-    rows: dict[tuple[Name, bool], dict[str, np.ndarray]] = {
+    rows: dict[tuple[DataShape, bool], dict[str, np.ndarray]] = {
         ("clm", False): tokens,
         ("clm", True): counted,
         ("mlm", False): tokens,

@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError
 from emergectl.models.build import new_model
-from emergectl.models.families import FAMILIES, family_config, gated_mlp_width
-from emergectl.models.ladder import rung
+from emergectl.models.families import FAMILIES, gated_mlp_width
+from emergectl.models.family_config import family_config
+from emergectl.models.ladder import shape_of_size
 
 
 def config_of(family: str = "gpt2", **model: Any) -> PretrainedConfig:
@@ -21,7 +22,7 @@ def config_of(family: str = "gpt2", **model: Any) -> PretrainedConfig:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_size_sets_the_shape_under_the_names_that_all_configs_share(family: str) -> None:
     config = config_of(family, size="300k")
-    shape = rung("300k", matrices_per_layer=FAMILIES[family].matrices_per_layer)
+    shape = shape_of_size("300k", matrices_per_layer=FAMILIES[family].matrices_per_layer)
     assert config.num_hidden_layers == shape.layers
     assert config.hidden_size == shape.width
     assert config.num_attention_heads == shape.heads
@@ -29,13 +30,13 @@ def test_a_size_sets_the_shape_under_the_names_that_all_configs_share(family: st
 
 
 def test_neither_size_nor_config_is_a_small_model() -> None:
-    assert config_of().hidden_size == rung("1m").width
+    assert config_of().hidden_size == shape_of_size("1m").width
 
 
 def test_fields_given_win_over_what_the_size_derives() -> None:
     config = config_of("gpt2", size="300k", config={"n_layer": 7, "activation_function": "relu"})
     assert (config.n_layer, config.activation_function) == (7, "relu")
-    assert config.n_embd == rung("300k").width
+    assert config.n_embd == shape_of_size("300k").width
 
 
 def test_gpt2_takes_the_shared_names_for_its_own() -> None:

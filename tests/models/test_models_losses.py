@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedModel
 from emergectl.config.schema import ModelSpec
 from emergectl.models import losses
 from emergectl.models.build import new_model
-from emergectl.models.families import FAMILIES
+from emergectl.models.families import FAMILIES, Family, llama_fields
 from emergectl.models.linear_loss import linear_cross_entropy
 from emergectl.models.losses import LARGE_VOCABULARY, classification_loss, token_loss
 
@@ -58,6 +58,23 @@ def test_masked_models_have_the_loss_that_transformers_computes(family: str) -> 
     theirs = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
     total, count = token_loss(model, batch, sparse=True)
     torch.testing.assert_close(total / count, theirs)
+
+
+def test_a_head_that_is_more_than_a_matrix_counts_in_a_large_vocabulary(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scaled = Family(
+        "causal", llama_fields, head=lambda m, hidden: m.lm_head(hidden) * m.logit_scale
+    )
+    monkeypatch.setitem(FAMILIES, "cohere", scaled)
+    model = make("cohere", vocab_size=LARGE_VOCABULARY)
+    assert model.logit_scale != 1
+    batch = batch_of(rows=20)  # 640 positions: more than a chunk
+    logits = model(input_ids=batch["input_ids"]).logits
+    expected = F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), reduction="sum")
+    for sparse in (False, True):
+        total, _ = token_loss(model, batch, sparse=sparse)
+        torch.testing.assert_close(total, expected)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -22,6 +22,7 @@ from transformers import AutoTokenizer
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError
 from emergectl.models.build import load_model, load_weights, new_model, save_model
+from emergectl.models.config_sizes import too_large
 
 Artefact = Callable[[Path, Path], None]
 """spoils the sound model directory (first) so that loading it would make the canary (second)"""
@@ -218,7 +219,10 @@ REFUSED: dict[str, tuple[Artefact, str]] = {
     "a config of 20 MB": (written("config.json", b" " * 20_000_000), "larger than"),
     "a model type that is a path": (setting(model_type="../../payload"), "cannot be loaded"),
     "a model type that is no text": (setting(model_type={"a": 1}), "cannot be loaded"),
-    "sizes beyond all memory": (setting(n_embd=2**30, n_head=1), "cannot be loaded"),
+    "sizes beyond all memory": (
+        setting(n_embd=2**30, n_head=1),
+        "`n_embd`: 1,073,741,824 would take",
+    ),
 }
 
 
@@ -328,3 +332,70 @@ def test_a_chat_template_cannot_leave_its_sandbox(
     assert "class 'os" not in text
     assert "builtins" not in text
     assert not canary.exists()
+
+
+def set_in_config(directory: Path, **fields: Any) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+ABSURD = ["vocab_size", "n_embd", "n_layer", "n_positions", "n_inner", "num_labels"]
+
+
+@pytest.mark.parametrize("number", [10**12, 10**30])
+@pytest.mark.parametrize("name", ABSURD)
+def test_a_size_beyond_any_memory_is_refused_by_name(hostile: Path, name: str, number: int) -> None:
+    set_in_config(hostile, **{name: number})
+    with pytest.raises(ExperimentError) as error:
+        load_model(hostile, head="causal", seed=0)
+    assert str(error.value).startswith(f"model.from: {hostile / 'config.json'}: `{name}`: ")
+    assert f"{number:,} would take at least" in str(error.value)
+
+
+def test_a_size_inside_a_section_is_weighed_too(hostile: Path) -> None:
+    set_in_config(hostile, text_config={"hidden_size": 8, "num_hidden_layers": 10**9})
+    with pytest.raises(ExperimentError, match="`num_hidden_layers`: 1,000,000,000 would take"):
+        load_model(hostile, head="causal", seed=0)
+
+
+@pytest.mark.parametrize("name", ["max_position_embeddings", "sliding_window", "rope_theta"])
+def test_a_reach_takes_no_memory(name: str) -> None:
+    assert too_large({"hidden_size": 8, "vocab_size": 300, name: 10**12}) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"n_layer": 5000}, "`n_layer` is 5,000, and the weights hold"),
+        ({"vocab_size": 10**6}, "`vocab_size` is 1,000,000, and the weights hold"),
+        ({"vocab_size": 21}, r"`transformer.wte.weight` is 20 × \d+ in model.safetensors"),
+    ],
+)
+def test_a_config_that_is_not_the_weights_own_is_refused(
+    hostile: Path, fields: dict[str, int], said: str
+) -> None:
+    set_in_config(hostile, **fields)
+    with pytest.raises(ExperimentError, match=said):
+        load_model(hostile, head="causal", seed=0)
+
+
+def test_weights_beyond_this_machines_memory_are_refused(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emergectl.models.safety.machine_bytes", lambda: 1000)
+    with pytest.raises(ExperimentError, match=r"its weights take .* GB in fp32"):
+        load_model(hostile, head="causal", seed=0)
+
+
+@pytest.mark.parametrize("name", ["vocab_size", "n_layer", "n_embd", "n_positions"])
+def test_an_absurd_size_of_a_new_model_is_refused_by_its_key(name: str) -> None:
+    spec = ModelSpec(family="gpt2", config={name: 10**12})
+    with pytest.raises(ExperimentError, match="would take at least") as error:
+        new_model(spec, head="causal", vocab_size=20, seq_len=8, seed=0)
+    assert error.value.key == f"model.config.{name}"
+
+
+def test_layers_without_number_of_a_family_with_lists_are_refused_at_once() -> None:
+    spec = ModelSpec(family="qwen3", config={"num_hidden_layers": 10**9})
+    with pytest.raises(ExperimentError, match="would take at least"):
+        new_model(spec, head="causal", vocab_size=20, seq_len=8, seed=0)

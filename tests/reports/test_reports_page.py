@@ -261,7 +261,7 @@ def test_markdown_and_json_say_the_same_verdicts(
     assert "| add/exact_match | emergent |" in markdown
     assert main(["report", str(source), "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    first = report["abilities"][0]
+    first = report["findings"]["abilities"][0]
     assert (first["name"], first["verdict"]) == ("add/exact_match", "emergent")
     assert first["pair"]["breaks"] == "discontinuous only"
     assert first["measured"][0]["seeds"][0]["where"].endswith("table.jsonl:1")

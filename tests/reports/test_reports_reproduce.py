@@ -8,7 +8,7 @@ import pytest
 
 from emergectl.cli.main import main
 from emergectl.cli.reproduce import NAMES
-from emergectl.reports.reproduce import EXPERIMENTS, Row, first_below, reproduce
+from emergectl.reports.reproduce import EXPERIMENTS, Reproduced, first_below, reproduce
 
 DATA = Path(
     os.environ.get("EMERGECTL_DATA") or Path(__file__).parents[3] / "shared" / "data"
@@ -19,7 +19,7 @@ def no_training(*_: object) -> Path:
     raise AssertionError("nothing is to be trained")
 
 
-def published(name: str) -> dict[str, Row]:
+def published(name: str) -> dict[str, Reproduced]:
     """The rows of an experiment on data files; skipped where these are absent."""
     for file in EXPERIMENTS[name].files:
         if not (DATA / file.path).exists():
@@ -35,7 +35,7 @@ def test_the_command_offers_every_experiment() -> None:
 def test_a_value_outside_its_band_or_missing_is_not_inside(
     ours: float | None, inside: bool
 ) -> None:
-    assert Row("x", 1.0, ours, 0.9, 1.1).inside is inside
+    assert Reproduced("x", 1.0, ours, 0.9, 1.1).inside is inside
 
 
 def test_gpt2_has_its_published_parameters_and_flops(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from store_children import die, in_child, start_child, wait
 
+from emergectl.errors import ExperimentError
 from emergectl.store.atomic import DiskFullError
 from emergectl.store.checkpoints import (
     CheckpointError,
     commit,
+    is_committed,
     list_steps,
     newest,
     prune,
@@ -24,6 +26,7 @@ from emergectl.store.checkpoints import (
     sweep_temporary,
     verify,
 )
+from emergectl.store.origins import find_origin
 
 FILES = ("model.safetensors", "training/optimizer.safetensors", "config.json", "manifest.json")
 
@@ -151,6 +154,35 @@ def test_a_checkpoint_under_another_steps_name_is_found(tmp_path: Path) -> None:
     assert manifest is not None
     assert manifest.step == 1
     assert "belongs to step-00000001, not step-00000009" in rejected[0]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("named", ["step-00000003", "copied"])
+def test_a_checkpoints_own_directory_with_a_flipped_bit_is_no_origin(
+    tmp_path: Path, file: str, named: str
+) -> None:
+    path = commit_step(tmp_path, 3)
+    path = path.rename(path.with_name(named))
+    sound = find_origin(str(path), tmp_path, key="model.from")
+    assert sound.source == str(path)
+    content = bytearray((path / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / file).write_bytes(content)
+    with pytest.raises(ExperimentError) as error:
+        find_origin(str(path), tmp_path, key="model.from")
+    assert error.value.key == "model.from"
+    assert error.value.message.startswith(f"{path / file}: ")
+
+
+@pytest.mark.parametrize("manifest", [None, "{}", '{"name": "app", "icons": []}', "[1, 2]"])
+def test_a_directory_of_something_else_is_taken_as_it_is(
+    tmp_path: Path, manifest: str | None
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    assert find_origin(str(tmp_path), tmp_path, key="model.from").source == str(tmp_path)
+    assert not is_committed(tmp_path)
 
 
 def test_the_newest_is_the_highest_step_whatever_the_times_say(tmp_path: Path) -> None:

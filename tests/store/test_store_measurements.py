@@ -258,3 +258,16 @@ def test_an_older_run_is_read_where_its_metrics_are_known_and_else_says_what_to_
     assert (row.measurement.n, row.measurement.chance, row.measurement.what) == (200, 0.01, MATCH)
     with pytest.raises(DataError, match=r"addition/odd was measured before .* `emergectl eval r1`"):
         rows_of_run(run, {"exact_match": MATCH}.get)
+
+
+def test_an_older_run_that_is_asked_something_keeps_what_its_loop_measured(tmp_path: Path) -> None:
+    run = tmp_path / "20260101-000000-old-0000"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"id": run.name, "stage": "pretrain"}))
+    (run / "metrics.jsonl").write_text('{"step": 5, "validation/loss": 2.5, "tokens": 10}\n')
+    append_measurements(run, [measured(5, 0.75, source="eval")])
+    rows = rows_of_run(run, lambda _: LOSS)
+    assert [(row.measurement.task, row.measurement.value, row.loss) for row in rows] == [
+        ("addition", 0.75, 2.5),
+        ("validation", 2.5, 2.5),
+    ]

@@ -127,6 +127,30 @@ def test_a_place_where_no_folder_can_be_is_a_wrong_request(
         create_run(tmp_path / place, experiment, argv=ARGV)
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"), [("link", "is a symbolic link"), ("folder", "a folder"), ("pipe", "no ordin")]
+)
+def test_what_stands_in_place_of_the_lock_is_named_and_left_alone(
+    root: Path, experiment: Experiment, tmp_path: Path, kind: str, said: str
+) -> None:
+    run = create_run(root, experiment, argv=ARGV)
+    run.set_status("done")
+    run.close()
+    lock, target = run.path / "run.lock", tmp_path / "precious"
+    lock.unlink()
+    target.write_text("mine")
+    if kind == "link":
+        lock.symlink_to(target)
+    elif kind == "folder":
+        lock.mkdir()
+    else:
+        os.mkfifo(lock)
+    with pytest.raises(RequestError, match=said) as error:
+        open_run(run.path)
+    assert str(error.value).startswith(f"{lock}: ")
+    assert target.read_text() == "mine"
+
+
 # Holding ----------------------------------------------------------------------------------------
 
 

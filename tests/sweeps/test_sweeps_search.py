@@ -12,6 +12,7 @@ from nursery import Nursery
 from sweep_study import Study
 
 from emergectl.config.sweep import load_sweep
+from emergectl.errors import RequestError
 from emergectl.store.locate import list_runs
 from emergectl.store.run import read_facts
 from emergectl.sweeps.folder import Standing, SweepFolder
@@ -127,8 +128,31 @@ def test_hyperband_gives_up_trials_that_are_behind(
 def test_a_metric_that_no_trial_measures_is_told_with_those_there_are(
     nursery: Nursery, study: Study, tmp_path: Path
 ) -> None:
-    sweep = study(SEARCH.replace("validation/loss", "validation/los") % 3)
+    sweep = study(SEARCH.replace("validation/loss", "copying/loss") % 3)
     ended = nursery.run("sweep", sweep, "--workers", 1, "--runs-dir", tmp_path / "runs")
     assert ended.code == 2
-    assert "tiny.yaml:14: search.metric: no trial measures `validation/los`" in ended.stderr
+    assert "tiny.yaml:14: search.metric: no trial measures `copying/loss`" in ended.stderr
     assert "validation/loss" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("metric", "wanted"),
+    [
+        ("validation/loss", optuna.study.StudyDirection.MINIMIZE),
+        ("addition/exact_match", optuna.study.StudyDirection.MAXIMIZE),
+        ("addition/exact_match\n  direction: minimize", optuna.study.StudyDirection.MINIMIZE),
+    ],
+)
+def test_a_search_looks_for_what_is_better_by_its_metric_unless_it_is_told(
+    metric: str, wanted: object, study: Study, tmp_path: Path
+) -> None:
+    sweep = study(SEARCH.replace("validation/loss", metric) % 3)
+    plan, folder = plan_sweep(load_sweep(sweep)), SweepFolder(tmp_path, "tiny")
+    folder.make()
+    assert plan.sweep.spec.search is not None
+    assert open_study(folder, plan.sweep.spec.search).direction == wanted
+
+
+def test_a_metric_that_nobody_knows_needs_a_direction(study: Study) -> None:
+    with pytest.raises(RequestError, match=r"tiny.yaml:14: search.metric: .*search.direction"):
+        plan_sweep(load_sweep(study(SEARCH.replace("validation/loss", "a/wug") % 3)))

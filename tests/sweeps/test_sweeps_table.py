@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from nursery import Nursery
 from sweep_study import Study
 
 from emergectl.cli.main import main
+from emergectl.evaluation.metrics import metric_facts
 from emergectl.store.locate import list_runs
+from emergectl.store.measurements import FILE, Measurement, MetricFacts, append_measurements
 from emergectl.store.metrics_log import read_metrics
+from emergectl.store.rows import Row, rows_of_run
 from emergectl.sweeps.folder import SweepFolder
+from emergectl.sweeps.table import rows_of_sweep
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +47,7 @@ def test_every_measured_value_has_a_row_with_its_scale(
 ) -> None:
     text = answer(capsys, "sweep", "table", "tiny", "--runs-dir", done)
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0])[:12] == [
-        *("model", "params", "tokens", "flops", "loss", "step", "seed"),
-        *("task", "metric", "value", "n", "chance"),
-    ]
+    assert {row["direction"] for row in rows if row["metric"] == "loss"} == {"down"}
     measured = 0
     for run in list_runs(done):
         for record in read_metrics(run / "metrics.jsonl"):
@@ -59,7 +61,8 @@ def test_every_measured_value_has_a_row_with_its_scale(
                     and row["metric"] == metric
                     and float(row["value"]) == value
                     and float(row["tokens"]) == record["tokens"]
-                    and float(row["params"]) == record["non_embedding_parameters"]
+                    and int(row["parameters"]) == record["parameters"]
+                    and int(row["non_embedding_parameters"]) == record["non_embedding_parameters"]
                     and int(row["step"]) == record["step"]
                     for row in rows
                 )
@@ -89,26 +92,47 @@ def test_the_table_is_the_same_as_csv_json_and_parquet(
     assert main(["sweep", "table", "tiny", "-o", str(tmp_path / "x.txt")]) == 2
 
 
-def test_what_was_asked_afterwards_joins_the_table_with_its_items_and_chance(
+def test_the_same_runs_give_equal_rows_named_as_runs_and_as_a_sweep(done: Path) -> None:
+    folder = SweepFolder(done, "tiny")
+    as_sweep = [each.row for each in rows_of_sweep(folder, folder.read_plan())]
+    as_runs = [row for run in list_runs(done) for row in rows_of_run(run, metric_facts)]
+    assert {row.run.id for row in as_sweep} == {run.name for run in list_runs(done)}
+
+    def by_run(row: Row) -> str:
+        return row.run.id
+
+    assert sorted(as_sweep, key=by_run) == sorted(as_runs, key=by_run)
+    for row in as_sweep:
+        known = (row.run.parameters, row.run.non_embedding_parameters, row.tokens, row.loss)
+        assert None not in known
+        assert row.measurement.n is not None
+
+
+def test_what_was_asked_afterwards_joins_the_table(
     done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = list_runs(done)[0]
-    folder = run / "evals" / "step-00000006" / "addition"
-    folder.mkdir(parents=True)
-    value = {"metric": "exact_match", "value": 0.25, "chance": 0.01, "items": 40}
-    grouped = {**value, "group": {"digits": 2}, "value": 0.5}
-    (folder / "results.json").write_text(json.dumps({"metrics": [value, grouped]}))
+    share = MetricFacts("discontinuous", "up", "share")
+    whole = Measurement("sums", "exact_match", 0.25, share, "eval", 6, n=40, chance=0.01)
+    grouped = replace(whole, value=0.5, n=20, group=("digits", 2))
+    kept = (run / FILE).read_bytes() if (run / FILE).exists() else b""
+    append_measurements(run, [whole, grouped])
     rows = json.loads(answer(capsys, "sweep", "table", "tiny", "--json", "--runs-dir", done))
-    found = [row for row in rows if row["task"] == "addition"]
-    assert [(row["value"], row["n"], row["chance"], row["step"]) for row in found] == [
-        (0.25, 40, 0.01, 6)
+    found = [row for row in rows if row["task"] == "sums"]
+    assert [(row["value"], row["n"], row["step"], row["group"]) for row in found] == [
+        (0.25, 40, 6, None),
+        (0.5, 20, 6, "digits=2"),
     ]
+    assert found[0]["chance"] == 0.01
     assert found[0]["tokens"] > 0
-    (folder / "results.json").unlink()
+    (run / FILE).write_bytes(kept)
 
 
 def test_best_lists_trials_by_a_metric(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(answer(capsys, "sweep", "best", "tiny", "--json", "--runs-dir", done))
+    assert main(["sweep", "best", "tiny", "--json", "--runs-dir", str(done)]) == 0
+    said = capsys.readouterr()
+    assert "by validation/loss: less is better" in said.err
+    found = json.loads(said.out)
     losses = [row["validation/loss"] for row in found]
     assert len(found) == 5
     assert losses == sorted(losses)

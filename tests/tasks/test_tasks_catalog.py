@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import emergectl.tasks
 from emergectl.config.schema import TaskAsked
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.tasks import catalog
 from emergectl.tasks.arithmetic import Addition
 from emergectl.tasks.catalog import make_task, task_class, task_classes
 from emergectl.tasks.learning.text_feeds import test_rows as rows_to_ask
@@ -197,15 +201,6 @@ def test_what_cannot_be_is_refused_with_its_reason(
     assert refused.value.key.endswith(key)
 
 
-def test_endless_additions_are_made_faster_than_a_model_could_learn_them() -> None:
-    task = Addition()
-    began = time.process_time()
-    made = sum(len(task.block("train", seed=0, number=number)) for number in range(150))
-    rate = made / (time.process_time() - began)
-    print(f"{rate:,.0f} items a second")
-    assert rate > 20_000
-
-
 def test_looking_at_the_catalog_imports_nothing_heavy() -> None:
     code = (
         "import sys; from emergectl.tasks.catalog import task_classes; task_classes();"
@@ -300,3 +295,63 @@ def test_each_task_is_found_without_the_others() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "emergectl.tasks.arithmetic" in done.stdout
     assert "emergectl.tasks.listops" not in done.stdout
+
+
+MODULE = '''
+"""Say how many."""
+from typing import ClassVar
+from pydantic import BaseModel
+from emergectl.tasks.task import TextTask
+
+class Counting(TextTask):
+    """Say how many."""
+    name{written}
+'''
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        ' = "counting"',
+        ": ClassVar = 'counting'",
+        ': "ClassVar[str]" = "counting"',
+        ' = "count" "ing"',
+    ],
+)
+def test_a_task_is_found_however_its_name_is_written(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with module_added(MODULE.format(written=written), tmp_path, monkeypatch):
+        found = task_class("counting")
+        assert found is not None
+        assert found.__name__ == "Counting"
+        assert task_classes()["counting"] is found
+
+
+def test_a_name_that_is_annotated_as_a_parameter_is_refused_with_what_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = MODULE.format(written=': str = "counting"')
+    with module_added(text, tmp_path, monkeypatch):
+        for look in (lambda: task_class("counting"), task_classes):
+            with pytest.raises(TypeError, match=r"added_here.Counting: write `name: ClassVar\[str"):
+                look()
+
+
+@contextmanager
+def module_added(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module `added_here` among the tasks, for as long as the context lasts."""
+    (folder / "added_here.py").write_text(text)
+    path = [*emergectl.tasks.__path__, str(folder)]
+    with monkeypatch.context() as patch:
+        patch.setattr(emergectl.tasks, "__path__", path)
+        _forget_tasks()
+        yield
+    _forget_tasks()
+    sys.modules.pop("emergectl.tasks.added_here", None)
+
+
+def _forget_tasks() -> None:
+    for value in vars(catalog).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()

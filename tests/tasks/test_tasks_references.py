@@ -9,7 +9,7 @@ from emergectl.config.experiment import load_experiment
 from emergectl.errors import RequestError
 from emergectl.tasks.catalog import task_classes
 from emergectl.tasks.references import harness_file, load_task
-from emergectl.tasks.resolve import asked_tasks, check_asked
+from emergectl.tasks.resolve import resolve
 from emergectl.tasks.task import TextTask
 
 
@@ -85,7 +85,6 @@ def test_a_run_measures_a_task_file_under_its_own_name_and_gets_parameters_besid
         "evaluation: {tasks: [{task: mine.yaml, called: theirs}, modular:modulus=7]}\n"
     )
     experiment = load_experiment(folder / "run.yaml").experiment
-    check_asked(experiment)
-    asked = asked_tasks(experiment, "answer")
+    asked = resolve(experiment)
     assert list(asked.evaluated) == ["mine", "theirs", "modular:modulus=7"]
     assert asked.learnt[0][0].held_out == 0.5  # type: ignore[union-attr]

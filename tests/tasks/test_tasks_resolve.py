@@ -9,7 +9,7 @@ import pytest
 
 from emergectl.config.schema import Experiment
 from emergectl.errors import ExperimentError
-from emergectl.tasks.resolve import check_asked, objective_name
+from emergectl.tasks.resolve import check_asked, objective_of
 
 ROWS = {"path": "rows.csv"}
 TASK = {"task": "copying"}
@@ -21,7 +21,15 @@ def experiment(**sections: object) -> Experiment:
 
 WRONG: dict[str, tuple[dict[str, object], str, str]] = {
     "a family": ({"model": {"family": "lama"}}, "model.family", "did you mean llama?"),
-    "a size": ({"model": {"size": "2m"}}, "model.size", "did you mean"),
+    "a size": ({"model": {"size": "2mb"}}, "model.size", "did you mean"),
+    "a size too small for its family": (
+        {
+            "model": {"family": "t5", "size": "6k"},
+            "objective": {"name": "answer", "prompt": "{q}", "answer": "{a}"},
+        },
+        "model.size",
+        "no shape",
+    ),
     "mlm with a causal family": (
         {"objective": {"name": "mlm"}},
         "objective.name",
@@ -114,8 +122,8 @@ def test_what_can_be_passes(sections: dict[str, object]) -> None:
 
 
 def test_the_objective_follows_from_the_family_and_from_the_weights(tmp_path: Path) -> None:
-    assert objective_name(experiment(), "llama") == "clm"
-    assert objective_name(experiment(), "modernbert") == "mlm"
+    assert objective_of(experiment(), "llama").name == "clm"
+    assert objective_of(experiment(), "modernbert").name == "mlm"
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     wrong = experiment(model={"from": str(tmp_path)}, objective={"name": "clm"})
     with pytest.raises(ExperimentError, match="`bert` is masked"):

@@ -10,10 +10,12 @@ import torch
 from emergectl.config.schema import Experiment
 from emergectl.data.feeds import IGNORED
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.plugins import Plugin
 from emergectl.tasks.arithmetic import Addition
 from emergectl.tasks.learning.materials import Materials, gather_materials
 from emergectl.tasks.learning.text_feeds import item_encoder
 from emergectl.tasks.learning.vocabulary import tasks_tokenizer
+from emergectl.tasks.resolve import resolve
 from emergectl.tasks.sorting import Sorting
 from emergectl.tasks.task import Ask, Item, Split, Template, TextTask
 
@@ -25,7 +27,7 @@ def experiment(train: Any, **sections: Any) -> Experiment:
 
 
 def materials(train: Any, **sections: Any) -> Materials:
-    return gather_materials(experiment(train, **sections))
+    return gather_materials(resolve(experiment(train, **sections)))
 
 
 def texts(found: Materials, batch: dict[str, torch.Tensor]) -> list[tuple[str, str]]:
@@ -91,7 +93,7 @@ def test_sequences_are_as_long_as_the_longest_item_needs_or_as_the_experiment_sa
     # 3 digits, sign, 3 digits, sign, up to 4 digits: the end is only predicted.
     assert materials({"task": "addition", "digits": 3}).train.seq_len == 12
     given = {"train": {"task": "addition", "digits": 3}, "seq_len": 32}
-    wide = gather_materials(Experiment.model_validate({"data": given}))
+    wide = gather_materials(resolve(Experiment.model_validate({"data": given})))
     assert wide.train.seq_len == 32
     assert wide.train.batch(0, 4, 0, 4)["input_ids"].shape == (4, 16)
     asked = materials(
@@ -106,9 +108,9 @@ def test_endless_items_that_do_not_fit_are_an_error_and_finite_ones_are_left_out
 ):
     short = {"train": {"task": "addition", "digits": 3}, "seq_len": 8}
     with pytest.raises(RequestError, match=r"need 12 tokens; data\.seq_len is 8"):
-        gather_materials(Experiment.model_validate({"data": short}))
+        gather_materials(resolve(Experiment.model_validate({"data": short})))
     some = {"train": {"task": "addition", "digits": 3, "min_digits": 1, "examples": 500}}
-    found = gather_materials(Experiment.model_validate({"data": {**some, "seq_len": 8}}))
+    found = gather_materials(resolve(Experiment.model_validate({"data": {**some, "seq_len": 8}})))
     assert 0 < found.train.rows < 500
     left_out = 500 - found.train.rows
     assert any(
@@ -239,14 +241,8 @@ class Capitals(TextTask):
 def test_a_task_of_choices_is_trained_on_its_right_choice_with_any_tokenizer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from emergectl.tasks import catalog
-
-    known = catalog.task_class
-    for module in ("catalog", "resolve"):
-        monkeypatch.setattr(
-            f"emergectl.tasks.{module}.task_class",
-            lambda name: Capitals if name == "capitals" else known(name),
-        )
+    added = {"capitals": Plugin("tasks", "capitals", f"{__name__}:Capitals", "this test")}
+    monkeypatch.setattr("emergectl.tasks.catalog.plugins", {"tasks": added}.__getitem__)
     for tokenizer in ({}, {"kind": "char"}):
         found = materials({"task": "capitals"}, tokenizer=tokenizer)
         rows = texts(found, found.train.batch(0, 3, 0, 3))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal
 
-from emergectl.store.measurements import Direction, Kind, MetricFacts, Quantity, Scale
+from emergectl.store.measurements import Direction, Kind, Likelihood, MetricFacts, Quantity, Scale
 
 if TYPE_CHECKING:
     from emergectl.evaluation.columns import Columns
@@ -62,11 +62,12 @@ class Metrics(dict[str, Metric]):
         scale: Scale = "linear",
         least: float | None = None,
         most: float | None = None,
+        likelihood: Likelihood | None = None,
         needs_text: bool = False,
         held_out: tuple[HeldOutKind, ...] = (),
     ) -> Callable[[Function], Function]:
         """Enter a function, under its own name unless another is given; see `MetricFacts`."""
-        facts = MetricFacts(kind, direction, quantity, scale, least, most)
+        facts = MetricFacts(kind, direction, quantity, scale, least, most, likelihood)
 
         def enter(function: Function) -> Function:
             own: Any = getattr(function, "__name__", name)

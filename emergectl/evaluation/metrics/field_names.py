@@ -11,9 +11,13 @@ from emergectl.store.measurements import MetricFacts
 
 _RIGHT = MetricFacts("discontinuous", "up", "share", "linear", 0.0, 1.0)
 _WRONG = MetricFacts("discontinuous", "down", "share", "linear", 0.0, 1.0)
-_LOSS = MetricFacts("continuous", "down", "loss", "linear", 0.0)
-_PERPLEXITY = MetricFacts("continuous", "down", "ratio", "log", 1.0)
-_LOGPROB = MetricFacts("continuous", "up", "mean", "linear", None, 0.0)
+_LOSS = MetricFacts("continuous", "down", "loss", "linear", 0.0, likelihood="token")
+_BYTE_LOSS = MetricFacts("continuous", "down", "loss", "linear", 0.0, likelihood="byte")
+_OTHER_LOSS = MetricFacts("continuous", "down", "loss", "linear", 0.0)
+_PERPLEXITY = MetricFacts("continuous", "down", "ratio", "log", 1.0, likelihood="token")
+_BYTE_PERPLEXITY = MetricFacts("continuous", "down", "ratio", "log", 1.0, likelihood="byte")
+_WORD_PERPLEXITY = MetricFacts("continuous", "down", "ratio", "log", 1.0)
+_LOGPROB = MetricFacts("continuous", "up", "mean", "linear", None, 0.0, "item")
 _CLASSES = MetricFacts("discontinuous", "up", "ratio", "linear", 0.0, 1.0)
 _CORRELATION = MetricFacts("continuous", "up", "ratio", "linear", -1.0, 1.0)
 _AREA = MetricFacts("continuous", "up", "area", "linear", 0.0, 1.0)
@@ -29,7 +33,7 @@ _NAMES: dict[MetricFacts, str] = {
     _RIGHT: """
         acc acc_norm acc_bytes acc_norm_bytes acc_mutual_info acc_greedy acc_all accuracy_norm
         em exact exact_match_strict quasi_exact_match prefix_exact_match quasi_prefix_exact_match
-        multiple_choice_grade multiple_choice_accuracy exact_str_match top1 top_1 top1_accuracy
+        mc1 multiple_choice_grade multiple_choice_accuracy exact_str_match top1 top_1 top1_accuracy
         top_1_accuracy top5 top_5 top5_accuracy top_5_accuracy subset_accuracy sentence_accuracy
         sequence_accuracy success_rate win_rate hits precision_at
     """,
@@ -37,16 +41,19 @@ _NAMES: dict[MetricFacts, str] = {
     # Code lengths, in nats or bits; the logarithm of a perplexity is one, and not logged again.
     _LOSS: """
         nll nll_loss ce ce_loss cross_entropy cross_entropy_loss xent lm_loss token_loss
-        negative_log_likelihood log_perplexity log_ppl logppl bits_per_character bits_per_char bpc
-        bits_per_token bits_per_word bpb bpt bpw byte_loss hinge_loss
+        negative_log_likelihood log_perplexity log_ppl logppl bits_per_token bpt
     """,
-    _PERPLEXITY: "ppl word_perplexity byte_perplexity token_perplexity word_ppl byte_ppl",
+    _BYTE_LOSS: "bpb byte_loss",
+    _OTHER_LOSS: "bits_per_character bits_per_char bpc bits_per_word bpw hinge_loss",
+    _PERPLEXITY: "ppl token_perplexity",
+    _BYTE_PERPLEXITY: "byte_perplexity byte_ppl",
+    _WORD_PERPLEXITY: "word_perplexity word_ppl",
     # How likely the right answer is.
     _LOGPROB: """
         log_prob log_probability logprobs log_likelihood loglikelihood target_logprob
         target_log_prob correct_logprob logprob_of_target
     """,
-    _PROBABILITY: "prob probability target_prob correct_prob probability_of_target confidence",
+    _PROBABILITY: "mc2 prob probability target_prob correct_prob probability_of_target confidence",
     # Functions of all items' classes.
     _CLASSES: """
         micro_f1 macro_f1 weighted_f1 f1_micro f1_macro f1_weighted f1_score precision recall

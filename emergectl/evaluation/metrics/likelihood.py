@@ -19,6 +19,7 @@ METRICS = Metrics()
     "loss",
     direction="down",
     least=0.0,
+    likelihood="token",
     held_out=("text", "masked", "answers", "classes", "labels"),
 )
 def loss(columns: Columns) -> Measure | None:
@@ -34,6 +35,7 @@ def loss(columns: Columns) -> Measure | None:
     direction="down",
     scale="log",
     least=1.0,
+    likelihood="token",
     held_out=("text", "masked", "answers"),
 )
 def perplexity(columns: Columns) -> Measure | None:
@@ -51,7 +53,9 @@ def perplexity(columns: Columns) -> Measure | None:
     return of_sums(np.stack([-answers.logprob, answers.tokens], axis=1), finish)
 
 
-@METRICS.metric("continuous", "loss", direction="down", least=0.0, held_out=("text",))
+@METRICS.metric(
+    "continuous", "loss", direction="down", least=0.0, likelihood="byte", held_out=("text",)
+)
 def bits_per_byte(columns: Columns) -> Measure | None:
     """Code length of a UTF-8 byte of the right answers, in bits: the same for any tokenizer."""
     answers = columns.answers
@@ -60,21 +64,21 @@ def bits_per_byte(columns: Columns) -> Measure | None:
     return ratio(answers.logprob / -math.log(2), answers.bytes)
 
 
-@METRICS.metric("continuous", "mean", most=0.0)
+@METRICS.metric("continuous", "mean", most=0.0, likelihood="item")
 def logprob(columns: Columns) -> Measure | None:
     """Mean log-probability of the right answer, in nats."""
     answers = columns.answers
     return mean(answers.logprob) if answers else None
 
 
-@METRICS.metric("continuous", "ratio", most=0.0)
+@METRICS.metric("continuous", "ratio", most=0.0, likelihood="token")
 def logprob_per_token(columns: Columns) -> Measure | None:
     """Log-probability of a token of the right answers, in nats: minus the loss."""
     answers = columns.answers
     return ratio(answers.logprob, answers.tokens) if answers else None
 
 
-@METRICS.metric("continuous", "ratio", most=0.0)
+@METRICS.metric("continuous", "ratio", most=0.0, likelihood="byte")
 def logprob_per_byte(columns: Columns) -> Measure | None:
     """Log-probability of a UTF-8 byte of the right answers, in nats: the same for any tokenizer."""
     answers = columns.answers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,14 @@ from emergectl.data.feeds import Feed
 from emergectl.data.mixing import MixedFeed
 from emergectl.data.tokenizers import load_tokenizer
 from emergectl.models.build import load_model, new_model, quiet, source_model_type
-from emergectl.models.families import family_config
+from emergectl.models.family_config import family_config
 from emergectl.models.model_types import family_kind
-from emergectl.tasks.catalog import Task
 from emergectl.tasks.learning.feeds import TaskFeed
-from emergectl.tasks.learning.objectives import Objective, make_objective
 from emergectl.tasks.learning.text_feeds import TaskRows, rows_feed, test_rows, train_rows
 from emergectl.tasks.learning.vocabulary import task_tokenizer, tasks_tokenizer
-from emergectl.tasks.resolve import AskedTasks, Name, asked_tasks, objective_name
+from emergectl.tasks.objectives.catalog import find_objective
+from emergectl.tasks.objectives.objective import Objective
+from emergectl.tasks.resolve import ResolvedExperiment, resolve
 from emergectl.tasks.task import ItemKey, SequenceTask, TextTask, fingerprint_of
 
 Say = Callable[[str], None]
@@ -58,59 +58,75 @@ class Materials:
     tokenizer: PreTrainedTokenizerFast
     train: Feed
     held_out: tuple[HeldOut, ...]
+    test: tuple[HeldOut, ...] = ()
+    """what is asked once, at the end: it is never among `held_out`, by which a run is steered"""
     chance: dict[str, float] = field(default_factory=dict)
     """`set/metric` → value of blind guessing"""
     report: dict[str, Any] = field(default_factory=dict)
     """what was read: rows, skipped rows, fingerprints; for run.json"""
 
 
+def resolve_with_weights(experiment: Experiment) -> ResolvedExperiment:
+    """`resolve`, with the model type that the weights of `model.from` have, wherever they are."""
+    source = experiment.model.from_
+    return resolve(experiment, model_type=None if source is None else source_model_type(source))
+
+
 def gather_materials(
-    experiment: Experiment, *, progress: Callable[..., None] | None = None
+    resolved: ResolvedExperiment, *, progress: Callable[..., None] | None = None
 ) -> Materials:
     """Data, tokenizer and objective of an experiment. Raises RequestError and its kin."""
-    name = objective_name(experiment, model_type(experiment))
-    asked = asked_tasks(experiment, name)
-    if asked.sequence_task is not None:
-        return _of_sequences(experiment, name, asked.sequence_task)
-    if asked.learnt:
-        return _of_text_tasks(experiment, asked)
+    experiment = resolved.experiment
+    if resolved.sequence_task is not None:
+        return _of_sequences(resolved, resolved.sequence_task)
+    if resolved.learnt:
+        return _of_text_tasks(resolved)
     tokenizer = None
     spec = experiment.tokenizer
     if experiment.model.from_ is not None and spec.kind is None and spec.from_ is None:
         tokenizer = load_tokenizer(experiment.model.from_, key="model.from")
-    data = build_data(experiment, objective=name, tokenizer=tokenizer, progress=progress)
-    objective = make_objective(experiment, name, labels=data.labels, class_counts=data.class_counts)
+    shape = resolved.objective.data
+    data = build_data(experiment, objective=shape, tokenizer=tokenizer, progress=progress)
+    objective = resolved.objective.make(
+        experiment.objective, labels=data.labels or (), class_counts=data.class_counts or ()
+    )
     held_out: list[HeldOut] = []
-    per_token = data.validation_bytes_per_token if name == "clm" else None
+    per_token = data.validation_bytes_per_token
     if data.validation is not None:
         held_out.append(
             HeldOut("validation", data.validation, _rows(experiment, data.validation), per_token)
         )
     asks = [
-        test_rows(task, data.tokenizer, label=label) for label, task in _text_tasks(asked.evaluated)
+        test_rows(task, data.tokenizer, label=label) for label, task in resolved.text_tasks.items()
     ]
     tasks, warnings = _asked_sets(experiment, asks, seq_len=data.train.seq_len)
     held_out += tasks
     if experiment.evaluation.train_rows:
         held_out.append(HeldOut("train", data.train, _rows(experiment, data.train), per_token))
+    test: tuple[HeldOut, ...] = ()
+    if data.test is not None:
+        rows = data.test.held_out_rows
+        test = (HeldOut("test", data.test, rows, data.test_bytes_per_token),)
     return Materials(
         objective=objective,
         tokenizer=data.tokenizer,
         train=data.train,
         held_out=tuple(held_out),
+        test=test,
         chance=_chances(asks),
         report={**data.report, "warnings": [*data.report.get("warnings", []), *warnings]},
     )
 
 
-def _of_sequences(experiment: Experiment, name: Name, task: SequenceTask) -> Materials:
+def _of_sequences(resolved: ResolvedExperiment, task: SequenceTask) -> Materials:
+    experiment = resolved.experiment
     feed = TaskFeed(task, seed=experiment.seed)
     held_out = [HeldOut(task.name, feed, _rows(experiment, feed))]
     if experiment.evaluation.train_rows:
         own = TaskFeed(task, seed=experiment.seed, held_out=False)
         held_out.append(HeldOut("train", own, _rows(experiment, own)))
     return Materials(
-        objective=make_objective(experiment, name, is_task=True),
+        objective=resolved.objective.make(experiment.objective, counts_correct=True),
         tokenizer=task_tokenizer(task),
         train=feed,
         held_out=tuple(held_out),
@@ -119,13 +135,13 @@ def _of_sequences(experiment: Experiment, name: Name, task: SequenceTask) -> Mat
     )
 
 
-def _of_text_tasks(experiment: Experiment, asked: AskedTasks) -> Materials:
+def _of_text_tasks(resolved: ResolvedExperiment) -> Materials:
     """Questions and answers of one task, or of several in proportion to their weights.
 
     The sequence length follows from all that is learnt and asked, unless the experiment says it.
     """
-    learnt = [(task, weight) for task, weight in asked.learnt if isinstance(task, TextTask)]
-    evaluated = _text_tasks(asked.evaluated)
+    experiment, evaluated = resolved.experiment, list(resolved.text_tasks.items())
+    learnt = [(task, weight) for task, weight in resolved.learnt if isinstance(task, TextTask)]
     tokenizer = tasks_tokenizer(
         experiment, [task for task, _ in learnt], [task for _, task in evaluated]
     )
@@ -144,7 +160,7 @@ def _of_text_tasks(experiment: Experiment, asked: AskedTasks) -> Materials:
     if experiment.evaluation.train_rows:
         held_out.append(HeldOut("train", train, _rows(experiment, train)))
     return Materials(
-        objective=make_objective(experiment, "answer"),
+        objective=resolved.objective.make(experiment.objective),
         tokenizer=tokenizer,
         train=train,
         held_out=tuple(held_out),
@@ -160,10 +176,6 @@ def _of_text_tasks(experiment: Experiment, asked: AskedTasks) -> Materials:
     )
 
 
-def _text_tasks(tasks: Mapping[str, Task]) -> list[tuple[str, TextTask]]:
-    return [(label, task) for label, task in tasks.items() if isinstance(task, TextTask)]
-
-
 def _asked_sets(
     experiment: Experiment, asks: Sequence[TaskRows], *, seq_len: int
 ) -> tuple[list[HeldOut], list[str]]:
@@ -171,7 +183,7 @@ def _asked_sets(
     sets, warnings = [], []
     for rows in asks:
         feed, left_out = rows_feed(rows, seed=experiment.seed, seq_len=seq_len)
-        objective = make_objective(experiment, "answer")
+        objective = find_objective("answer").make(experiment.objective)
         count, keys = _rows(experiment, feed), rows.keys_of_fitting(seq_len)
         sets.append(HeldOut(rows.label, feed, count, objective=objective, keys=keys))
         warnings += _warnings(rows, left_out, seq_len)
@@ -179,7 +191,7 @@ def _asked_sets(
 
 
 def _warnings(rows: TaskRows, left_out: int, seq_len: int) -> list[str]:
-    said = []
+    said = list(rows.task.notes) if rows.split == "test" else []
     if left_out:
         said.append(
             f"{left_out} of {len(rows.encoded)} {rows.split} items of {rows.label} are longer than "
@@ -208,26 +220,20 @@ def _rows(experiment: Experiment, feed: Feed) -> int:
     return min(feed.held_out_rows, spec.batches * size)
 
 
-def model_type(experiment: Experiment) -> str:
-    """The transformers model type that the experiment trains."""
-    source = experiment.model.from_
-    if source is None:
-        return experiment.model.family
-    return source_model_type(source)
-
-
-def make_model(experiment: Experiment, materials: Materials, *, say: Say) -> PreTrainedModel:
+def make_model(resolved: ResolvedExperiment, materials: Materials, *, say: Say) -> PreTrainedModel:
     """The model to train: new from the seed, or with the weights of `model.from`."""
+    experiment = resolved.experiment
     objective, tokenizer, feed = materials.objective, materials.tokenizer, materials.train
     classify = objective.head == "classify"
-    writes = family_kind(model_type(experiment)) == "seq2seq" and not classify
+    kind = None if resolved.model_type is None else family_kind(resolved.model_type)
+    writes = kind == "seq2seq" and not classify
     common: dict[str, Any] = {
         "head": "seq2seq" if writes else objective.head,
         "vocab_size": len(tokenizer),
         "seq_len": feed.seq_len,
         "seed": experiment.seed,
         "labels": list(objective.labels) if classify else None,
-        "problem": objective.name if classify else None,
+        "problem": objective.data if classify else None,
         "pad_token_id": tokenizer.pad_token_id,
     }
     spec = experiment.model
@@ -247,4 +253,4 @@ def check_experiment(experiment: Experiment) -> None:
         with quiet():  # the vocabulary is not known yet, and need not fit the family's defaults
             family_config(experiment.model, vocab_size=256, seq_len=experiment.data.row_tokens)
     else:
-        objective_name(experiment, model_type(experiment))
+        resolve_with_weights(experiment)

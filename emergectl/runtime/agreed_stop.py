@@ -1,26 +1,20 @@
-"""Models asked by several ranks: `eval --gpus N`, and `eval` under torchrun.
+"""One model asked by several ranks, which stop at the same item: `eval --gpus N`, or torchrun.
 
 Every rank prepares the same questions and takes its share of the batches; rank 0 alone writes and
 prints. A signal may reach one rank alone, so ranks tell each other of it wherever they exchange
-answers, and stop at the same item.
+answers.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import typer
-
-from emergectl.cli.output import say
 from emergectl.errors import EmergectlError, InterruptedRunError, PreemptedError
+from emergectl.runtime.place import Place
+from emergectl.runtime.ranks import Ranks, is_lost_rank, join_group, leave_ranks
 from emergectl.runtime.stop import StopRequest
-
-if TYPE_CHECKING:
-    from emergectl.runtime.place import Place
-    from emergectl.runtime.ranks import Ranks
 
 
 class AgreedStop(StopRequest):
@@ -33,8 +27,6 @@ class AgreedStop(StopRequest):
 
     def gather(self, value: Any) -> list[Any]:
         """The `value` of every rank, on every rank; EmergectlError where one has gone."""
-        from emergectl.runtime.ranks import is_lost_rank
-
         try:
             gathered = self._ranks.gather((self._own.signum, value))
         except RuntimeError as error:
@@ -49,11 +41,8 @@ class AgreedStop(StopRequest):
 
 
 @contextmanager
-def joined(device: str, stop: StopRequest) -> Iterator[tuple[Place, StopRequest]]:
+def join_evaluation(device: str, stop: StopRequest) -> Iterator[tuple[Place, StopRequest]]:
     """Where this process computes, and what it is to stop for, alone or as one of several ranks."""
-    from emergectl.runtime.place import Place
-    from emergectl.runtime.ranks import join_group, leave_ranks
-
     ranks = join_group(device=device, threads=None)
     if ranks.world == 1:
         yield Place(device=ranks.device, autocast=nullcontext), stop
@@ -73,16 +62,3 @@ def joined(device: str, stop: StopRequest) -> Iterator[tuple[Place, StopRequest]
         raise
     finally:
         leave_ranks()
-
-
-def ask_on_ranks(ranks: int) -> None:
-    """Run this very command as so many ranks; rank 0 prints. Ends as they do."""
-    from emergectl.runtime.launch import launch_ranks
-
-    stop = StopRequest()
-    stop.install()
-    ended = launch_ranks(sys.argv[1:], ranks=ranks, stop=stop)
-    if ended.killed is not None:
-        say(ended.killed)
-    if ended.exit_code:
-        raise typer.Exit(ended.exit_code)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from emergectl.reports.ability import ability_line, ability_step, find_ability
+from emergectl.reports.appearance import ability_line, ability_step, find_appearance
 
 CHANCE = 1 / 16
 
@@ -24,7 +24,7 @@ def curve(
 def test_it_appears_at_the_first_step_above_half_way_between_chance_and_plateau() -> None:
     steps = [100, 200, 300, 400, 500, 600, 700, 800]
     values = [0.0, 0.1, 0.0, 0.49, 0.51, 0.9, 1.0, 1.0]
-    assert find_ability(steps, values, chance=0.0).threshold == pytest.approx(0.5)
+    assert find_appearance(steps, values, chance=0.0).threshold == pytest.approx(0.5)
     assert ability_step(steps, values, chance=0.0) == 500
 
 
@@ -46,7 +46,7 @@ def test_an_ability_that_never_comes_is_not_found_in_noise(
 
 
 def test_an_ability_that_was_always_there_is_present_from_the_first_evaluation() -> None:
-    ability = find_ability([0, 10, 20, 30, 40], [0.9, 0.92, 0.91, 0.9, 0.93], chance=0.25)
+    ability = find_appearance([0, 10, 20, 30, 40], [0.9, 0.92, 0.91, 0.9, 0.93], chance=0.25)
     assert (ability.kind, ability.step) == ("present", 0)
 
 

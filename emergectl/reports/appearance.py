@@ -19,7 +19,7 @@ NOISE_FACTOR = 3.0
 
 
 @dataclass(frozen=True)
-class Ability:
+class Appearance:
     """What the rule says of one curve; levels are in the metric's own units."""
 
     kind: Literal["appears", "present", "absent"]
@@ -36,13 +36,13 @@ class Ability:
         return (self.floor + self.plateau) / 2
 
 
-def find_ability(
+def find_appearance(
     steps: Sequence[float],
     values: Sequence[float],
     *,
     chance: float | None = None,
     least_rise: float = LEAST_RISE,
-) -> Ability:
+) -> Appearance:
     """Where the ability measured by `values` (higher is better) appears.
 
     The rule, on measurements in order of their steps (NaN left out; a step measured twice counts
@@ -63,28 +63,28 @@ def find_ability(
     ordered_steps = sorted(points)
     ordered = [points[step] for step in ordered_steps]
     if not ordered:
-        return Ability("absent", None, math.nan if chance is None else chance, math.nan)
+        return Appearance("absent", None, math.nan if chance is None else chance, math.nan)
     share = max(3, len(ordered) // 10)
     floor = median(ordered[:share]) if chance is None else chance
     plateau = median(ordered[-share:])
     rise = plateau - floor
     enough = rise >= max(least_rise, NOISE_FACTOR * noise_level(ordered))
     if len(ordered) < FEWEST_POINTS or not enough:
-        return Ability("absent", None, floor, plateau)
+        return Appearance("absent", None, floor, plateau)
     threshold = (floor + plateau) / 2
     below = [i for i, value in enumerate(_medians_of_three(ordered)) if value < threshold]
     first = below[-1] + 1 if below else 0
     if first == len(ordered):
-        return Ability("absent", None, floor, plateau)
+        return Appearance("absent", None, floor, plateau)
     kind: Literal["appears", "present"] = "present" if first == 0 else "appears"
-    return Ability(kind, int(ordered_steps[first]), floor, plateau)
+    return Appearance(kind, int(ordered_steps[first]), floor, plateau)
 
 
 def ability_step(
     steps: Sequence[float], values: Sequence[float], *, chance: float | None = None
 ) -> int | None:
-    """The step from which on the ability is there, None if it never is (see `find_ability`)."""
-    return find_ability(steps, values, chance=chance).step
+    """The step from which on the ability is there, None if it never is (see `find_appearance`)."""
+    return find_appearance(steps, values, chance=chance).step
 
 
 def ability_line(
@@ -95,23 +95,23 @@ def ability_line(
     chance: float | None = None,
 ) -> str:
     """One line saying at which step the ability appears, was there already, or that it does not."""
-    ability = find_ability(steps, values, chance=chance)
-    floor = f"{'chance' if chance is not None else 'its start'} ({ability.floor:.2f})"
-    if ability.kind == "appears":
+    found = find_appearance(steps, values, chance=chance)
+    floor = f"{'chance' if chance is not None else 'its start'} ({found.floor:.2f})"
+    if found.kind == "appears":
         return (
-            f"{name} appears at step {ability.step:,}: from there on above "
-            f"{ability.threshold:.2f}, half way from {floor} to its plateau ({ability.plateau:.2f})"
+            f"{name} appears at step {found.step:,}: from there on above "
+            f"{found.threshold:.2f}, half way from {floor} to its plateau ({found.plateau:.2f})"
         )
-    if ability.kind == "present":
+    if found.kind == "present":
         return (
-            f"{name} is there from the first evaluation on (step {ability.step:,}): "
-            f"plateau {ability.plateau:.2f}, {floor}"
+            f"{name} is there from the first evaluation on (step {found.step:,}): "
+            f"plateau {found.plateau:.2f}, {floor}"
         )
-    if math.isnan(ability.plateau):
+    if math.isnan(found.plateau):
         return f"{name} was never measured"
     return (
         f"{name} does not appear within {max(steps):,.0f} steps: "
-        f"{ability.plateau:.2f} at the end, against {floor}"
+        f"{found.plateau:.2f} at the end, against {floor}"
     )
 
 

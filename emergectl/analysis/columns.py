@@ -1,0 +1,240 @@
+"""Columns of a table to rows: which column holds what, which rows are kept, in which units.
+
+The mapping is `Columns`. Names that are the words of the project (params, tokens, task, metric, …)
+are found by themselves; a wide table, one column a task, is told by `values`. It is the same for
+every format, so that no option is without effect: a column that is named and is not there is an
+error, whatever the table came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from emergectl.analysis.formats.cells import number
+from emergectl.analysis.formats.model_names import read_name
+from emergectl.analysis.formats.records import BESIDE, Record, Records
+from emergectl.analysis.table import AXES, Table, listed
+from emergectl.errors import RequestError
+
+HINTS = ("what", "higher_is_better", "stderr", "count", "total_params")
+"""columns in which a format says what it knows of a metric or a model"""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a file holds what; None: the column of that very name, if there is one.
+
+    `values` names the columns of a wide table, each a task (or `task/metric`; `COLUMN=task/metric`
+    says which, so that metrics of the same outputs find each other). `scales` multiplies
+    a column: {"params": 1e9} where sizes stand in billions, {"value": 0.01} for percent.
+    """
+
+    task: str | None = None
+    metric: str | None = None
+    value: str | None = None
+    values: tuple[str, ...] = ()
+    model: str | None = None
+    group: str | None = None
+    seed: str | None = None
+    params: str | None = None
+    tokens: str | None = None
+    flops: str | None = None
+    loss: str | None = None
+    step: str | None = None
+    n: str | None = None
+    chance: str | None = None
+    scales: Mapping[str, float] | None = None
+
+
+WORDS = tuple(f.name for f in fields(Columns) if f.name not in ("values", "scales"))
+SCALED = (*AXES, "value", "n", "chance")
+"""words whose numbers may stand in other units"""
+
+
+def add_records(
+    table: Table,
+    found: Records,
+    columns: Columns,
+    *,
+    where: Mapping[str, str],
+    source: Path | str,
+    format_: bool = False,
+    decimal_comma: bool = False,
+) -> bool:
+    """Add records by a mapping; whether there were any.
+
+    format_: whether they came from a format that tells what it knows (`HINTS`). Raises RequestError
+    for a column that no record has.
+    """
+    complete, wide = _complete(columns, found.names, source)
+    for key in where:
+        _known(key, found.names, source)
+    cells = {word: name for word in WORDS if (name := getattr(complete, word)) is not None}
+    if format_:
+        cells |= {word: word for word in HINTS if word in found.names}
+    own = set(cells.values()) | {column for column, _ in wide}
+    keeps_record = any(name not in own for name in found.names)
+    grouped = found.in_group if complete.group == "group" else ()
+    asked = [k for k in found.asked if k not in (complete.group, complete.seed, *grouped)]
+    ways: dict[tuple[Any, ...], tuple[tuple[str, str], ...]] = {}
+    sizes = _Sizes(table) if not format_ and _tells_no_scale(complete) else None
+    factors = list((complete.scales or {}).items())
+    any_ = False
+    for place, record in found.rows:
+        any_ = True
+        if where and not all(_is(record.get(key), wanted) for key, wanted in where.items()):
+            continue
+        if BESIDE in record and "metric" not in where:
+            table.skip(record[BESIDE], place)
+            continue
+        row = {word: record.get(name) for word, name in cells.items()}
+        if sizes is not None:
+            row["params"] = sizes.of(row.get("model"))
+        for word, factor in factors:
+            _scale(row, word, factor, place, decimal_comma)
+        told: tuple[tuple[str, str], ...] = ()
+        if asked:
+            way = tuple(map(record.get, asked))
+            if way not in ways:
+                known = zip(asked, way, strict=True)
+                ways[way] = tuple((key, str(value)) for key, value in known if value is not None)
+            told = ways[way]
+        for one in _rows(row, record, complete, wide, place, decimal_comma):
+            table.add(
+                one,
+                place,
+                asked=told,
+                record=record if keeps_record else None,
+                decimal_comma=decimal_comma,
+            )
+    for note in found.notes:
+        table.note(note)
+    return any_
+
+
+def _rows(
+    row: dict[str, Any],
+    record: Record,
+    columns: Columns,
+    wide: Sequence[tuple[str, str]],
+    place: str,
+    decimal_comma: bool,
+) -> Iterable[dict[str, Any]]:
+    """The row itself, or one for every column of a wide table."""
+    if not wide:
+        if not row.get("metric"):
+            row["metric"] = "loss" if columns.value == columns.loss else columns.value
+        yield row
+        return
+    factor = (columns.scales or {}).get("value")
+    for column, name in wide:
+        task, _, metric = name.partition("/")
+        one = {**row, "task": task, "metric": metric, "value": record.get(column)}
+        if factor is not None:
+            _scale(one, "value", factor, place, decimal_comma)
+        yield one
+
+
+def _scale(row: dict[str, Any], word: str, factor: float, place: str, decimal_comma: bool) -> None:
+    value = number(row.get(word), word, place, decimal_comma=decimal_comma)
+    row[word] = None if value is None else value * factor
+
+
+class _Sizes:
+    """Parameters by the names of models, for a table that tells no scale at all; noted."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.known: dict[str, float | None] = {}
+
+    def of(self, model: Any) -> float | None:
+        name = "" if model is None else str(model)
+        if name not in self.known:
+            told = read_name(name)
+            self.known[name] = told.params
+            if told.params is not None:
+                self.table.note("no column tells a scale: params are read from the models' names")
+            if told.guessed:
+                self.table.note(f"params of {name}: {told.params:.4g} ({told.guessed})")
+        return self.known[name]
+
+
+def _tells_no_scale(columns: Columns) -> bool:
+    return columns.model is not None and not any(getattr(columns, axis) for axis in AXES)
+
+
+def _is(cell: Any, wanted: str) -> bool:
+    if str(cell) == wanted:
+        return True
+    try:
+        return float(str(cell)) == float(wanted)
+    except ValueError:
+        return False
+
+
+def _complete(
+    columns: Columns, names: list[str], path: Path | str
+) -> tuple[Columns, list[tuple[str, str]]]:
+    """The mapping with columns that have the project's own names filled in, and checked; and
+    (column, name) of a wide table's."""
+    for word in WORDS:
+        given = getattr(columns, word)
+        if given is not None:
+            _known(given, names, path)
+    wide = [pair for text in columns.values for pair in _wide_columns(text, names, path)]
+    found: dict[str, Any] = {w: getattr(columns, w) or (w if w in names else None) for w in WORDS}
+    if not wide and found["value"] is None:
+        found["value"] = found["loss"]  # A table of losses alone: they are what it says.
+    if not wide and found["value"] is None:
+        raise RequestError(
+            f"{path}: no column `value`; name it with --value, or the columns of a wide table "
+            f"with --values (there are {listed(names, 40)})"
+        )
+    for word in columns.scales or {}:
+        if found[word] is None and not (word == "value" and wide):
+            raise RequestError(f"{path}: no column `{word}` to scale; name it with --{word}")
+    return replace(columns, **found), wide
+
+
+def _wide_columns(text: str, names: Sequence[str], path: Path | str) -> list[tuple[str, str]]:
+    """(column, name) of what a text names: one `COLUMN` or `COLUMN=TASK/METRIC`, or several with
+    commas between; columns may have commas in their names."""
+    whole = _pair(text, names)
+    if whole is not None and (whole[0] == text or "," not in whole[1]):
+        return [whole]
+    parts, pairs = text.split(","), []
+    while parts:
+        pair, end = None, 0
+        while pair is None and end < len(parts):
+            end += 1
+            pair = _pair(",".join(parts[:end]), names)
+        if pair is None:
+            if whole is not None:  # The comma is in the name that is given to a column.
+                return [whole]
+            raise _missing(parts[0].partition("=")[0], names, path)
+        pairs.append(pair)
+        parts = parts[end:]
+    return pairs
+
+
+def _pair(text: str, names: Sequence[str]) -> tuple[str, str] | None:
+    if text in names:
+        return text, text
+    cuts = (index for index, character in enumerate(text) if character == "=")
+    cut = next((index for index in cuts if text[:index] in names and text[index + 1 :]), None)
+    return None if cut is None else (text[:cut], text[cut + 1 :])
+
+
+def _known(name: str, names: Sequence[str], path: Path | str) -> None:
+    if name not in names:
+        raise _missing(name, names, path)
+
+
+def _missing(name: str, names: Sequence[str], path: Path | str) -> RequestError:
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {listed(names, 40)}"
+    return RequestError(f"{path}: no column {name!r}; {hint}")

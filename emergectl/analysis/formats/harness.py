@@ -1,0 +1,149 @@
+"""Results of lm-evaluation-harness, 0.3 and 0.4: `{"results": {task: {metric: value}}, …}`.
+
+0.3 has metrics under their names and `config.num_fewshot`; 0.4 has `metric,filter`, with
+bookkeeping beside them under names without a comma, and tells shots, versions, items and
+directions a task. Groups stand among the tasks; their items are those of their tasks together,
+where their value is the mean over these. lighteval's files are of the same kind, with tasks called
+`suite|task|shots`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from emergectl.analysis.formats.identity import ASKED, Identity, identify, read_model_args
+from emergectl.analysis.formats.records import Record, Records, as_dict, collected, is_number
+from emergectl.errors import DataError
+
+BOOKKEEPING = ("alias", "name", "sample_len", "sample_count", "samples", "time", "seed", "version")
+"""what 0.3 and its descendants keep beside metrics"""
+DEFAULT_FEWSHOT_SEED = 1234
+
+
+def harness(path: Path, data: Mapping[str, Any]) -> Records:
+    """Records of a results file. Raises DataError where a task's results are no object."""
+    config = as_dict(data.get("config"))
+    identity, settings = _identity(path, data, config)
+    results = data["results"]
+    for task, scores in results.items():
+        if not isinstance(scores, dict):
+            raise DataError(f"{path}:1: results of {task!r} are no object")
+    filtered = any("," in key for scores in results.values() for key in scores)
+    model = {**identity.fields(), **settings}
+    rows = (
+        (f"{path}:{task}/{key}", {**asked, **row})
+        for task, scores in results.items()
+        if task != "all"  # lighteval's mean over everything
+        for asked in [{**model, **_task(data, config, task)}]
+        for key, row in _metrics(data, task, scores, filtered=filtered)
+    )
+    return collected(rows, asked=ASKED, notes=identity.notes)
+
+
+def _identity(
+    path: Path, data: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[Identity, dict[str, Any]]:
+    args = read_model_args(config.get("model_args"))
+    general = as_dict(data.get("config_general"))
+    name = args.name or str(
+        data.get("model_name") or config.get("model_name") or general.get("model_name") or ""
+    )
+    count = config.get("model_num_parameters")
+    revision = args.revision or str(config.get("model_revision") or "")
+    identity = identify(
+        name or path.stem, revision, count=float(count) if is_number(count) and count > 0 else None
+    )
+    kept = ("model", "model_dtype", "batch_size", "device", "limit", "gen_kwargs")
+    settings = {f"config.{key}": config[key] for key in kept if config.get(key) is not None}
+    settings |= {key: value for key, value in args.settings.items() if key not in identity.fields()}
+    settings |= {key: data[key] for key in ("date", "git_hash") if data.get(key) is not None}
+    seed = config.get("fewshot_seed")
+    if not identity.seed and is_number(seed) and seed != DEFAULT_FEWSHOT_SEED:
+        settings["seed"] = str(seed)
+    return identity, settings
+
+
+def _task(data: Mapping[str, Any], config: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """How a task was asked."""
+    own = as_dict(as_dict(data.get("configs")).get(task))
+    shots = as_dict(data.get("n-shot")).get(task, own.get("num_fewshot"))
+    if (parts := task.split("|"))[2:]:  # lighteval: `suite|task|shots`
+        task, shots = parts[1], int(parts[2]) if parts[2].isdigit() else shots
+    version = as_dict(data.get("versions")).get(task)
+    return {
+        "task": task,
+        "shots": config.get("num_fewshot") if shots is None else shots,
+        "version": f"{version:g}" if is_number(version) else version,
+        "prompt": _prompt(data),
+    }
+
+
+def _prompt(data: Mapping[str, Any]) -> str | None:
+    if "chat_template" not in data:
+        return None
+    parts = ["chat" if data.get("chat_template") else "plain"]
+    if data.get("fewshot_as_multiturn"):
+        parts.append("multiturn")
+    if data.get("system_instruction"):
+        parts.append(f"system {str(data.get('system_instruction_sha') or 'prompt')[:8]}")
+    return " ".join(parts)
+
+
+def _metrics(
+    data: Mapping[str, Any], task: str, scores: Mapping[str, Any], *, filtered: bool
+) -> Iterator[tuple[str, Record]]:
+    higher = as_dict(as_dict(data.get("higher_is_better")).get(task))
+    own = _count(as_dict(data.get("n-samples")).get(task))
+    for key, value in scores.items():
+        metric, comma, filter_ = key.partition(",")
+        if filtered != bool(comma) or metric.endswith("_stderr") or metric in BOOKKEEPING:
+            continue
+        if not is_number(value):
+            continue
+        stderr = scores.get(f"{metric}_stderr{comma}{filter_}")
+        yield (
+            key.removesuffix(",none"),
+            {
+                "metric": metric,
+                "value": value,
+                "filter": filter_ or None,
+                "n": _items_of_group(data, task, key, value) if own is None else own,
+                "stderr": stderr if is_number(stderr) else None,
+                "higher_is_better": higher.get(metric),
+            },
+        )
+
+
+def _items_of_group(data: Mapping[str, Any], task: str, key: str, value: float) -> float | None:
+    """The items of a group's tasks together, where its value is the mean over them."""
+    samples = as_dict(data.get("n-samples"))
+    leaves = _leaves(as_dict(data.get("group_subtasks")), task)
+    counts = [_count(samples.get(leaf)) for leaf in leaves]
+    values = [as_dict(data["results"].get(leaf)).get(key) for leaf in leaves]
+    known = [(v, c) for v, c in zip(values, counts, strict=True) if is_number(v) and c is not None]
+    if not leaves or len(known) < len(leaves):
+        return None
+    total = sum(count for _, count in known)
+    mean = sum(value * count for value, count in known) / total
+    return total if math.isclose(mean, value, rel_tol=1e-6) else None
+
+
+def _count(samples: Any) -> float | None:
+    effective = as_dict(samples).get("effective")
+    return float(effective) if is_number(effective) and effective > 0 else None
+
+
+def _leaves(groups: Mapping[str, Any], task: str, depth: int = 10) -> list[str]:
+    """The tasks of a group, of the groups in it too."""
+    below = groups.get(task)
+    if not isinstance(below, list) or not below or depth == 0:
+        return []
+    return [
+        leaf
+        for one in below
+        if isinstance(one, str)
+        for leaf in _leaves(groups, one, depth - 1) or [one]
+    ]
