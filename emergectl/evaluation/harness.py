@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from emergectl.errors import RequestError, ToldError
 from emergectl.evaluation.estimates import estimates, mean
-from emergectl.evaluation.item_files import RESULTS, open_items, read_json
+from emergectl.evaluation.item_files import RESULTS, Resume, open_items, read_json
 from emergectl.evaluation.metrics import metric_facts
 from emergectl.evaluation.results import (
     TaskResult,
@@ -77,7 +77,7 @@ def evaluate_file(
     *,
     run: Path,
     place: Place,
-    resume: bool,
+    resume: Resume,
     bf16: bool,
 ) -> TaskResult:
     """Have lm-eval run the file with the model that `load` gives; results go to `folder`, and what

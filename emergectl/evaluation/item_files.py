@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from emergectl.errors import AlreadyRunningError, DataError, RequestError
 from emergectl.evaluation.records import ItemRecord, record_from_json, record_to_json
@@ -33,15 +33,19 @@ if TYPE_CHECKING:
 
 ASKED, ITEMS, RESULTS = "asked.json", "items.jsonl", "results.json"
 
+Resume = bool | Literal["same"]
+"""whether to go on with what is there; `same`: where it was asked in the same way"""
+
 
 class ItemFile:
     """The growing items.jsonl of one task, held by this process alone."""
 
-    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: bool) -> None:
+    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: Resume) -> None:
         """Begin anew; keep what is there where it is complete and was asked the same; go on with
         it where `resume`.
 
-        Raises RequestError where that was asked otherwise, naming the difference.
+        Raises RequestError where that was asked otherwise, naming the difference; with `same` it
+        is asked anew then.
         """
         self.folder = folder
         self.records: list[ItemRecord] = []
@@ -49,7 +53,7 @@ class ItemFile:
         self.asked = asked = json.loads(json.dumps(json_safe(asked)))
         there = (folder / ASKED).exists()
         differs = self._difference(asked) if there else None
-        if resume and differs:
+        if resume and resume != "same" and differs:
             raise RequestError(differs)
         if there and not differs and (resume or self.is_complete):
             self.records = list(read_items(folder / ITEMS))
@@ -129,7 +133,7 @@ class FollowedItems:
 
 @contextmanager
 def open_items(
-    folder: Path, asked: dict[str, Any], *, resume: bool, place: Place
+    folder: Path, asked: dict[str, Any], *, resume: Resume, place: Place
 ) -> Iterator[ItemFile | FollowedItems]:
     """The item file of a folder, which is made; AlreadyRunningError where somebody is at it."""
     with ExitStack() as stack:
@@ -145,7 +149,7 @@ def open_items(
 
 
 @contextmanager
-def _held(folder: Path, asked: dict[str, Any], *, resume: bool) -> Iterator[ItemFile]:
+def _held(folder: Path, asked: dict[str, Any], *, resume: Resume) -> Iterator[ItemFile]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     if lock is None:
