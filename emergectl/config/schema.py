@@ -244,7 +244,10 @@ class EvaluationSpec(AskingSpec):
     train_rows: bool = False
     """also measure rows that are trained on (at most `batches` of them), as `train/…`"""
     best: str = "loss"
-    """the held-out metric by which the best checkpoint is kept (`-accuracy`: higher is better)"""
+    """the held-out metric by which the best checkpoint is kept: its highest or lowest value, as is
+    better for it (`-accuracy`, as older files have it, means the same)"""
+    allow_code: bool = False
+    """stage evaluate: run the Python code that came with task files of lm-evaluation-harness"""
     contamination: bool = False
     """stage evaluate: look for the items in what the run that is asked was trained on"""
 
@@ -289,6 +292,7 @@ ASKING = (
     "temperature",
     "until_passes",
     "most_samples",
+    "allow_code",
     "contamination",
 )
 """fields of `evaluation` that belong to stage `evaluate`"""
