@@ -22,8 +22,10 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.models.attention import CAUSAL
 from emergectl.models.families import import_family
 from emergectl.models.family_config import family_config, set_dropout
+from emergectl.models.forward import attends_plainly
 from emergectl.models.model_types import family_kind
 from emergectl.models.safety import check_model_directory, shapes_in_header, weight_files
 
@@ -357,6 +359,8 @@ def _finished(model: PreTrainedModel) -> PreTrainedModel:
     if embedding.padding_idx is not None and _is_a_real_token(model.config, embedding.padding_idx):
         # Where pad is also the end of text, PyTorch would keep its embedding from learning.
         embedding.padding_idx = None
+    if attends_plainly(model.base_model.config):
+        model.base_model.config._attn_implementation_internal = CAUSAL
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
             # It would look at every batch, for which a GPU has to be waited for, and warn of
