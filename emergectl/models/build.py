@@ -128,7 +128,7 @@ def load_model(
         _check_loaded(source, model, report, say)
         _grow_vocabulary(model, vocab_size, say)
     if seq_len is not None:
-        _check_reach(model, seq_len)
+        _check_reach(model, seq_len, say)
     return _finished(model)
 
 
@@ -338,8 +338,12 @@ def _grow_vocabulary(
         say(f"embeddings grown from {own} to the tokenizer's {vocab_size} tokens")
 
 
-def _check_reach(model: PreTrainedModel, seq_len: int) -> None:
-    """Refuse sequences longer than the learned positions of the weights."""
+def _check_reach(model: PreTrainedModel, seq_len: int, say: Callable[[str], None]) -> None:
+    """Refuse sequences longer than the learned positions of the weights.
+
+    Rotary positions can be computed as far as one likes, but mean nothing where they were never
+    trained: that is said.
+    """
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and name.endswith(
             ("wpe", "position_embeddings", "embed_positions")
@@ -351,6 +355,12 @@ def _check_reach(model: PreTrainedModel, seq_len: int) -> None:
                 raise ExperimentError(
                     "data.seq_len", f"the weights have {reach} positions, got {seq_len}"
                 )
+    known = getattr(model.config, "max_position_embeddings", None)
+    if isinstance(known, int) and seq_len > known:
+        say(
+            f"data.seq_len {seq_len} reaches beyond the {known} positions that the weights know "
+            "(max_position_embeddings): what stands further back is new to them"
+        )
 
 
 def _finished(model: PreTrainedModel) -> PreTrainedModel:
