@@ -215,8 +215,8 @@ BUGS = (
         "each rank divides by its own targets",
         "training/loop.py",
         "    targets, tokens = job.ranks.sum([job.objective.target_weight(batch), "
-        "count_tokens(batch)])\n",
-        "    _, tokens = job.ranks.sum([0.0, count_tokens(batch)])\n"
+        "*work(job, batch)])\n",
+        "    _, tokens, flops = job.ranks.sum([0.0, *work(job, batch)])\n"
         "    targets = job.objective.target_weight(batch)\n",
         "training/test_training_ranks.py::test_two_ranks_give_the_losses_of_one",
     ),

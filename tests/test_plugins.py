@@ -129,6 +129,14 @@ def test_a_broken_package_stops_only_who_asks_for_it_in_one_line(
     assert "x.yaml:2" in said
 
 
+def test_doctor_tries_every_one_of_them(packages: Path, tmp_path: Path) -> None:
+    tried = emergectl("doctor", "--json", packages=packages, folder=tmp_path)
+    checks = {check["name"]: check for check in json.loads(tried.stdout)}
+    assert checks["tasks: counting"]["found"] == "added by counting_tasks 1.0"
+    assert checks["tasks: raising"]["state"] == "missing"
+    assert "no licence" in checks["tasks: raising"]["found"]
+
+
 def test_two_packages_that_add_one_name_are_both_named(packages: Path, tmp_path: Path) -> None:
     second = tmp_path / "site"
     install(

@@ -34,16 +34,14 @@ from emergectl.analysis.processes import processes
 from emergectl.analysis.scaling import ScalingFinding, judge_scaling, runs_of_law
 from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
-from emergectl.analysis.table import LATE_FIRST, Row, Table
+from emergectl.analysis.table import LATE_FIRST, LOSS, Row, Table, count_shown
 from emergectl.analysis.verdict import MANY, WORDS, Finding
-from emergectl.store.measurements import MetricFacts
 
 SHOWN = 40
 """abilities that get figures and details; the others stand in the table of verdicts"""
 FEWEST_FOR_FORECAST = 5
 MOST_ROWS_FOR_AXES = 300
 FEWEST_RUNS_FOR_LAW, LAW_DRAWS = 12, 100
-LOSS_OF_MODELS = MetricFacts("continuous", "down", "loss", per="token")
 
 RowsByOrigin = Mapping[tuple[str, str, str], Row]
 """(where it stands, task, metric) → the row"""
@@ -105,8 +103,9 @@ def examine(
             progress(index + 1, len(findings))
     return Findings(
         axis=findings[0].curve.axis,
-        parameters=table.parameters,
+        parameters=count_shown(table.rows),
         alpha=alpha,
+        notes=tuple(table.notes),
         left_out=tuple(table.skipped),
         abilities=tuple(abilities),
         lags=tuple(_lags(findings, outputs, np.random.default_rng(seed), alpha)),
@@ -202,7 +201,7 @@ def _loss_of_models(curve: Curve, rows: RowsByOrigin) -> Curve | None:
     return make_curve(
         curve.x,
         losses,
-        what=LOSS_OF_MODELS,
+        what=LOSS,
         task=curve.task,
         metric="loss",
         axis=curve.axis,

@@ -19,7 +19,7 @@ from emergectl.analysis.metric_pair import MetricPair
 from emergectl.analysis.plain import as_plain, from_plain
 from emergectl.analysis.scaling import ScalingFinding
 from emergectl.analysis.seeds import SeedsFinding
-from emergectl.analysis.table import ParameterCount, Skipped
+from emergectl.analysis.table import Skipped
 from emergectl.analysis.verdict import WORDS, Finding, Word
 from emergectl.errors import DataError
 from emergectl.store.measurements import MetricFacts
@@ -126,13 +126,15 @@ class AbilityFinding:
 class Findings:
     """Everything that is said of a table, over one axis.
 
-    `parameters`: which count the axis of parameters and everything else here shows. `lags`: along
-    steps and tokens, what moves first and by how much the next lags. `scaling`: the law of loss.
+    `parameters`: which count the axis of parameters and everything else here shows (`count_shown`;
+    "" where only who brought the table knows). `notes`: what had to be chosen. `lags`: along steps
+    and tokens, what moves first and by how much the next lags. `scaling`: the law of loss.
     """
 
     axis: str
-    parameters: ParameterCount
+    parameters: str
     alpha: float
+    notes: tuple[str, ...]
     left_out: tuple[Skipped, ...]
     abilities: tuple[AbilityFinding, ...]
     lags: tuple[Lag, ...]
@@ -170,8 +172,8 @@ def count_verdicts(found: Sequence[AbilityFinding | Finding]) -> dict[str, int]:
     return {word: words.count(word) for word in WORDS if word in words}
 
 
-def axis_in_words(axis: str, parameters: ParameterCount) -> str:
+def axis_in_words(axis: str, parameters: str) -> str:
     """An axis as one reads it: `non-embedding parameters`, `training FLOPs`."""
     if axis != "params":
         return {"flops": "FLOPs", "step": "steps"}.get(axis, axis)
-    return "parameters (as given)" if parameters == "as given" else f"{parameters} parameters"
+    return f"{parameters} parameters" if parameters else "parameters (as given)"

@@ -105,7 +105,7 @@ def _by_power(proxy: Curve, curve: Curve, ahead: Floats, rng: np.random.Generato
     if made is None or made.share < POWER_EXPLAINS:
         return None
     values = proxy.to_value(ahead)
-    if proxy.what.quantity == "loss" and not proxy.falls:
+    if proxy.what.likelihood is not None and not proxy.falls:
         values = np.minimum(values, 0.0)  # no log-probability lies above, though a forecast may
     p = as_probability(proxy, values)
     if p is None:

@@ -11,24 +11,24 @@ from collections.abc import Mapping
 from emergectl.store.measurements import MetricFacts
 
 UNITS = ("token", "item", "byte")
-QUANTITIES = ("loss", "mean", "ratio", "area", "share")
-"""what a continuous metric measures, the most telling beside a discontinuous one first"""
+QUANTITIES = ("mean", "ratio", "area", "share", "loss")
+"""what a continuous metric is, the most telling beside a discontinuous one first"""
 
 
 def rank(metric: str, what: MetricFacts) -> tuple[object, ...]:
     """What continuous metrics of the same outputs are ordered by, the most telling first.
 
-    Code lengths and log-probabilities first (per token, then per answer, then per byte), for the
-    theory is about these; then means (of bounded numbers first, which no single item can carry
-    away), ratios, areas. What spans orders of magnitude comes last; of equals what rises before
-    what falls, then by name.
+    Likelihoods first (per token, then per answer, then per byte), for the theory is about these;
+    then means, ratios, areas, of bounded numbers first, which no single item can carry away. What
+    spans orders of magnitude comes last; of equals what rises before what falls, then by name.
     """
-    loss = what.quantity == "loss"
+    told = what.likelihood is not None
     return (
         what.scale == "log",
-        QUANTITIES.index(what.quantity),
-        UNITS.index(what.per) if loss else 0,
-        not loss and (what.least is None or what.most is None),
+        not told,
+        UNITS.index(what.likelihood) if what.likelihood is not None else 0,
+        0 if told else QUANTITIES.index(what.quantity),
+        not told and (what.least is None or what.most is None),
         what.direction == "down",
         metric,
     )
@@ -44,5 +44,5 @@ def restates_loss(metric: str, same_outputs: Mapping[str, MetricFacts]) -> bool:
 
 
 def is_loss(what: MetricFacts) -> bool:
-    """Whether a metric is a code length that falls: a loss, or what tells one in other words."""
-    return what.quantity == "loss" and what.direction == "down"
+    """Whether a metric is a loss, or tells one in other words: a likelihood that falls."""
+    return what.likelihood is not None and what.direction == "down"

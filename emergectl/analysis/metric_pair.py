@@ -120,7 +120,7 @@ def as_probability(curve: Curve, values: Floats) -> Floats | None:
     A code length v of any unit is exp(−v) (a log-probability exp(v), a perplexity 1 / v): what the
     unit multiplies is taken up by the exponent of p^L.
     """
-    if curve.what.quantity == "loss":
+    if curve.what.likelihood is not None:
         if curve.is_logged:
             return 1 / values
         if curve.falls:

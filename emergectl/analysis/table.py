@@ -25,15 +25,13 @@ from emergectl.store.measurements import MetricFacts
 from emergectl.store.rows import Lookup
 
 Axis = Literal["params", "tokens", "flops", "loss", "step"]
-ParameterCount = Literal["non-embedding", "total", "as given"]
-"""which parameters a table counts; `as given` where only who brought it knows"""
 AXES: tuple[Axis, ...] = ("params", "tokens", "flops", "loss", "step")
 LATE_FIRST = ("step", "tokens")
 """axes along which one model has many measurements, of which other axes take the last"""
 FEWEST_NEAR_VALUES = 1e-12
 MOST_NAMED = 3
 
-LOSS = MetricFacts("continuous", "down", "loss", per="token")
+LOSS = MetricFacts("continuous", "down", "loss", likelihood="token")
 UNKNOWN = MetricFacts("continuous", "up", "mean")
 """what is taken for a metric that nobody knows"""
 UNKNOWN_SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
@@ -41,9 +39,9 @@ UNKNOWN_SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
 Unsure = Literal["", "direction", "all"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # Frozen, reading would take a fifth longer.
 class Row:
-    """One measurement. `where` is `file:line`; `group` keeps curves apart (a model family).
+    """One measurement, never changed. `where` is `file:line`; `group` keeps curves apart (a model family).
 
     `params` is what stands on the axis, `count` which count that is (`non-embedding`, `total`,
     `named` in the model's name; "" where the table does not say), `total_params` all parameters,
@@ -53,7 +51,6 @@ class Row:
 
     task: str
     value: float
-    what: MetricFacts
     metric: str = "value"
     model: str = ""
     group: str = ""
@@ -66,6 +63,7 @@ class Row:
     n: float | None = None
     chance: float | None = None
     where: str = ""
+    what: MetricFacts = UNKNOWN
     unsure: Unsure = ""
     count: str = ""
     total_params: float | None = None
@@ -115,14 +113,6 @@ class Table:
         """Have something told, once."""
         if text not in self.notes:
             self.notes.append(text)
-
-    @property
-    def parameters(self) -> ParameterCount:
-        """Which count stands on the axis `params`; `as given` where there are several."""
-        counts = {row.count for row in self.rows if row.params}
-        if counts == {"non-embedding"}:
-            return "non-embedding"
-        return "total" if counts == {"total"} else "as given"
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -240,14 +230,7 @@ def with_defaults(
         _check_names(option, [name for name in names if name], table.rows)
     if n is not None and table.rows and all(row.n is not None for row in table.rows):
         table.note(f"--n {n:g} says nothing new: every row tells its number of items")
-    rows = [
-        replace(
-            row,
-            n=row.n if row.n is not None else n,
-            chance=row.chance if row.chance is not None else _look_up(chance, row),
-        )
-        for row in (_settled(row, n, lower) for row in table.rows)
-    ]
+    rows = [_filled(_settled(row, n, lower), n, chance) for row in table.rows]
     for row in rows:
         if row.unsure and row.what.quantity == "share":
             check_range(row.value, row.what, row.called, row.where)
@@ -276,6 +259,12 @@ def _settled(row: Row, n: float | None, lower: Sequence[str]) -> Row:
     if row.unsure == "all" and (n is not None or row.n is not None):
         return replace(row, what=UNKNOWN_SHARE)
     return row
+
+
+def _filled(row: Row, n: float | None, chance: Mapping[str, float]) -> Row:
+    level = _look_up(chance, row) if chance and row.chance is None else row.chance
+    n = n if row.n is None else row.n
+    return row if (n, level) == (row.n, row.chance) else replace(row, n=n, chance=level)
 
 
 def _look_up(chance: Mapping[str, float], row: Row) -> float | None:
@@ -367,6 +356,21 @@ def choose_axis(table: Table) -> Axis:
     )
 
 
+def count_shown(rows: Iterable[Row]) -> str:
+    """Which count of parameters the axis `params` shows, as a person is told; "" where the table
+    does not say."""
+    counts = sorted({row.count for row in rows if row.count and row.params})
+    said = " and ".join(_COUNTS.get(count, count) for count in counts)
+    return f"{said}: different counts on one axis" if len(counts) > 1 else said
+
+
+_COUNTS = {
+    "total": "all parameters",
+    "non-embedding": "parameters without embeddings (--params total_params: all)",
+    "named": "as the models are called",
+}
+
+
 def curves_of(table: Table, axis: Axis) -> list[Curve]:
     """Every ability of a table as a curve over one axis, sorted by name.
 
@@ -398,9 +402,6 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
             together.setdefault(float(row.scale(axis) or 0), set()).add(f"{group}\0{row.model}")
         curves.append(_curve(kept, axis, group, task, metric))
     _note_together(table, axis, together)
-    counts = sorted({row.count for row in table.rows if row.count and row.params})
-    if axis == "params" and len(counts) > 1:
-        table.note(f"params: {' and '.join(counts)} counts stand on one axis")
     return curves
 
 

@@ -19,11 +19,13 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from emergectl.cli.output import print_json, print_table
+from emergectl.errors import PluginError
+from emergectl.plugins import Kind, plugins
 
 LOW_DISK_GB = 5
 EXTRAS = ("tensorboard", "wandb", "mlflow", "trackio")
@@ -71,6 +73,7 @@ def run_checks(runs: Path) -> Iterator[Check]:
     yield check_runs_directory(runs)
     yield check_disk(runs)
     yield check_extras()
+    yield from check_plugins()
 
 
 def check_python() -> Check:
@@ -190,6 +193,17 @@ def check_disk(runs: Path) -> Check:
         return Check("disk", "ok", found)
     advice = "make room (`emergectl runs rm`): a checkpoint takes 12 bytes a parameter"
     return Check("disk", "missing", found, advice)
+
+
+def check_plugins() -> Iterator[Check]:
+    """What installed packages add, each imported."""
+    for plugin in (p for kind in get_args(Kind) for p in plugins(kind).values()):
+        name = f"{plugin.kind}: {plugin.name}"
+        try:
+            plugin.load()
+            yield Check(name, "ok", f"added by {plugin.package}")
+        except PluginError as error:
+            yield Check(name, "missing", str(error), "mend the package, or uninstall it")
 
 
 def check_extras() -> Check:

@@ -47,6 +47,9 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
 
 def _tell_left_out(results: Iterable[TaskResult]) -> None:
     """Say which items were not asked, which were trained on, and which metrics there are not."""
+    results = list(results)
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        say(note)
     for result in results:
         at = result.task if result.step is None else f"step {result.step:,}, {result.task}"
         skipped = sum(result.skipped.values())

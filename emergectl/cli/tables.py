@@ -109,6 +109,14 @@ def _asked(
     """The parameters that every reading command shares; never called."""
 
 
+OPTIONS = tuple(
+    name
+    for name in inspect.signature(_asked).parameters
+    if name not in ("names", "x", "columns", "runs_dir")
+)
+"""the names of the options that say how a table is read"""
+
+
 def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the shared options before its own; it gets them as its first argument."""
     shared = inspect.signature(_asked, eval_str=True).parameters
@@ -178,11 +186,13 @@ def is_sweep(name: str, root: Path) -> bool:
 
 def axis_of(source: Source, table: Table) -> Axis:
     """The axis that was asked for, else the one that the table has."""
-    from emergectl.analysis.table import choose_axis
+    from emergectl.analysis.table import choose_axis, count_shown
 
     axis = source.options.get("x") or choose_axis(table)
     if axis not in AXES:
         raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXES)}")
+    if axis == "params" and (count := count_shown(table.rows)):
+        table.note(f"params: {count}")
     return axis
 
 

@@ -150,6 +150,7 @@ def _anchored(
         update={
             "train": sources("train", data.train),
             "validation": sources("validation", data.validation),
+            "test": sources("test", data.test),
         }
     )
     tasks = [asked(number, of) for number, of in enumerate(experiment.evaluation.tasks)]

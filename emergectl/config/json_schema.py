@@ -17,7 +17,7 @@ from emergectl.config.sweep_schema import SweepSpec
 def experiment_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of an experiment file, with every field's description."""
     schema = _described(Experiment)
-    for name in ("train", "validation"):
+    for name in ("train", "validation", "test"):
         _also(schema["$defs"]["DataSpec"]["properties"][name], as_one=True)
     for name in ("tasks", "by", "metrics"):
         _also(schema["$defs"]["EvaluationSpec"]["properties"][name], as_one=True)

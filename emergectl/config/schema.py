@@ -19,8 +19,11 @@ from emergectl.config.training_schema import OptimizerSpec, ScheduleSpec, TrainS
 DEFAULT_SEQ_LEN = 256
 MOST_SAMPLES = 10_000
 Steps = Annotated[
-    PositiveInt | Literal["log"] | list[Annotated[int, Field(ge=0)]] | None,
-    Field(description="a number N (every N steps), `log` (log-spaced), a list of steps, or null"),
+    PositiveInt | Literal["log", "epoch"] | list[Annotated[int, Field(ge=0)]] | None,
+    Field(
+        description="a number N (every N steps), `log` (log-spaced), `epoch` (after each pass over "
+        "the training data), a list of steps, or null"
+    ),
 ]
 
 
@@ -75,8 +78,9 @@ class FileSource(Part):
     format: Literal[
         "auto", "text", "jsonl", "csv", "tsv", "parquet", "json", "squad", "c3", "chid"
     ] = "auto"
-    """how to read the files of `path`; auto goes by the file name's ending (.json: jsonl). json is
-    one list of rows; squad, c3 and chid are the JSON documents of these data sets"""
+    """how to read the files of `path`; auto goes by the file name's ending (.json: json where it
+    begins with a list, else jsonl). json is one list of rows, as it stands or under `data` or
+    `examples`; squad, c3 and chid are the JSON documents of these data sets"""
     header: list[str] = []
     """the columns of csv or tsv files whose first line is a row already"""
     config: str | None = None
@@ -85,6 +89,8 @@ class FileSource(Part):
     """the named split of a hub data set (default: train for training)"""
     columns: dict[str, str] = {}
     """role → column: text, text_pair, label, or a field named in a prompt template"""
+    join: str = "\n"
+    """what stands between the parts of a list in a column where one text is wanted"""
     weight: PositiveFloat = 1.0
     """share of the rows drawn from this source, relative to the other sources' weights"""
     bad_rows: Literal["error", "skip"] = "error"
@@ -140,6 +146,8 @@ class DataSpec(Part):
     """held-out sources; empty: `validation_fraction` of the training data is held out"""
     validation_fraction: Fraction = 0.1
     """share of the training data held out where `validation` is empty"""
+    test: list[Source] = []
+    """sources that are asked once, when training is over, and choose nothing: `test/…`"""
     validation_from: Literal["end", "random"] = "end"
     """hold out the end of each source (by position), or rows (documents) at random"""
     seq_len: Annotated[int, Field(ge=2, le=1_048_576)] | None = None
@@ -151,7 +159,7 @@ class DataSpec(Part):
         """Tokens in a training sequence of what is read."""
         return self.seq_len or DEFAULT_SEQ_LEN
 
-    @field_validator("train", "validation", mode="before")
+    @field_validator("train", "validation", "test", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, (dict, FileSource, TaskSource)) else value

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from emergectl.config.schema import Part, PositiveFloat, PositiveInt
 from emergectl.config.sweep_paths import clashes
@@ -86,6 +93,16 @@ class SearchSpec(Part):
     """hyperband stops trials that are behind at an evaluation; null: every trial runs to its end"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """of the sampler"""
+
+    @field_validator("metric")
+    @classmethod
+    def _test_data_choose_nothing(cls, value: str) -> str:
+        if value.startswith("test/"):
+            raise ValueError(
+                "the test data is asked once, when a trial is over, and chooses nothing; search by "
+                f"a metric of `validation/…`, such as validation/{value.removeprefix('test/')}"
+            )
+        return value
 
 
 class SweepSpec(Part):

@@ -53,7 +53,7 @@ def parse_document(text: str, *, name: str) -> Any:
     if not text.strip():
         raise DataError(f"{name}:1: the file is empty")
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
         reason = f"not JSON: {error.msg}"
         if error.msg == "Extra data":
@@ -167,6 +167,16 @@ LAYOUTS: dict[str, Callable[[Any], Iterator[Located]]] = {
     "squad": rows_of_squad,
     "c3": rows_of_c3,
 }
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError for a key that comes twice: one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        doubled = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {doubled!r} comes twice in one object")
+    return found
 
 
 def _first(value: Any, *keys: str) -> Any:

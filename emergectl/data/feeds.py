@@ -12,6 +12,7 @@ are -100 where nothing is predicted.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -49,6 +50,11 @@ class Feed(ABC):
         draws = np.arange(step * batch_size, (step + 1) * batch_size)
         return self.take(draws[first:last], self.width(draws) if self.ragged else self.seq_len)
 
+    def mean_over_rows(self, of: Callable[[NDArray[np.int64]], NDArray[Any]]) -> float:
+        """The mean over an epoch's rows of a function of their own lengths, in input tokens without
+        padding."""
+        return float(of(np.array([self.seq_len])).mean())
+
     @abstractmethod
     def take(self, draws: NDArray[np.int64], width: int) -> Batch:
         """The rows drawn at places `draws` of the endless shuffled stream, padded to `width`."""
@@ -60,6 +66,15 @@ class Feed(ABC):
     def width(self, draws: NDArray[np.int64]) -> int:  # noqa: ARG002 — rows of one width
         """How wide a batch with these draws has to be."""
         return self.seq_len
+
+
+def row_lengths(batch: Batch) -> NDArray[np.int64]:
+    """Input tokens of each row of a batch, padding left out: [rows]."""
+    mask = batch.get("attention_mask")
+    if mask is None:
+        rows, width = batch["input_ids"].shape
+        return np.full(rows, width)
+    return np.asarray(mask.sum(-1).numpy())
 
 
 class Windows:

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +33,10 @@ FORMATS = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
+LINES_AS_ROWS = "each line as a row of one column: `format: tsv` with `header: [text]`"
+"""the way to read line-aligned text where rows are needed"""
 _URL_TIMEOUT_SECONDS = 30
+_PEEKED_BYTES = 4096
 
 
 def cache_root() -> Path:
@@ -107,7 +111,12 @@ def _local_files(source: FileSource, *, key: str) -> list[Path]:
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 — may be absolute
     found = [Path(match) for match in matches if Path(match).is_file()]
     if not found:
-        raise ExperimentError(f"{key}.path", f"no such file or folder: {source.path}")
+        what = "no such file or folder"
+        if path.is_symlink() and not path.exists():
+            what = f"a link to {path.readlink()}, which is not there"
+        elif path.exists() or matches:
+            what = "no ordinary file"
+        raise ExperimentError(f"{key}.path", f"{what}: {source.path}")
     return found
 
 
@@ -127,10 +136,20 @@ def _format_of(path: Path, given: str, *, key: str) -> str:
     if known is None:
         raise ExperimentError(
             f"{key}.path",
-            f"the ending of {path} does not tell its format: give `format`, one of text, jsonl, "
-            "csv, tsv, parquet",
+            f"the ending of {path} does not tell its format: give `format`: jsonl, json, csv, tsv "
+            f"or parquet for rows ({LINES_AS_ROWS}), text where running text is learnt",
         )
-    return known
+    return "json" if _ending(path) == ".json" and _begins_with_a_list(path) else known
+
+
+def _begins_with_a_list(path: Path) -> bool:
+    """Whether a JSON file is one list, so that its lines cannot be rows."""
+    try:
+        with open_binary(path) as file:
+            head = file.read(_PEEKED_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return False  # whoever reads it says what is wrong
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
 def _download(url: str, *, key: str, cache: Path) -> Path:

@@ -26,8 +26,9 @@ class ExperimentData:
 
     `labels` and `class_counts` (of the rows to learn from) belong to classification.
     `validation_bytes_per_token` is the UTF-8 bytes of held-out text for each held-out target (bits
-    per byte = loss / ln 2 / this), for causal language modelling. `report` goes into run.json as it
-    stands: sources with rows, tokens, skipped rows and fingerprints, and warnings.
+    per byte = loss / ln 2 / this), for causal language modelling; `test_bytes_per_token` that of
+    the test data. `report` goes into run.json as it stands: sources with rows, tokens, skipped rows
+    and fingerprints, and warnings.
     """
 
     train: Feed
@@ -36,6 +37,8 @@ class ExperimentData:
     labels: list[str] | None = None
     class_counts: list[int] | None = None
     validation_bytes_per_token: float | None = None
+    test: Feed | None = None
+    test_bytes_per_token: float | None = None
     report: dict[str, Any] = field(default_factory=dict)
 
 
@@ -57,6 +60,11 @@ class Job:
     def validation(self) -> list[NamedSource]:
         """The sources given to be held out."""
         return _file_sources(self.experiment.data.validation, "data.validation", split="validation")
+
+    @property
+    def test(self) -> list[NamedSource]:
+        """The sources that are asked once, at the end."""
+        return _file_sources(self.experiment.data.test, "data.test", split="test")
 
     @property
     def splits(self) -> bool:

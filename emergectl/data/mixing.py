@@ -8,7 +8,8 @@ row comes from, and how many of that feed's rows came before it, are both plain 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,11 @@ class MixedFeed(Feed):
         self._rank_of = np.concatenate([np.arange(quota) for quota in quotas])
         named = " ".join(f"{f.fingerprint}*{q}" for f, q in zip(feeds, quotas, strict=True))
         self.fingerprint = hashlib.sha256(named.encode()).hexdigest()[:32]
+
+    def mean_over_rows(self, of: Callable[[NDArray[np.int64]], NDArray[Any]]) -> float:
+        """See `Feed.mean_over_rows`; of the rows as they are drawn."""
+        means = [feed.mean_over_rows(of) for feed in self._feeds]
+        return float(np.average(means, weights=self._quotas))
 
     def take(self, draws: NDArray[np.int64], width: int) -> Batch:
         """Rows of the feeds that own the draws, each in its place."""

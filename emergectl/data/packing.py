@@ -139,12 +139,13 @@ def source_content(source: FileSource, *, key: str, cache: Path) -> list[object]
     """What names the content of a source: the hash of its bytes and how they are to be read."""
     if source.hub is not None:
         data = load_hub(source, key=key)
-        return [source.hub, source.config, source.split, data._fingerprint, source.bad_rows]
+        named = [source.hub, source.config, source.split, data._fingerprint]
+        return [*named, source.bad_rows, source.join]
     files = source_files(source, key=key, cache=cache)
     formats = [format_ for _, format_ in files]
     # The policy counts too: with `error` no entry may stand for data that holds a bad row.
     content = content_hash([path for path, _ in files])
-    return [content, formats, source.header, source.bad_rows]
+    return [content, formats, source.header, source.bad_rows, source.join]
 
 
 def source_bytes(source: FileSource, *, key: str, cache: Path) -> int:

@@ -17,13 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from emergectl.data.documents import LAYOUTS, read_document, rows_of_chid
+from emergectl.data.documents import LAYOUTS, read_document, rows_of_chid, unique_keys
 from emergectl.data.files import open_binary
 from emergectl.errors import DataError
 
 MAX_ROW_BYTES = 100 * 2**20
 _BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_LONGEST_BEGINNING = 2**20
+# What a file of rows or text never begins with, and what such a file is.
+_FOREIGN = {
+    b"\xff\xfe\0\0": "UTF-32, not UTF-8: convert it (iconv -f utf-32)",
+    b"\0\0\xfe\xff": "UTF-32, not UTF-8: convert it (iconv -f utf-32)",
+    b"\xff\xfe": "UTF-16, not UTF-8: convert it (iconv -f utf-16)",
+    b"\xfe\xff": "UTF-16, not UTF-8: convert it (iconv -f utf-16)",
+    b"\x1f\x8b": "compressed with gzip: let its name end in .gz, or unpack it",
+    b"PK\x03\x04": "a zip archive (an .xlsx is one too): unpack or export it",
+    b"version https://git-lfs": "a pointer of Git LFS, not the data: fetch it (git lfs pull)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,8 @@ def numbered_lines(path: Path, tally: Tally) -> Iterator[tuple[int, bytes]]:
                 number += 1
                 tally.bytes_read += len(line)
                 if number == 1:
-                    refuse_utf16(path, line)
+                    refuse_foreign(path, line)
+                    _refuse_lines_of_cr(path, line)
                     line = line.removeprefix(_BOM)
                 yield number, line
                 while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
@@ -77,16 +88,50 @@ def numbered_lines(path: Path, tally: Tally) -> Iterator[tuple[int, bytes]]:
         raise DataError(f"{path}:{number + 1}: cannot be read: {error}") from error
 
 
-def refuse_utf16(path: Path, head: bytes) -> None:
-    """Raise DataError where a file begins with the mark of UTF-16."""
-    if head.startswith(_UTF16):
-        raise DataError(f"{path}:1: this is UTF-16, not UTF-8: convert it (iconv -f utf-16)")
+def refuse_foreign(path: Path, head: bytes) -> None:
+    """Raise DataError where the beginning of a file shows it to be neither rows nor UTF-8 text."""
+    for mark, what in _FOREIGN.items():
+        if head.startswith(mark):
+            raise DataError(f"{path}:1: this is {what}")
+    if len(head) > 3 and (head[1:4:2] == b"\0\0" or head[0:3:2] == b"\0\0"):
+        raise DataError(f"{path}:1: every second byte is NUL: convert it (iconv -f utf-16le)")
+
+
+def _refuse_lines_of_cr(path: Path, line: bytes) -> None:
+    """Raise DataError for a file of rows whose lines end as on old Macs: it would be one line."""
+    if not line.endswith(b"\n") and b"\r" in line.rstrip(b"\r"):
+        raise DataError(f"{path}:1: its lines end in CR alone: convert it (tr '\\r' '\\n' < FILE)")
 
 
 def _read_jsonl(path: Path, tally: Tally) -> Iterator[RawRow]:
+    first = True
     for number, line in numbered_lines(path, tally):
-        if line.strip():
-            yield _parse_json(line, f"{path}:{number}")
+        if not line.strip():
+            continue
+        if first and _is_begun_document(line):
+            raise DataError(
+                f"{path}:{number}: each line has to be a row, and here one JSON value goes on over "
+                "several lines: give `format: json` where it is a list of rows (squad or c3 where "
+                "it is a document of that kind)"
+            )
+        first = False
+        yield _parse_json(line, f"{path}:{number}")
+
+
+def _is_begun_document(line: bytes) -> bool:
+    """Whether a line is the beginning of a JSON value that goes on: `[`, `{`, `{"data": [` …"""
+    if not line.endswith(b"\n") or len(line) > _LONGEST_BEGINNING:
+        return False
+    text = line.decode("utf-8", "replace").strip()
+    if not text.startswith(("[", "{")):
+        return False
+    try:
+        _JSON.decode(text)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(text)
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 def _parse_json(line: bytes, where: str) -> RawRow:
@@ -118,7 +163,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
 
 
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=unique_keys)
 
 
 def json_type(value: object) -> str:
@@ -193,6 +238,7 @@ def _read_parquet(path: Path, tally: Tally) -> Iterator[RawRow]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            _checked_header(file.schema_arrow.names, f"{path}:1")
             size_of_row = path.stat().st_size / max(1, file.metadata.num_rows)
             for batch in file.iter_batches(batch_size=1024):
                 for values in batch.to_pylist():

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from emergectl.config.schema import CLASSIFICATION, DataSpec, FileSource
 from emergectl.data.job import ExperimentData, Job
 from emergectl.data.labels import class_names, class_targets, count_classes
+from emergectl.data.notes import source_notes
 from emergectl.data.order import permute
 from emergectl.data.readers import Tally
 from emergectl.data.row_feeds import RowsFeed
@@ -54,21 +55,31 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
         held_out = [replace(p, chosen=s[1]) for p, s in zip(train, splits, strict=True)]
         train = [replace(p, chosen=s[0]) for p, s in zip(train, splits, strict=True)]
 
+    test = [
+        _part(job, source, _packed(job, source, key, tokenizer), names) for source, key in job.test
+    ]
+
     train_feed = job.mixed([_feed(job, part, tokenizer) for part in train], job.train)
     assert train_feed is not None
     counts = None if names is None else _class_counts(train, names)
+    read, held, asked_once = _report(train), _report(held_out), _report(test)
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
             [_feed(job, part, tokenizer) for part in held_out], job.held_out_sources
         ),
+        test=job.mixed([_feed(job, part, tokenizer) for part in test], job.test),
         tokenizer=tokenizer,
         labels=names,
         class_counts=counts,
         report={
-            "train": _report(train),
-            "validation": _report(held_out),
-            "warnings": [] if names is None else _class_warnings(names, train, held_out),
+            "train": read,
+            "validation": held,
+            "test": asked_once,
+            "warnings": [
+                *source_notes([*read, *held, *asked_once]),
+                *([] if names is None else _class_warnings(names, train, held_out)),
+            ],
         },
     )
 

@@ -10,6 +10,7 @@ function of (seed, step), and an epoch holds each row once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,10 @@ class RowsFeed(Feed):
         self.seq_len = seq_len
         self.fingerprint = packed.fingerprint
         self._pool: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+
+    def mean_over_rows(self, of: Callable[[NDArray[np.int64]], NDArray[Any]]) -> float:
+        """See `Feed.mean_over_rows`."""
+        return float(of(np.minimum(self._lengths[self._chosen], self.seq_len)).mean())
 
     def batch(self, step: int, batch_size: int, first: int, last: int) -> Batch:
         """Rows [first, last) of the global batch of `step`, see `Feed.batch`."""

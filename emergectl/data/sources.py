@@ -2,7 +2,8 @@
 
 `iter_rows` gives what an objective asks for under its role (`text`, `text_pair`, `label`, a field
 of a template), `iter_pieces` gives running text for language modelling. A text file is one
-document; everywhere else a row is one. A list of texts in a text column is joined by line ends.
+document; everywhere else a row is one. A list where one text is wanted is joined by the source's
+`join` (a line end unless it says otherwise).
 Nothing is held in memory but the row at hand (and, of a text file, a piece of a megabyte or so).
 
 A bad row stops everything with `file:line: reason`, or is counted with `bad_rows: skip`.
@@ -21,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.config.schema import FileSource
-from emergectl.data.files import open_binary, source_files
-from emergectl.data.readers import RawRow, Tally, json_type, read_rows, refuse_utf16
+from emergectl.data.files import LINES_AS_ROWS, open_binary, source_files
+from emergectl.data.readers import RawRow, Tally, json_type, read_rows, refuse_foreign
 from emergectl.errors import DataError, ExperimentError
 
 Check = Callable[[Any], Any]
@@ -62,7 +63,7 @@ def iter_rows(
         roles = {**roles, "id": _doubled_ids()}
     columns = {role: source.columns.get(role, role) for role in roles}
     for raw in _raw_rows(source, columns, key=key, cache=cache, tally=tally):
-        row = _checked(raw, roles, source.columns)
+        row = _checked(raw, roles, source)
         if isinstance(row, Row):
             tally.rows += 1
             yield row
@@ -152,6 +153,19 @@ def as_field(value: Any) -> str:
     return as_text(value)
 
 
+def joined(value: Any, separator: str) -> Any:
+    """A list of texts and numbers as one text; any other value as it stands.
+
+    An empty list is the empty text, so that it is refused as such.
+    """
+    if not isinstance(value, list) or not all(isinstance(p, (str, int, float)) for p in value):
+        return value
+    return separator.join(part if isinstance(part, str) else as_field(part) for part in value)
+
+
+_ONE_TEXT = (as_text, as_field)
+
+
 def as_label(value: Any) -> str:
     """The name of a class: text or a whole number."""
     if isinstance(value, float) and value.is_integer():
@@ -163,14 +177,27 @@ def as_label(value: Any) -> str:
     return as_text(value).strip()
 
 
+def as_class(value: Any) -> str:
+    """The name of a class that a row bears; `NaN`, as tables write what is missing, is none."""
+    name = as_label(value)
+    if name in ("NaN", "nan"):
+        raise ValueError(f"is {name}: the label is missing")
+    return name
+
+
 def as_labels(value: Any) -> list[str]:
-    """The names of any number of classes: a list, or a text with commas, semicolons or bars."""
+    """The names of any number of classes: a list, or a text with commas, semicolons or bars.
+
+    An empty list or text is a row that bears none of the classes.
+    """
     if isinstance(value, str):
         separator = next((s for s in "|;," if s in value), ",")
         value = [part for part in value.split(separator) if part.strip()]
+    elif value is None:
+        raise ValueError("expected labels, got null (a row without any has an empty list)")
     elif not isinstance(value, list):
         value = [value]
-    return sorted({as_label(part) for part in value})
+    return sorted({as_class(part) for part in value})
 
 
 def _raw_rows(
@@ -186,7 +213,9 @@ def _raw_rows(
     for path, format_ in source_files(source, key=key, cache=cache):
         if format_ == "text":
             raise ExperimentError(
-                f"{key}.path", f"{path} is plain text; here rows are needed: jsonl, csv, tsv …"
+                f"{key}.path",
+                f"{path} is plain text; here rows are needed: jsonl, csv, tsv …, or "
+                f"{LINES_AS_ROWS} (two aligned files: `paste A B > both.tsv` first)",
             )
         empty, checked = True, format_ not in ("csv", "tsv", "parquet")
         for row in read_rows(path, format_, tally, header=source.header):
@@ -210,8 +239,15 @@ def _check_columns(row: RawRow, columns: Mapping[str, str], *, key: str) -> None
 def _missing(row: RawRow, column: str) -> str:
     near = difflib.get_close_matches(column, list(row.values), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    if len(row.values) == 1 and "\t" in next(iter(row.values)):
-        hint = ": is this `format: tsv`?"
+    if len(row.values) == 1:
+        only = next(iter(row.values))
+        separators = {"\t": "is this `format: tsv`?", ";": "it is separated by `;`, not by commas"}
+        separators |= {",": "is this `format: csv`?"}
+        hint = next((f": {said}" for mark, said in separators.items() if mark in only), hint)
+    if len(row.values) == 1 and isinstance(
+        row.values.get("data", row.values.get("examples")), list
+    ):
+        hint = ": is this `format: json`?"
     return f"no column {column!r}; there are: {', '.join(row.values) or 'none'}{hint}"
 
 
@@ -265,15 +301,16 @@ def _named(value: Any, names: list[str]) -> Any:
     return names[value] if known else value  # -1 is a label that is kept secret
 
 
-def _checked(raw: RawRow, roles: Mapping[str, Check], columns: dict[str, str]) -> Row | str:
+def _checked(raw: RawRow, roles: Mapping[str, Check], source: FileSource) -> Row | str:
     """The row under its roles, or what is wrong with it as `file:line: reason`."""
     if raw.problem is not None:
         return f"{raw.where}: {raw.problem}"
     values = {}
     for role, check in roles.items():
-        column = columns.get(role, role)
+        column = source.columns.get(role, role)
         try:
-            values[role] = check(_cell(raw.values, column))
+            value = _cell(raw.values, column)
+            values[role] = check(joined(value, source.join) if check in _ONE_TEXT else value)
         except KeyError:
             return f"{raw.where}: {_missing(raw, column)}"
         except ValueError as error:
@@ -314,7 +351,7 @@ def _text_problem(path: Path) -> str | None:
         with open_binary(path) as file:
             while chunk := file.read(_READ_BYTES):
                 if empty:
-                    refuse_utf16(path, chunk)
+                    refuse_foreign(path, chunk)
                 if b"\0" in chunk:
                     line += chunk[: chunk.index(b"\0")].count(b"\n")
                     return f"{path}:{line}: holds a NUL byte: this is not text"

@@ -11,6 +11,7 @@ from emergectl.config.schema import DataSpec, FileSource
 from emergectl.data.feeds import Feed, LanguageFeed
 from emergectl.data.job import ExperimentData, Job, NamedSource
 from emergectl.data.masked import MaskedFeed
+from emergectl.data.notes import source_notes
 from emergectl.data.packing import HeldOut, PackedTokens, Progress, pack_text
 from emergectl.data.tokenizers import token_bytes
 from emergectl.errors import DataError
@@ -31,25 +32,35 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     for source, key in job.validation:
         held_out.append(pack_text(source, tokenizer, key=key, **options))
 
+    test = [pack_text(source, tokenizer, key=key, **options) for source, key in job.test]
+
     train_feed = job.mixed([_feed(job, packed, tokenizer) for packed in train], job.train)
     assert train_feed is not None
-    targets = sum(len(packed.tokens) - 1 for packed in held_out)
-    text_bytes = sum(packed.text_bytes for packed in held_out)
+    read, held = _report(job.train, train), _report(job.held_out_sources, held_out)
+    asked_once = _report(job.test, test)
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
             [_feed(job, packed, tokenizer) for packed in held_out], job.held_out_sources
         ),
         tokenizer=tokenizer,
-        validation_bytes_per_token=(
-            text_bytes / targets if held_out and job.objective == "clm" else None
-        ),
+        validation_bytes_per_token=_bytes_per_token(job, held_out),
+        test=job.mixed([_feed(job, packed, tokenizer) for packed in test], job.test),
+        test_bytes_per_token=_bytes_per_token(job, test),
         report={
-            "train": _report(job.train, train),
-            "validation": _report(job.held_out_sources, held_out),
-            "warnings": [],
+            "train": read,
+            "validation": held,
+            "test": asked_once,
+            "warnings": source_notes([*read, *held, *asked_once]),
         },
     )
+
+
+def _bytes_per_token(job: Job, parts: list[PackedTokens]) -> float | None:
+    """UTF-8 bytes of a target token in the mean, for causal language modelling."""
+    targets = sum(len(packed.tokens) - 1 for packed in parts)
+    text_bytes = sum(packed.text_bytes for packed in parts)
+    return text_bytes / targets if targets and job.objective == "clm" else None
 
 
 def split_text(

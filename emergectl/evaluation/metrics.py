@@ -41,7 +41,7 @@ from emergectl.evaluation.text_overlap import (
     overlap_scorer,
     text_tokens,
 )
-from emergectl.store.measurements import MetricFacts, Quantity
+from emergectl.store.measurements import Direction, Likelihood, MetricFacts, Quantity
 
 Records = Sequence[ItemRecord]
 Kind = Literal["discontinuous", "continuous"]
@@ -406,9 +406,11 @@ def _shares(parts: Sequence[float], wholes: Sequence[float]) -> list[float]:
 
 
 _OF_THE_LOOP = {
-    "loss": MetricFacts("continuous", "down", "loss", least=0.0),
-    "perplexity": MetricFacts("continuous", "down", "loss", scale="log", least=1.0),
-    "bits_per_byte": MetricFacts("continuous", "down", "loss", least=0.0),
+    "loss": MetricFacts("continuous", "down", "loss", least=0.0, likelihood="token"),
+    "perplexity": MetricFacts(
+        "continuous", "down", "ratio", scale="log", least=1.0, likelihood="token"
+    ),
+    "bits_per_byte": MetricFacts("continuous", "down", "loss", least=0.0, likelihood="byte"),
 }
 
 
@@ -418,10 +420,14 @@ def metric_facts(name: str) -> MetricFacts | None:
     if entry is None:
         share = MetricFacts("discontinuous", "up", "share", least=0.0, most=1.0)
         return _OF_THE_LOOP.get(name, share if name.endswith("accuracy") else _of_others(name))
-    if entry.kind == "discontinuous":
-        return MetricFacts(entry.kind, "up", "share", least=0.0, most=1.0)
-    quantity: Quantity = "mean"
-    return MetricFacts(entry.kind, "down" if entry.lower_is_better else "up", quantity)
+    quantity: Quantity = "share" if entry.kind == "discontinuous" else "mean"
+    told: dict[str, Likelihood] = {"logprob": "item", "logprob_per_token": "token"}
+    told["logprob_per_byte"] = "byte"
+    direction: Direction = "down" if entry.lower_is_better else "up"
+    least, most = (0.0, 1.0) if quantity == "share" else (None, None)
+    return MetricFacts(
+        entry.kind, direction, quantity, least=least, most=most, likelihood=told.get(name)
+    )
 
 
 _OF_OTHERS = {
@@ -438,7 +444,7 @@ def _of_others(name: str) -> MetricFacts | None:
     return {
         None: None,
         "share": MetricFacts("discontinuous", "up", "share", least=0, most=1),
-        "log": MetricFacts("continuous", "down", "loss", scale="log", least=0),
-        "loss": MetricFacts("continuous", "down", "loss"),
+        "log": MetricFacts("continuous", "down", "ratio", scale="log", least=0, likelihood="token"),
+        "loss": MetricFacts("continuous", "down", "loss", likelihood="token"),
         "down": MetricFacts("continuous", "down", "mean", least=0),
     }[kind]

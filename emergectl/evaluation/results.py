@@ -105,6 +105,8 @@ class TaskResult:
     """where results.json and items.jsonl are"""
     contaminated: int | None = None
     """items that stand in the training text; None where that was not looked for"""
+    notes: tuple[str, ...] = ()
+    """what reading the task's rows came upon"""
 
 
 def summarize(

@@ -256,7 +256,7 @@ def _finish(
         asked["read"] = dict(report)
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
     file.finish(records, told)
-    return result
+    return replace(result, notes=task.task.notes)
 
 
 def _folder_name(task: Prepared) -> str:

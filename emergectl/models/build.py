@@ -22,7 +22,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError, RequestError
-from emergectl.models.families import import_own_families
+from emergectl.models.families import import_family
 from emergectl.models.family_config import family_config, set_dropout
 from emergectl.models.model_types import family_kind
 from emergectl.models.safety import check_model_directory, shapes_in_header, weight_files
@@ -263,9 +263,9 @@ def _fetched(name: str) -> Path:
 
 
 def _source_config(directory: Path) -> PretrainedConfig:
-    import_own_families()
     try:
         with quiet():
+            import_family(str(PretrainedConfig.get_config_dict(directory)[0].get("model_type")))
             return AutoConfig.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:  # a config can be wrong in as many ways as there are families
         raise _unusable(directory, error) from error

@@ -9,6 +9,8 @@ Conventions, stated once:
   of attention over the full square of scores (causal masking halves neither), and the logits.
   Lookups, norms, activations and softmax are free. Training costs three forward passes. Per token
   this is 6 N + 12 · layers · width · seq_len, N being the parameters that multiply.
+- A row counts with its own tokens: padding is no work that anybody asked for, and how much there
+  is of it hangs on how rows are put together. The output layer counts at every position.
 - Of the tokens of a sequence that an encoder–decoder learns, half go through either.
 
 Nothing is derived from a family's formula: a copy of the model without storage (fake
@@ -20,7 +22,9 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -88,9 +92,28 @@ def _count_forward(model: PreTrainedModel, batch: int, seq_len: int) -> int:
     return counter.get_total_flops()
 
 
-def training_flops_per_token(model: PreTrainedModel, seq_len: int) -> float:
-    """FLOPs that training spends on one token: forward, and twice as much backward."""
-    return 3 * forward_flops(model, batch=1, seq_len=seq_len) / seq_len
+@dataclass(frozen=True)
+class RowFlops:
+    """What training spends on a row of so many tokens: a quadratic in their number, exactly."""
+
+    constant: float
+    linear: float
+    quadratic: float
+
+    def __call__(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """FLOPs of rows of these lengths, forward and backward: [rows]."""
+        tokens = lengths.astype(np.float64)
+        return self.constant + tokens * (self.linear + tokens * self.quadratic)
+
+
+def row_flops(model: PreTrainedModel) -> RowFlops:
+    """The quadratic of a model, through its counts at three lengths."""
+    lengths = (2, 4, 8)  # even, since halves of them go through an encoder–decoder's two parts
+    a, b, c = (3 * forward_flops(model, batch=1, seq_len=length) for length in lengths)
+    first, second = (b - a) / 2, (c - b) / 4
+    quadratic = (second - first) / 6
+    linear = first - 6 * quadratic
+    return RowFlops(a - 2 * linear - 4 * quadratic, linear, quadratic)
 
 
 # Dense peaks from the makers' data sheets, without sparsity. The first name that occurs in the

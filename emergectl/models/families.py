@@ -1,10 +1,10 @@
 """Families of models: what the rest of emergectl has to know of each, said once, without torch.
 
-To add a family, add an entry of FAMILIES, here or from a module of your own: what it learns by, how
-many square matrices a layer holds, how a shape of the ladder becomes the family's own fields. A
-family that transformers does not know also names the `module` that registers its classes with
-transformers' auto classes. Any other model type that transformers knows can be trained as well,
-with its shape given in `model.config`.
+To add a family, add an entry of FAMILIES, or a `Family` in a package of your own (the entry point
+group `emergectl.families`): what it learns by, how many square matrices a layer holds, how a shape
+of the ladder becomes the family's own fields. A family that transformers does not know also names
+the `module` that registers its classes with transformers' auto classes. Any other model type that
+transformers knows can be trained as well, with its shape given in `model.config`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from emergectl.models.ladder import Shape
+from emergectl.plugins import plugins
 
 if TYPE_CHECKING:
     import torch
@@ -145,13 +147,33 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def matrices_per_layer(family: str) -> int:
+def find_family(name: str) -> Family | None:
+    """What is known of a family, built in or added by a package; None where nothing is.
+
+    Raises PluginError where the package that adds it does not load.
+    """
+    return FAMILIES.get(name) or _added_family(name)
+
+
+@cache
+def _added_family(name: str) -> Family | None:
+    plugin = plugins("families").get(name)
+    if plugin is None:
+        return None
+    found = plugin.load()
+    if not isinstance(found, Family):
+        raise plugin.broken(f"{plugin.target} is no emergectl.models.families.Family")
+    return found
+
+
+def matrices_per_layer(name: str) -> int:
     """Square matrices of the model's width in a layer of a family; 12 where it is not known."""
-    return FAMILIES[family].matrices_per_layer if family in FAMILIES else 12
+    family = find_family(name)
+    return 12 if family is None else family.matrices_per_layer
 
 
-def import_own_families() -> None:
-    """Let transformers know the families that it does not bring."""
-    for family in FAMILIES.values():
-        if family.module is not None:
-            importlib.import_module(family.module)
+def import_family(name: str) -> None:
+    """Let transformers know a family that it does not bring."""
+    family = find_family(name)
+    if family is not None and family.module is not None:
+        importlib.import_module(family.module)

@@ -22,7 +22,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError
 from emergectl.models.config_sizes import too_large
-from emergectl.models.families import FAMILIES, Family, Fields, import_own_families
+from emergectl.models.families import FAMILIES, Family, Fields, find_family, import_family
 from emergectl.models.ladder import Shape, shape_of_size, shape_of_width
 from emergectl.models.model_types import check_family
 
@@ -54,7 +54,7 @@ def family_config(
         "eos_token_id": eos_token_id,
     }
     derived: Fields = {k: v for k, v in tokens.items() if k in _field_names(config_class)}
-    family = FAMILIES.get(spec.family)
+    family = find_family(spec.family)
     if family is not None:
         derived |= family.fields(_shape(spec, family, config_class, given))
         if family.kind != "causal" and pad_token_id is None:
@@ -100,7 +100,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _config_class(model_type: str) -> type[PretrainedConfig]:
     check_family(model_type)
-    import_own_families()
+    import_family(model_type)
     if model_type not in CONFIG_MAPPING:
         raise ExperimentError("model.family", f"{model_type} cannot be made from a config")
     return CONFIG_MAPPING[model_type]

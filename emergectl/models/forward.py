@@ -18,7 +18,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from emergectl.models.attention import MASKLESS, OF_MEMBERS
-from emergectl.models.families import FAMILIES
+from emergectl.models.families import find_family
 
 Batch = dict[str, torch.Tensor]
 
@@ -123,7 +123,7 @@ def maskless(model: PreTrainedModel, attention: str = MASKLESS) -> Iterator[None
 
 def attends_plainly(config: PretrainedConfig) -> bool:
     """A family known to attend to all that came before, in every layer, through sdpa."""
-    family = FAMILIES.get(config.model_type)
+    family = find_family(config.model_type)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     return (
         family is not None

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from emergectl.models.families import FAMILIES, lm_head
+from emergectl.models.families import find_family, lm_head
 from emergectl.models.forward import Batch, last_hidden_states, target_logits, token_logits
 from emergectl.models.linear_loss import CHUNK_ROWS, linear_cross_entropy
 
@@ -48,7 +48,7 @@ def token_loss(
     count = (labels != IGNORED).sum()
     if model.config.is_encoder_decoder:
         return _cross_entropy(*target_logits(model, batch), label_smoothing), count
-    family = FAMILIES.get(model.config.model_type)
+    family = find_family(model.config.model_type)
     if family is None:  # what its head does after the last linear layer is not known here
         return _cross_entropy(token_logits(model, batch), labels, label_smoothing), count
     output = model.get_output_embeddings()

@@ -12,8 +12,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from emergectl.errors import ExperimentError, RequestError
-from emergectl.models.families import FAMILIES, Kind
+from emergectl.errors import ExperimentError, PluginError, RequestError
+from emergectl.models.families import FAMILIES, Kind, find_family
 
 # NAME = OrderedDict(\n    [\n        ("gpt2", "GPT2LMHeadModel"), …\n    ]\n)
 _TABLE = re.compile(r"^(\w+) = OrderedDict\(\n(.*?)^\)", re.MULTILINE | re.DOTALL)
@@ -26,8 +26,9 @@ def family_kind(model_type: str) -> Kind | None:
 
     Encoders that can be turned into decoders (BERT …) count as masked.
     """
-    if model_type in FAMILIES:
-        return FAMILIES[model_type].kind
+    family = find_family(model_type)
+    if family is not None:
+        return family.kind
     if model_type in _table("MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES"):
         return "seq2seq"
     if model_type in _table("MODEL_FOR_MASKED_LM_MAPPING_NAMES"):
@@ -38,8 +39,11 @@ def family_kind(model_type: str) -> Kind | None:
 def check_family(model_type: str) -> None:
     """Raise ExperimentError for `model.family` where no model type is called that."""
     known = _table("MODEL_MAPPING_NAMES")
-    if model_type in known or family_kind(model_type) is not None:
-        return
+    try:
+        if family_kind(model_type) is not None or model_type in known:
+            return
+    except PluginError as error:
+        raise ExperimentError("model.family", str(error)) from error
     near = difflib.get_close_matches(model_type, [*FAMILIES, *known], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ExperimentError(

@@ -23,7 +23,7 @@ CURVES_IN_A_PANEL = 6
 
 
 TRAINING_LOSS = "loss"
-LOSS = MetricFacts("continuous", "down", "loss", per="token")
+LOSS = MetricFacts("continuous", "down", "loss", likelihood="token")
 
 
 @dataclass(frozen=True)

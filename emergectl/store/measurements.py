@@ -33,7 +33,7 @@ Kind = Literal["discontinuous", "continuous"]
 Direction = Literal["up", "down"]
 Scale = Literal["linear", "log"]
 Quantity = Literal["share", "mean", "ratio", "area", "loss"]
-Per = Literal["item", "token", "byte"]
+Likelihood = Literal["token", "item", "byte"]
 Source = Literal["loop", "eval", "harness", "probe", "audit"]
 Fact = str | int | float | bool
 
@@ -46,8 +46,9 @@ class MetricFacts:
     `direction`: whether `up` or `down` is better. `scale`: `log` for what spans orders of
     magnitude (perplexity). `quantity`: a `share` of items that are right (its noise is binomial), a
     `mean` of one number an item, a `ratio` of sums or another function of all items, an `area`
-    under a curve, or a `loss`: a code length that falls or a log-probability that rises, counted
-    `per` item (a whole answer), token or byte. `least`, `most`: its range, where it has one.
+    under a curve, or a `loss` (nats; a code length). `least`, `most`: its range, where it has one.
+    `likelihood`: where it tells the likelihood of the right answers (a loss, a log-probability; a
+    perplexity, in logs), per what: token, item (a whole answer) or byte; None for anything else.
     """
 
     kind: Kind
@@ -56,7 +57,7 @@ class MetricFacts:
     scale: Scale = "linear"
     least: float | None = None
     most: float | None = None
-    per: Per = "item"
+    likelihood: Likelihood | None = None
 
 
 @dataclass(frozen=True)

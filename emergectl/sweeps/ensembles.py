@@ -27,7 +27,7 @@ MUST_GAIN = 1.05
 
 _FREE = ("name", "notes", "seed", "tracking")
 _FREE_OF_OPTIMIZER = ("lr", "weight_decay", "betas")
-_FREE_OF_DATA = ("train", "validation")
+_FREE_OF_DATA = ("train", "validation", "test")
 
 
 def kind_of(experiment: Experiment) -> str | None:

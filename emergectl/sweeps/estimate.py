@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -148,15 +149,16 @@ def _cost(trial: Trial, found: Mapping[str, Any]) -> Cost:
         experiment.train,
         rows_per_epoch=found["rows_per_epoch"],
         tokens_per_step=found["tokens_per_step"],
-        flops_per_token=found["flops_per_step"] / found["tokens_per_step"],
+        flops_per_step=found["flops_per_step"],
     )
     steps = budget.steps
     by_steps = math.inf if steps is None else steps * found["step_seconds"]
-    looks = _looks(experiment.evaluation.every, steps)
+    epoch = Fraction(found["rows_per_epoch"], experiment.train.batch_size)
+    looks = _looks(experiment.evaluation.every, steps, epoch)
     training = min(by_steps, budget.seconds or math.inf)
     weights = found["parameters"] * _BYTES_PER_PARAMETER
     checkpoint = weights * (1 + _STATES_OF[experiment.optimizer.name])
-    snapshots = _looks(experiment.snapshots.every, steps, ends=False)
+    snapshots = _looks(experiment.snapshots.every, steps, epoch, ends=False)
     return Cost(
         trial=trial,
         parameters=found["parameters"],
@@ -169,7 +171,7 @@ def _cost(trial: Trial, found: Mapping[str, Any]) -> Cost:
     )
 
 
-def _looks(every: Any, steps: int | None, *, ends: bool = True) -> int:
+def _looks(every: Any, steps: int | None, epoch: Fraction, *, ends: bool = True) -> int:
     """How often something on a schedule happens; with `ends` before the first step and at the last
     as well, whatever the schedule."""
     if steps is None:
@@ -177,7 +179,13 @@ def _looks(every: Any, steps: int | None, *, ends: bool = True) -> int:
     if isinstance(every, int):
         return steps // every + (1 if ends else 0) + (1 if ends and steps % every else 0)
     candidates = every if isinstance(every, list) else _log_steps(steps)
-    due = {step for step in candidates if 0 <= step <= steps and is_due(every, step)}
+    if every == "epoch":
+        candidates = [math.ceil(epoch * number) for number in range(1, int(steps / epoch) + 1)]
+    due = {
+        step
+        for step in candidates
+        if 0 <= step <= steps and is_due(every, step, steps_per_epoch=epoch)
+    }
     return len(due | ({0, steps} if ends else set()))
 
 

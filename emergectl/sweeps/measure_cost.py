@@ -31,12 +31,12 @@ def probe(experiment: Experiment) -> dict[str, Any]:
     session = Session(run=None, ranks=ranks, listener=ListenerGroup([]), stop=StopRequest())
     job = prepare(experiment, session)
     prepared = time.perf_counter() - began
-    recorder, tokens_per_step = job.recorder, experiment.train.batch_size * job.feed.seq_len
+    recorder, size = job.recorder, experiment.train.batch_size
     return {
         "parameters": recorder.parameters.total,
         "non_embedding_parameters": recorder.parameters.non_embedding,
-        "flops_per_step": recorder.flops_per_token * tokens_per_step,
-        "tokens_per_step": tokens_per_step,
+        "flops_per_step": size * job.feed.mean_over_rows(job.flops),
+        "tokens_per_step": size * job.feed.mean_over_rows(lambda lengths: lengths),
         "rows_per_epoch": job.feed.rows,
         "steps": job.budget.steps,
         "budget_seconds": job.budget.seconds,

@@ -21,8 +21,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from emergectl.data.documents import read_document
+from emergectl.data.readers import Tally
+from emergectl.data.sources import note_bad_row
 from emergectl.errors import DataError, RequestError
-from emergectl.tasks.file_task import hashed, in_seeds_order, question_id
+from emergectl.tasks.file_task import (
+    disagreeing,
+    hashed,
+    in_seeds_order,
+    merged_items,
+    question_id,
+    reading_notes,
+)
 from emergectl.tasks.task import Ask, Item, Split, Template, TextTask
 
 MAX_CLASSES = 20
@@ -53,6 +62,10 @@ class BigBench(TextTask):
     or at most 20 different targets in all"""
     held_out: Annotated[float, Field(gt=0, le=1)] = 1.0
     """share of the questions that is tested on; shots are drawn from the others"""
+    bad_rows: Literal["error", "skip"] = "error"
+    """an example that cannot be asked: stop and name it, or leave it out and count it"""
+    published_items: Annotated[int, Field(gt=0)] | dict[str, int] | None = None
+    """the number of items that the file was published with (or file → number), told beside ours"""
     shots_path: str | None = None
     """a text that stands before every question, such as a chain-of-thought prompt of BBH: what
     follows its line of dashes"""
@@ -135,13 +148,35 @@ class BigBench(TextTask):
         return after.strip().removesuffix(".").strip() if announced else text.strip()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Examples that were skipped, questions that were merged, and the published n."""
+        found = self.report
+        published = self.published_items
+        if isinstance(published, dict):
+            published = published.get(Path(self.path).stem)
+        return reading_notes(
+            self.title,
+            test=found["questions"],
+            published=published,
+            skipped=found["skipped"],
+            rows=len(self.document["examples"]),
+            first_skipped=found["first_skipped"],
+            doubled=found["doubled"],
+            disagreeing=found["disagreeing"],
+        )
+
+    @property
     def report(self) -> Mapping[str, Any]:
         """What reading came upon, and the file's metrics that are not computed here."""
         named = self.document.get("metrics", [])
         names = [named] if isinstance(named, str) else list(named)
+        items, tally = self._asked
         return {
             "questions": len(self.read),
-            "doubled": len(self.document["examples"]) - len(self.read),
+            "doubled": len(items) - len(self.read),
+            "disagreeing": disagreeing(items),
+            "skipped": tally.skipped,
+            "first_skipped": tally.first_skipped,
             "metrics_left_out": [str(n) for n in names if str(n) not in _METRICS],
         }
 
@@ -157,15 +192,28 @@ class BigBench(TextTask):
 
     @cached_property
     def read(self) -> tuple[Item, ...]:
-        """All items, each question once."""
-        items: dict[str, Item] = {}
-        for number, example in enumerate(self.document["examples"]):
+        """All items, each question once: the answers of its further examples become references.
+
+        Raises DataError for a bad example, unless they are skipped, and where none is left.
+        """
+        items, tally = self._asked
+        if not items:
+            raise DataError(
+                f"{self.path}: no usable example ({tally.skipped} bad; the first: "
+                f"{tally.first_skipped[0]})"
+            )
+        return tuple(merged_items(items))
+
+    @cached_property
+    def _asked(self) -> tuple[list[Item], Tally]:
+        """An item for each example that can be asked, and what was skipped."""
+        items, tally = [], Tally()
+        for index, example in enumerate(self.document["examples"]):
             try:
-                item = self._item(example)
+                items.append(self._item(example))
             except ValueError as error:
-                raise DataError(f"{self.path}: examples[{number}]: {error}") from None
-            items.setdefault(item.id, item)
-        return tuple(items.values())
+                note_bad_row(self.bad_rows, f"{self.path}: examples[{index}]: {error}", tally)
+        return items, tally
 
     def _item(self, example: Any) -> Item:
         if not isinstance(example, dict) or not isinstance(example.get("input"), str):
@@ -219,7 +267,7 @@ class BigBench(TextTask):
     @cached_property
     def _classes(self) -> list[str]:
         """All targets of the file, where they are few."""
-        found = sorted({target for e in self.document["examples"] for target in _targets(e)})
+        found = sorted({t for e in self.document["examples"] for t in _targets_or_none(e)})
         if len(found) > MAX_CLASSES:
             raise RequestError(
                 f"{self.title}: {len(found)} different targets and no options in the input: "
@@ -229,8 +277,10 @@ class BigBench(TextTask):
 
     @cached_property
     def _has_scores(self) -> bool:
-        examples = self.document["examples"]
-        return all(isinstance(e, dict) and "target_scores" in e for e in examples)
+        """Whether examples have scores wherever they have anything to be right."""
+        examples = [e for e in self.document["examples"] if isinstance(e, dict)]
+        judged = [e for e in examples if "target_scores" in e or _targets_or_none(e)]
+        return bool(judged) and all("target_scores" in e for e in judged)
 
     @cached_property
     def _shots(self) -> str:
@@ -257,6 +307,14 @@ def _targets(example: Any) -> list[str]:
     if not all(isinstance(target, str) for target in values):
         raise ValueError("`target`: expected text, or a list of texts")
     return values
+
+
+def _targets_or_none(example: Any) -> list[str]:
+    """The right texts of an example; none of a bad one, which is told where it is asked."""
+    try:
+        return _targets(example)
+    except ValueError:
+        return []
 
 
 def _check_scores(scores: Any) -> None:

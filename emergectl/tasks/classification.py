@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import ClassVar
 
-from emergectl.data.sources import Check, Row, as_label, as_labels
+from emergectl.data.sources import Check, Row, as_class, as_labels
 from emergectl.tasks.file_task import FileTask
 from emergectl.tasks.task import Ask, Item
 
@@ -37,7 +37,7 @@ class Classification(FileTask):
     @property
     def roles(self) -> dict[str, Check]:
         """The prompt's columns, and `label`."""
-        return {**super().roles, "label": as_label}
+        return {**super().roles, "label": as_class}
 
     @property
     def chance(self) -> Mapping[str, float]:

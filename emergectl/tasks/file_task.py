@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -38,6 +38,8 @@ class ReadRows:
     test: tuple[Row, ...]
     train_tally: Tally
     test_tally: Tally
+    total: int
+    """rows of the files, those that were skipped among them"""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,12 @@ class FileTask(TextTask):
     """role → column; a dot leads into an object: {word: target.span1_text}"""
     facts: dict[str, str] = {}  # noqa: RUF012
     """fact → column: what results can be grouped by"""
+    join: str = "\n"
+    """what stands between the parts of a list in a column where one text is wanted"""
     bad_rows: Literal["error", "skip"] = "error"
     """a row that cannot be used: stop and name it, or leave it out and count it"""
+    published_items: Annotated[int, Field(gt=0)] | None = None
+    """the number of test items that the data set was published with, told beside ours"""
     prompt: str = "{text}"
     """the question; {…} is any role or column"""
     before_answer: str = " "
@@ -173,6 +179,22 @@ class FileTask(TextTask):
         """What reading came upon: rows, items, doubled questions, skipped rows and the first."""
         return self.read.report
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Rows that were skipped, questions that were merged or left out, and the published n."""
+        found = self.report
+        return reading_notes(
+            self.title,
+            test=found["test"],
+            published=self.published_items,
+            skipped=found["skipped"],
+            rows=found["rows"],
+            first_skipped=found["first_skipped"],
+            doubled=found["doubled_in_test"],
+            disagreeing=found["disagreeing_in_test"],
+            left_out_of_train=found["left_out_of_train"],
+        )
+
     @cached_property
     def read(self) -> ReadItems:
         """Both splits, read once."""
@@ -181,12 +203,14 @@ class FileTask(TextTask):
         questions = {item.id for item in tested}
         learnt = list(self._made(rows.train, rows.train_tally))
         kept = tuple(item for item in learnt if item.id not in questions)
-        merged = tuple(_merged(tested))
+        merged = tuple(merged_items(tested))
         first = [*rows.test_tally.first_skipped, *rows.train_tally.first_skipped]
         report = {
+            "rows": rows.total,
             "train": len(kept),
             "test": len(merged),
             "doubled_in_test": len(tested) - len(merged),
+            "disagreeing_in_test": disagreeing(tested),
             "left_out_of_train": len(learnt) - len(kept),
             "skipped": rows.train_tally.skipped + rows.test_tally.skipped,
             "first_skipped": first[:5],
@@ -204,13 +228,15 @@ class FileTask(TextTask):
             inside = [hashed(self.key_of(row)) < self.held_out * 2**64 for row in train]
             test = [row for row, held in zip(train, inside, strict=True) if held]
             train = [row for row, held in zip(train, inside, strict=True) if not held]
-        return ReadRows(tuple(train), tuple(test), train_tally, test_tally)
+        total = len(train) + len(test) + train_tally.skipped + test_tally.skipped
+        return ReadRows(tuple(train), tuple(test), train_tally, test_tally, total)
 
     def _sources(self) -> tuple[FileSource | None, FileSource | None]:
         """The sources to learn from and to test on, as far as they are given."""
         common: dict[str, Any] = {
             "format": self.format,
             "header": self.header,
+            "join": self.join,
             "columns": {**self.columns, **{_fact(n): c for n, c in self.facts.items()}},
             "bad_rows": self.bad_rows,
         }
@@ -288,7 +314,48 @@ def as_fact(value: Any) -> Fact:
     return value
 
 
-def _merged(items: Iterable[Item]) -> Iterator[Item]:
+def reading_notes(
+    title: str,
+    *,
+    test: int,
+    published: int | None,
+    skipped: int,
+    rows: int,
+    first_skipped: Sequence[str],
+    doubled: int,
+    disagreeing: int = 0,
+    left_out_of_train: int = 0,
+) -> tuple[str, ...]:
+    """What came of reading a task's rows, a sentence for each thing that is to be known."""
+    notes = []
+    if published is not None:
+        said = "as published" if published == test else f"where {published:,} are published"
+        notes.append(f"{title}: {test:,} test items, {said}")
+    if skipped:
+        first = f"; the first: {first_skipped[0]}" if first_skipped else ""
+        notes.append(f"{title}: {skipped:,} of {rows:,} rows skipped{first}")
+    if doubled:
+        other = f"; {disagreeing:,} of them have another right choice" if disagreeing else ""
+        stands = ", and the first row's stands" if disagreeing else ""
+        notes.append(
+            f"{title}: {doubled:,} test rows ask a question again: merged into one item, their "
+            f"answers as references{other}{stands}"
+        )
+    if left_out_of_train:
+        notes.append(
+            f"{title}: {left_out_of_train:,} training items left out: their questions stand in "
+            "the test split"
+        )
+    return tuple(notes)
+
+
+def disagreeing(items: Iterable[Item]) -> int:
+    """How many items repeat a question with other right choices than its first one has."""
+    first: dict[str, Item] = {}
+    return sum(first.setdefault(item.id, item).right != item.right for item in items)
+
+
+def merged_items(items: Iterable[Item]) -> Iterator[Item]:
     """Each question once: the answers of its further rows become references."""
     first: dict[str, Item] = {}
     for item in items:

@@ -165,7 +165,8 @@ def _with_tasks(
 ) -> ResolvedExperiment:
     sources = experiment.data.train
     taught = [source for source in sources if isinstance(source, TaskSource)]
-    if taught and (len(taught) < len(sources) or experiment.data.validation):
+    others = experiment.data.validation or experiment.data.test
+    if taught and (len(taught) < len(sources) or others):
         raise ExperimentError(
             "data.train", "tasks hold out items of their own, and do not mix with files"
         )
@@ -263,7 +264,7 @@ def _check_columns(experiment: Experiment, objective: type[Objective]) -> None:
         roles = ["text", "text_pair", "label"]
     else:
         roles = ["text"]
-    for part in ("train", "validation"):
+    for part in ("train", "validation", "test"):
         for number, source in enumerate(getattr(experiment.data, part)):
             given = source.columns if isinstance(source, FileSource) else {}
             for role in given:
@@ -277,6 +278,12 @@ def _check_columns(experiment: Experiment, objective: type[Objective]) -> None:
 def _check_watched(resolved: ResolvedExperiment) -> None:
     spec, objective = resolved.experiment.evaluation, resolved.objective
     watched = spec.best.removeprefix("-")
+    if watched.startswith("test/"):
+        raise ExperimentError(
+            "evaluation.best",
+            "the test data is asked once, at the end, and chooses nothing; watch a metric of "
+            f"`validation/…`, such as {watched.replace('test/', 'validation/', 1)}",
+        )
     names = objective.metric_names(is_task=resolved.sequence_task is not None)
     known = [*names]
     known += [] if resolved.learnt else [f"validation/{name}" for name in names]

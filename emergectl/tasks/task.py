@@ -97,6 +97,12 @@ class TextTask(BaseModel):
         return self.called or self.name
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading came upon, a sentence each, for the person who asks: rows that were skipped
+        or merged, and how many items are published beside how many there are."""
+        return ()
+
+    @property
     def alphabet(self) -> str | None:
         """Every character that a question or an answer can hold; None: not known beforehand."""
         return None

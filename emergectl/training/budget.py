@@ -31,9 +31,12 @@ class Budget:
 
 
 def plan_budget(
-    spec: TrainSpec, *, rows_per_epoch: int, tokens_per_step: int, flops_per_token: float
+    spec: TrainSpec, *, rows_per_epoch: int, tokens_per_step: float, flops_per_step: float
 ) -> Budget:
-    """The budget of `spec`, rounded up to whole steps."""
+    """The budget of `spec`, rounded up to whole steps.
+
+    Tokens and FLOPs of a step are those of its rows' own lengths, in the mean over an epoch.
+    """
     steps: float | None = None
     if spec.steps is not None:
         steps = spec.steps
@@ -42,7 +45,7 @@ def plan_budget(
     elif spec.epochs is not None:
         steps = spec.epochs * rows_per_epoch / spec.batch_size
     elif spec.flops is not None:
-        steps = spec.flops / (flops_per_token * tokens_per_step)
+        steps = spec.flops / flops_per_step
     elif spec.minutes is None:
         steps = DEFAULT_STEPS
     seconds = spec.minutes * 60 if spec.minutes is not None else None

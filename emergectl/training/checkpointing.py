@@ -37,6 +37,8 @@ class Progress:
     """optimizer steps done (skipped updates included)"""
     tokens: int = 0
     """input tokens seen, padding left out"""
+    flops: float = 0.0
+    """of the steps done, by the rows' own lengths"""
     seconds: float = 0.0
     """wall time of training, over all its interruptions"""
     skipped: int = 0

@@ -27,11 +27,11 @@ from emergectl.training.autotune import Arithmetic
 from emergectl.training.loop import (
     Ending,
     Job,
-    count_tokens,
     follow,
     rate_factor,
     refuse_update,
     take_step,
+    work,
 )
 from emergectl.training.recorder import StepResult
 from emergectl.training.stack import Stack
@@ -179,10 +179,9 @@ def take_steps(stack: Stack, jobs: Sequence[Job]) -> list[StepResult | Exception
     seconds = time.perf_counter() - began
     results: list[StepResult | Exception] = []
     for row, (job, loss, norm) in enumerate(zip(jobs, *numbers, strict=True)):
-        tokens = int(count_tokens(batches[row]))
-        results.append(
-            _counted(job, StepResult(loss, norm, rates[row], tokens, seconds), row in good)
-        )
+        tokens, flops = work(job, batches[row])
+        result = StepResult(loss, norm, rates[row], int(tokens), flops, seconds)
+        results.append(_counted(job, result, row in good))
     return results
 
 
@@ -195,6 +194,7 @@ def _counted(job: Job, result: StepResult, is_good: bool) -> StepResult | Except
             return error
     job.trained.progress.step += 1
     job.trained.progress.tokens += result.tokens
+    job.trained.progress.flops += result.flops
     return result
 
 

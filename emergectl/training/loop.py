@@ -13,14 +13,16 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Literal, cast
+from fractions import Fraction
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import nn
 
 from emergectl.config.schema import Experiment
-from emergectl.data.feeds import Feed
+from emergectl.data.feeds import Feed, row_lengths
 from emergectl.errors import TrainingError
+from emergectl.models.counting import RowFlops
 from emergectl.models.memory import is_out_of_memory
 from emergectl.runtime.precision import autocast
 from emergectl.runtime.ranks import Ranks, seed_step, without_sync
@@ -32,6 +34,14 @@ from emergectl.training.recorder import Recorder, StepResult
 from emergectl.training.schedule import is_due, learning_rate_factor
 
 Ending = Literal["done", "early", "stopped"]
+
+
+class AskTest(Protocol):
+    """Measure what is asked once, at the end; False where a stop was asked for meanwhile."""
+
+    def __call__(self, *, anew: bool) -> bool:
+        """`anew`: also where an earlier session of the run has done so."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class Job:
     ranks: Ranks
     evaluate: Callable[[], dict[str, float] | None]
     """held-out metrics of the model as it is; None where a stop was asked for meanwhile"""
+    ask_test: AskTest
+    flops: RowFlops
     recorder: Recorder
     stop: StopRequest
 
@@ -79,6 +91,7 @@ def follow(job: Job) -> Generator[None, StepResult, Ending]:
     seconds_before, began = progress.seconds, time.monotonic()
     # True at the start, and where a stop came in the middle of an evaluation.
     look = progress.looked_at != progress.step
+    learnt = False
     spent, stopped = _control(job)
     while True:
         if look and not stopped:
@@ -86,14 +99,14 @@ def follow(job: Job) -> Generator[None, StepResult, Ending]:
         if stopped:
             recorder.checkpoint()
             return "stopped"
-        if _is_stale(job):
+        if spent or _is_stale(job):
             recorder.checkpoint()
-            return "early"
-        if spent:
-            recorder.checkpoint()
-            return "done"
+            if not job.ask_test(anew=learnt):
+                return "stopped"
+            return "early" if _is_stale(job) else "done"
         recorder.checkpoint_if_due()
         result = yield
+        learnt = True
         progress.seconds = seconds_before + time.monotonic() - began
         spent, stopped = _control(job)
         recorder.step(result, final=spent)
@@ -105,7 +118,7 @@ def take_step(job: Job) -> StepResult:
     began = time.perf_counter()
     progress, trained = job.trained.progress, job.trained
     learning_rate = trained.optimizers.set_learning_rate(rate_factor(job))
-    loss, tokens = _gradients(job)
+    loss, tokens, flops = _gradients(job)
     trained.optimizers.check_gradients(trained.model)
     for optimizer in trained.optimizers.all:
         trained.scaler.unscale_(optimizer)
@@ -119,7 +132,9 @@ def take_step(job: Job) -> StepResult:
         refuse_update(job, loss, grad_norm)
     progress.step += 1
     progress.tokens += tokens
-    return StepResult(loss, grad_norm, learning_rate, tokens, time.perf_counter() - began)
+    progress.flops += flops
+    seconds = time.perf_counter() - began
+    return StepResult(loss, grad_norm, learning_rate, tokens, flops, seconds)
 
 
 def rate_factor(job: Job) -> float:
@@ -133,20 +148,20 @@ def rate_factor(job: Job) -> float:
     )
 
 
-def _gradients(job: Job) -> tuple[float, int]:
-    """Gradients of the global batch; its mean loss and its input tokens, over all ranks."""
+def _gradients(job: Job) -> tuple[float, int, float]:
+    """Gradients of the global batch; its mean loss, input tokens and FLOPs, over all ranks."""
     progress = job.trained.progress
     size = job.experiment.train.batch_size
     first, last = job.ranks.share(size)
     batch = job.feed.batch(progress.step, size, first, last)
-    targets, tokens = job.ranks.sum([job.objective.target_weight(batch), count_tokens(batch)])
+    targets, tokens, flops = job.ranks.sum([job.objective.target_weight(batch), *work(job, batch)])
     while True:
         seed_step(job.experiment.seed, progress.step, job.ranks.rank)
         job.trained.optimizers.zero_grad()
         try:
             # A small batch may have no target at all: then its sum of losses is zero.
             loss = _backward(job, batch, rows=last - first, targets=targets or 1.0)
-            return job.ranks.sum([float(loss)])[0], int(tokens)
+            return job.ranks.sum([float(loss)])[0], int(tokens), flops
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -174,10 +189,10 @@ def _backward(
     return total
 
 
-def count_tokens(batch: dict[str, torch.Tensor]) -> float:
-    """Input tokens of a batch, padding left out."""
-    mask = batch.get("attention_mask")
-    return float(batch["input_ids"].numel() if mask is None else mask.sum())
+def work(job: Job, batch: dict[str, torch.Tensor]) -> tuple[float, float]:
+    """Input tokens of a batch, padding left out, and the FLOPs that they take."""
+    lengths = row_lengths(batch)
+    return float(lengths.sum()), float(job.flops(lengths).sum())
 
 
 def _clip(parameters: list[nn.Parameter], limit: float | None) -> float:
@@ -237,10 +252,12 @@ def _control(job: Job) -> tuple[bool, bool]:
 def _look(job: Job, *, final: bool) -> bool:
     """Evaluate and keep a snapshot where due; False where a stop came in the middle."""
     step, experiment = job.trained.progress.step, job.experiment
-    if is_due(experiment.snapshots.every, step):
+    epoch = Fraction(job.feed.rows, experiment.train.batch_size)
+    if is_due(experiment.snapshots.every, step, steps_per_epoch=epoch):
         job.recorder.snapshot()
     metrics: dict[str, float] | None = {}
-    if final or step == 0 or is_due(experiment.evaluation.every, step):
+    due = is_due(experiment.evaluation.every, step, steps_per_epoch=epoch)
+    if final or step == 0 or due:
         metrics = job.evaluate()
         if metrics is None:
             return False

@@ -26,7 +26,9 @@ class StepResult:
     """before clipping"""
     learning_rate: float
     tokens: int
-    """input tokens of the global batch"""
+    """input tokens of the global batch, padding left out"""
+    flops: float
+    """what the global batch's rows take, forward and backward"""
     seconds: float
 
 
@@ -40,13 +42,13 @@ class Recorder:
     trained: Trained
     fingerprint: str
     parameters: ParameterCount
-    flops_per_token: float
     peak_flops: float | None
     """FLOP/s of all devices together at their best, where known"""
     saved: Progress | None = None
     """what the last checkpoint says of progress; the one gone on from, at the start"""
     _saved_at: float = field(default_factory=time.monotonic)
     _window_tokens: int = 0
+    _window_flops: float = 0.0
     _window_seconds: float = 0.0
 
     def step(self, result: StepResult, *, final: bool = False) -> None:
@@ -55,12 +57,12 @@ class Recorder:
             return
         step = self.trained.progress.step
         self._window_tokens += result.tokens
+        self._window_flops += result.flops
         self._window_seconds += result.seconds
         self.run.heartbeat(step)
         if step % self.experiment.train.log_every and step != 1 and not final:
             return
         speed = self._window_tokens / self._window_seconds
-        self._window_tokens, self._window_seconds = 0, 0.0
         record = {
             "loss": result.loss,
             "lr": result.learning_rate,
@@ -68,7 +70,9 @@ class Recorder:
             "tokens_per_second": round(speed, 1),
         }
         if self.peak_flops is not None:
-            record["mfu"] = round(speed * self.flops_per_token / self.peak_flops, 4)
+            used = self._window_flops / self._window_seconds
+            record["mfu"] = round(used / self.peak_flops, 4)
+        self._window_tokens, self._window_flops, self._window_seconds = 0, 0.0, 0.0
         self._write(record)
 
     def evaluation(self, metrics: Mapping[str, float]) -> None:
@@ -76,13 +80,18 @@ class Recorder:
         if self.run is not None and metrics:
             self._write(metrics)
 
+    def log(self, values: Mapping[str, float]) -> None:
+        """Write a line of values that were measured before, and stand with the measurements."""
+        if self.run is not None and values:
+            self._write(values)
+
     def _write(self, values: Mapping[str, float]) -> None:
         assert self.run is not None
         progress = self.trained.progress
         record = {
             "step": progress.step,
             "tokens": progress.tokens,
-            "flops": progress.tokens * self.flops_per_token,
+            "flops": progress.flops,
             "seconds": round(progress.seconds, 3),
             "parameters": self.parameters.total,
             "non_embedding_parameters": self.parameters.non_embedding,

@@ -6,6 +6,7 @@ Everything is a pure function of the step, so that a resumed run needs no memory
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from emergectl.config.schema import ScheduleSpec
 
@@ -42,11 +43,11 @@ def _share(elapsed: float, begin: float) -> float:
     return min(1.0, max(0.0, (elapsed - begin) / (1.0 - begin)))
 
 
-def is_due(every: int | str | list[int] | None, step: int) -> bool:
+def is_due(every: int | str | list[int] | None, step: int, *, steps_per_epoch: Fraction) -> bool:
     """Whether something on the schedule `every` happens after `step` steps.
 
-    An integer N: every N steps; `log`: at the whole numbers nearest to 10^(k/8); a list: at the
-    steps in it; None: never.
+    An integer N: every N steps; `log`: at the whole numbers nearest to 10^(k/8); `epoch`: after the
+    steps that end an epoch; a list: at the steps in it; None: never.
     """
     if every is None:
         return False
@@ -54,6 +55,8 @@ def is_due(every: int | str | list[int] | None, step: int) -> bool:
         return step in every
     if step <= 0:
         return False
+    if every == "epoch":
+        return step // steps_per_epoch > (step - 1) // steps_per_epoch
     if every == "log":
         exponent = round(LOG_POINTS_PER_DECADE * math.log10(step))
         return any(

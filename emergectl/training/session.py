@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from emergectl.errors import (
 from emergectl.evaluation.held_out import evaluate_all
 from emergectl.models.counting import (
     ParameterCount,
+    RowFlops,
     count_parameters,
     peak_flops,
-    training_flops_per_token,
+    row_flops,
 )
 from emergectl.models.memory import is_out_of_memory
 from emergectl.runtime.listeners import Listener, RunFacts
@@ -40,6 +42,7 @@ from emergectl.store import checkpoints
 from emergectl.store.origins import starting_at
 from emergectl.store.run import Run
 from emergectl.tasks.learning.materials import (
+    HeldOut,
     Materials,
     gather_materials,
     make_model,
@@ -50,6 +53,7 @@ from emergectl.training.autotune import Arithmetic, choose_arithmetic
 from emergectl.training.budget import Budget, plan_budget
 from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
 from emergectl.training.ensemble import arithmetic_of_members, train_together
+from emergectl.training.final_test import FinalTest
 from emergectl.training.loop import Ending, Job, train
 from emergectl.training.optimizers import Optimizers
 from emergectl.training.recorder import Recorder
@@ -199,12 +203,13 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         session.say(warning)
     model = make_model(resolved, materials, say=session.say)
     parameters = count_parameters(model)
-    flops_per_token = training_flops_per_token(model, materials.train.seq_len)
+    flops = row_flops(model)
+    per_step = _mean_work(experiment, materials, flops)
     budget = plan_budget(
         experiment.train,
         rows_per_epoch=materials.train.rows,
-        tokens_per_step=experiment.train.batch_size * materials.train.seq_len,
-        flops_per_token=flops_per_token,
+        tokens_per_step=per_step.tokens,
+        flops_per_step=per_step.flops,
     )
     model.to(ranks.device)
     plain = LossModule(model, materials.objective)
@@ -228,6 +233,8 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         progress=Progress(micro_batch_size=arithmetic.micro_batch_size),
     )
     restored = _restore(trained, materials, session)
+    if not trained.progress.flops:  # a checkpoint from when they were not kept
+        trained.progress.flops = trained.progress.tokens * per_step.flops / per_step.tokens
     recorder = Recorder(
         run=session.run,
         listener=session.listener,
@@ -235,11 +242,13 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         trained=trained,
         fingerprint=materials.train.fingerprint,
         parameters=parameters,
-        flops_per_token=flops_per_token,
         peak_flops=_peak(arithmetic, ranks),
         saved=None if restored is None else replace(trained.progress),
     )
-    _announce(experiment, session, materials, parameters, arithmetic, budget, recorder, restored)
+    _announce(
+        experiment, session, materials, parameters, per_step, arithmetic, budget, recorder, restored
+    )
+    evaluate = _evaluator(experiment, session, materials, model, arithmetic)
     return Job(
         experiment=experiment,
         objective=materials.objective,
@@ -250,9 +259,33 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         precision=arithmetic.precision,
         compiled=arithmetic.compile,
         ranks=ranks,
-        evaluate=_evaluator(experiment, session, materials, model, arithmetic),
+        flops=flops,
+        evaluate=lambda: evaluate(materials.held_out, trained.progress.step),
+        ask_test=FinalTest(
+            trained=trained,
+            recorder=recorder,
+            ranks=ranks,
+            chosen_by=experiment.evaluation.best,
+            measure=partial(evaluate, materials.test) if materials.test else None,
+        ),
         recorder=recorder,
         stop=session.stop,
+    )
+
+
+@dataclass(frozen=True)
+class StepWork:
+    """What a step takes in the mean over an epoch, by its rows' own lengths."""
+
+    tokens: float
+    flops: float
+
+
+def _mean_work(experiment: Experiment, materials: Materials, flops: RowFlops) -> StepWork:
+    size, feed = experiment.train.batch_size, materials.train
+    return StepWork(
+        tokens=size * feed.mean_over_rows(lambda lengths: lengths),
+        flops=size * feed.mean_over_rows(flops),
     )
 
 
@@ -297,7 +330,8 @@ def _evaluator(
     materials: Materials,
     model: PreTrainedModel,
     arithmetic: Arithmetic,
-) -> Callable[[], dict[str, float] | None]:
+) -> Callable[[Sequence[HeldOut], int], dict[str, float] | None]:
+    """A function that measures sets with the model as it is, which is that of a step."""
     ranks = session.ranks
     place = Place(
         device=ranks.device,
@@ -310,11 +344,11 @@ def _evaluator(
     def goes_on() -> bool:
         return ranks.sum([float(session.stop.signum is not None)])[0] == 0
 
-    def evaluate() -> dict[str, float] | None:
+    def evaluate(sets: Sequence[HeldOut], step: int) -> dict[str, float] | None:  # noqa: ARG001
         return evaluate_all(
             model,
             materials.objective,
-            materials.held_out,
+            sets,
             place=place,
             batch_size=experiment.evaluation.batch_size or experiment.train.batch_size,
             goes_on=goes_on,
@@ -328,6 +362,7 @@ def _announce(
     session: Session,
     materials: Materials,
     parameters: ParameterCount,
+    per_step: StepWork,
     arithmetic: Arithmetic,
     budget: Budget,
     recorder: Recorder,
@@ -337,23 +372,20 @@ def _announce(
     run, ranks, model = session.run, session.ranks, recorder.trained.model
     if run is None:
         return
-    flops_per_step = (
-        recorder.flops_per_token * experiment.train.batch_size * materials.train.seq_len
-    )
-    total_flops = None if budget.steps is None else budget.steps * flops_per_step
+    total_flops = None if budget.steps is None else budget.steps * per_step.flops
     device = "cpu" if ranks.device.type == "cpu" else torch.cuda.get_device_name(ranks.device)
     run.describe(
         device=device,
         ranks=ranks.world,
         parameters=parameters.total,
         non_embedding_parameters=parameters.non_embedding,
-        flops_per_token=recorder.flops_per_token,
+        flops_per_token=per_step.flops / per_step.tokens,
         training_flops=total_flops,
         total_steps=budget.steps,
         arithmetic=arithmetic.to_dict(),
         labels=list(materials.objective.labels),
         chance=materials.chance,
-        held_out={each.name: each.rows for each in materials.held_out},
+        held_out={each.name: each.rows for each in (*materials.held_out, *materials.test)},
         data=materials.report,
     )
     kind = model.config.model_type

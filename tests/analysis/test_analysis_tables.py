@@ -77,7 +77,7 @@ def test_what_cannot_be_used_is_counted_with_its_first_place(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        (TIDY + "a,acc,1,,1.5,,\n", 2, "between 0 and 1"),
+        (TIDY + "a,acc,1,,1.5,,\n", 2, "0 to 1"),
         (TIDY + "a,acc,1,,half,,\n", 2, "expected a number"),
         (TIDY + "a,acc,1,,0.5,0,\n", 2, "number of items"),
         (TIDY + "a,acc,1,,0.5\n", 2, "5 cells; the header has 7"),
@@ -118,13 +118,13 @@ def test_across_sizes_each_model_counts_at_its_last_step(tmp_path: Path) -> None
 def test_flops_are_six_times_parameters_times_tokens_where_they_are_not_given(
     tmp_path: Path,
 ) -> None:
-    table = table_of(tmp_path, "params,tokens,value\n10,100,1\n20,100,0\n")
+    table = table_of(tmp_path, "params,tokens,value\n10,100,1\n20,100,2\n")
     (curve,) = curves_of(table, "flops")
     assert curve.x.tolist() == [6000, 12000]
 
 
 def test_the_axis_is_the_one_along_which_rows_differ(tmp_path: Path) -> None:
-    table = table_of(tmp_path, "step,params,value\n1,7,0\n2,7,0.2\n3,7,0.3\n")
+    table = table_of(tmp_path, "step,params,value\n1,7,1\n2,7,2\n3,7,3\n")
     assert choose_axis(table) == "step"
     with pytest.raises(RequestError, match="--x"):
         choose_axis(table_of(tmp_path, "value\n1\n"))

@@ -14,7 +14,7 @@ from emergectl.store.measurements import MetricFacts
 ABILITIES = 1000
 ACCURACY = MetricFacts("discontinuous", "up", "share", least=0, most=1)
 SCORE = MetricFacts("continuous", "up", "mean")
-LOSS = MetricFacts("continuous", "down", "loss", per="token")
+LOSS = MetricFacts("continuous", "down", "loss", likelihood="token")
 
 
 def curves() -> list[Curve]:

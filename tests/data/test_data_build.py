@@ -167,3 +167,25 @@ def test_a_hub_data_set_that_cannot_be_had_is_named_without_a_traceback(tmp_path
     message = done.stderr.strip().splitlines()[-1]
     assert message.startswith("2 data.train.0.hub: the data set 'nobody/nothing-of-the-kind'")
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_skipped_or_cut_is_told(build, write):
+    rows = [{"text": "fine " * (40 if n == 3 else 1), "label": "ab"[n % 2]} for n in range(10)]
+    path = write("rows.jsonl", [*rows, {"text": "", "label": "a"}])
+    found = build(
+        data={"train": {"path": str(path), "bad_rows": "skip"}, "seq_len": 64},
+        objective={"name": "binary"},
+        stage="finetune",
+    )
+    assert found.report["warnings"][:2] == [
+        f"{path}: 1 bad rows skipped; the first: {path}:11: text: is empty",
+        f"{path}: 1 rows are longer than `data.seq_len` and cut",
+    ]
+
+
+def test_documents_that_are_skipped_are_told(build, write):
+    path = write("rows.jsonl", [{"text": "fine text " * 30}] * 5 + [{"text": 3}])
+    found = build(data={"train": {"path": str(path), "bad_rows": "skip"}, "seq_len": 16})
+    (warning,) = found.report["warnings"]
+    assert warning.startswith(f"{path}: 1 bad rows skipped")
+    assert "rows.jsonl:6: text: expected text, got a number (3)" in warning

@@ -2,16 +2,27 @@
 
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from emergectl.config.schema import FileSource
 from emergectl.data import readers
 from emergectl.data.files import source_files
 from emergectl.data.readers import Tally
-from emergectl.data.sources import as_field, as_label, as_labels, as_text, iter_pieces, iter_rows
+from emergectl.data.sources import (
+    as_class,
+    as_field,
+    as_label,
+    as_labels,
+    as_text,
+    iter_pieces,
+    iter_rows,
+)
 from emergectl.errors import DataError, ExperimentError
 
 GOOD = {"text": "fine", "label": "a"}
@@ -305,3 +316,148 @@ def test_rows_are_not_read_before_they_are_asked_for(write, cache):
         FileSource(path=str(path)), roles={"text": as_text}, key="", cache=cache, tally=Tally()
     )
     assert next(rows).values == {"text": "fine"}
+
+
+PRETTY = [{"text": "fine", "label": "a"}, {"text": "foul", "label": "b"}]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_list_is_read_whatever_its_ending_promises(indent, write, read):
+    rows, _ = read(write("rows.json", json.dumps(PRETTY, indent=indent)))
+    assert [row.values for row in rows] == PRETTY
+    rows, _ = read(write("more.json", "\n".join(json.dumps(row) for row in PRETTY)))
+    assert [row.values for row in rows] == PRETTY
+
+
+@pytest.mark.parametrize("bad_rows", ["error", "skip"])
+@pytest.mark.parametrize(
+    ("name", "document"), [("rows.json", {"data": PRETTY}), ("rows.jsonl", PRETTY)]
+)
+def test_json_over_several_lines_names_the_format_that_reads_it(
+    name, document, bad_rows, write, read
+):
+    path = write(name, json.dumps(document, indent=2))
+    with pytest.raises(DataError, match="give `format: json`") as error:
+        read(path, bad_rows=bad_rows)
+    assert str(error.value).startswith(f"{path}:1: ")
+    assert "bad_rows" not in str(error.value)
+    rows, _ = read(path, bad_rows=bad_rows, format="json")
+    assert [row.values for row in rows] == PRETTY
+
+
+def test_a_json_document_on_one_line_names_the_format_that_reads_it(write, read):
+    with pytest.raises(DataError, match="is this `format: json`"):
+        read(write("rows.json", json.dumps({"data": PRETTY}) + "\n"))
+
+
+def test_lines_of_text_are_rows_as_the_message_says(write, read):
+    path = write("lines.txt", "first line\n\nsecond, line\n")
+    with pytest.raises(ExperimentError, match=r"`format: tsv` with `header: \[text\]`"):
+        read(path, roles={"text": as_text})
+    rows, _ = read(path, roles={"text": as_text}, format="tsv", header=["text"])
+    assert [row.values["text"] for row in rows] == ["first line", "second, line"]
+
+
+LISTED = {"text": ["one", "two", 3], "label": "a"}
+
+
+@pytest.mark.parametrize(("given", "text"), [({}, "one\ntwo\n3"), ({"join": ", "}, "one, two, 3")])
+@pytest.mark.parametrize("check", [as_text, as_field])
+def test_a_list_where_one_text_is_wanted_is_joined(given, text, check, write, read):
+    rows, _ = read(write("rows.jsonl", json.dumps(LISTED)), roles={"text": check}, **given)
+    assert rows[0].values["text"] == text
+
+
+def test_lists_of_answers_and_labels_stay_lists(write, read):
+    rows, _ = read(write("rows.jsonl", json.dumps(LISTED)), roles={"text": as_labels}, join=" ")
+    assert rows[0].values["text"] == ["3", "one", "two"]
+
+
+NO_LABELS = {
+    "rows.jsonl": '{"text": "x", "label": []}\n{"text": "y", "label": ["a", "b"]}\n',
+    "empty.jsonl": '{"text": "x", "label": ""}\n{"text": "y", "label": "a|b"}\n',
+    "rows.csv": "text,label\nx,\ny,a;b\n",
+    "rows.tsv": "text\tlabel\nx\t\ny\ta;b\n",
+}
+
+
+@pytest.mark.parametrize("name", NO_LABELS)
+def test_a_row_without_any_label_is_one_of_a_multi_label_set(name, write, read):
+    rows, tally = read(write(name, NO_LABELS[name]), roles={"text": as_text, "label": as_labels})
+    assert [row.values["label"] for row in rows] == [[], ["a", "b"]]
+    assert tally.skipped == 0
+
+
+TABLE = "text,label\nfine,a\nfoul,b\n"
+FOREIGN = {
+    "cr.csv": (TABLE.replace("\n", "\r"), "its lines end in CR alone"),
+    "cr.tsv": (TABLE.replace("\n", "\r").replace(",", "\t"), "its lines end in CR alone"),
+    "cr.jsonl": (LINE.replace("\n", "\r") * 2, "its lines end in CR alone"),
+    "utf16le.csv": (TABLE.encode("utf-16-le"), "iconv -f utf-16le"),
+    "utf32.csv": (TABLE.encode("utf-32"), "this is UTF-32, not UTF-8"),
+    "packed.csv": (gzip.compress(TABLE.encode()), "compressed with gzip: let its name end in .gz"),
+    "book.csv": (b"PK\x03\x04\x14\0\x06\0", "a zip archive"),
+    "pointer.jsonl": ("version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("bad_rows", ["error", "skip"])
+def test_a_file_of_another_kind_is_named_for_what_it_is(name, bad_rows, write, read):
+    content, reason = FOREIGN[name]
+    path = write(name, content)
+    with pytest.raises(DataError) as error:
+        read(path, bad_rows=bad_rows)
+    assert str(error.value).startswith(f"{path}:1: ")
+    assert reason in str(error.value)
+
+
+def test_a_return_inside_a_quoted_cell_is_text(write, read):
+    rows, _ = read(write("rows.csv", 'text,label\n"one\rtwo",a\n'))
+    assert rows[0].values["text"] == "one\rtwo"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("a.csv", TABLE.replace(",", ";"), "separated by `;`, not by commas"),
+        ("a.tsv", TABLE, "is this `format: csv`?"),
+        ("a.csv", TABLE.replace(",", "\t"), "is this `format: tsv`?"),
+    ],
+)
+def test_a_table_with_other_separators_is_recognised(name, content, hint, write, read):
+    with pytest.raises(ExperimentError, match=re.escape(hint)):
+        read(write(name, content))
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_a_key_that_comes_twice_is_never_read_as_one_of_the_two(name, write, read):
+    row = '{"text": "fine", "label": "a", "text": "foul"}'
+    path = write(name, f"[{row}]" if name.endswith("json") else row)
+    with pytest.raises(DataError, match="the key 'text' comes twice"):
+        read(path)
+
+
+def test_two_columns_of_one_name_in_a_parquet_file_are_refused(tmp_path, read):
+    columns = [pyarrow.array([value]) for value in ("fine", "foul", "a")]
+    table = pyarrow.Table.from_arrays(columns, names=["text", "text", "label"])
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="two columns of the header are called 'text'"):
+        read(tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize("value", ["NaN", "nan", " nan "])
+def test_a_class_that_a_table_writes_as_missing_is_none(value):
+    with pytest.raises(ValueError, match="the label is missing"):
+        as_class(value)
+    with pytest.raises(ValueError, match="the label is missing"):
+        as_labels(["a", value])
+    assert as_class("nano") == "nano"
+
+
+def test_what_is_no_file_is_told_from_what_is_not_there(tmp_path, read):
+    (tmp_path / "link.csv").symlink_to("gone.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name, reason in (("link", "a link to gone.csv"), ("pipe", "no ordinary file")):
+        with pytest.raises(ExperimentError, match=reason):
+            read(tmp_path / f"{name}.csv")

@@ -1,5 +1,6 @@
 """Parameters and FLOPs, held against published numbers and others' formulas."""
 
+import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
@@ -10,7 +11,7 @@ from emergectl.models.counting import (
     count_parameters,
     forward_flops,
     peak_flops,
-    training_flops_per_token,
+    row_flops,
 )
 from emergectl.models.families import FAMILIES
 
@@ -62,9 +63,10 @@ def test_training_flops_are_6n_and_attention_as_in_the_palm_paper() -> None:
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
     multiplying = sum(p.numel() for p in model.parameters() if p.dim() == 2) - 500 * width
-    palm = 6 * multiplying + 12 * layers * heads * (width // heads) * seq
     rotary = 3 * 2 * (width // heads // 2)  # positions times frequencies, once for all layers
-    assert training_flops_per_token(model, seq) == pytest.approx(palm, abs=rotary)
+    for length in (seq, 16, 1000):
+        palm = 6 * multiplying + 12 * layers * heads * (width // heads) * length
+        assert row_flops(model)(np.array([length]))[0] / length == pytest.approx(palm, abs=rotary)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -87,13 +89,27 @@ def test_parameters_are_those_that_transformers_counts(family: str) -> None:
     assert count.non_embedding == theirs - sum(of_output)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_work_of_a_row_is_three_forward_passes_over_its_own_tokens(family: str) -> None:
+    model = new_model(
+        ModelSpec(family=family, size="10k"),
+        head=FAMILIES[family].kind,
+        vocab_size=300,
+        seq_len=64,
+        seed=0,
+        pad_token_id=0,
+    )
+    expected = [3 * forward_flops(model, batch=1, seq_len=length) for length in (6, 30, 64)]
+    assert row_flops(model)(np.array([6, 30, 64])).tolist() == pytest.approx(expected, rel=1e-12)
+
+
 def test_counting_changes_neither_the_model_nor_the_random_state() -> None:
     model = new_model(
         ModelSpec(size="10k"), head="causal", vocab_size=20, seq_len=8, seed=0, pad_token_id=0
     )
     before = {name: t.clone() for name, t in model.state_dict().items()}
     state, attention = torch.get_rng_state(), model.config._attn_implementation
-    assert training_flops_per_token(model, 8) > 0
+    assert row_flops(model)(np.array([8]))[0] > 0
     assert torch.equal(torch.get_rng_state(), state)
     assert model.config._attn_implementation == attention
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())

@@ -50,9 +50,9 @@ def measured(records: list[dict[str, Any]], **chance: float) -> list[Measurement
         "accuracy": RATE,
         "exact": RATE,
         "准确率": RATE,
-        "loss": MetricFacts("continuous", "down", "loss", per="token"),
-        "perplexity": MetricFacts("continuous", "down", "loss", scale="log", per="token"),
-        "log_probability": MetricFacts("continuous", "up", "loss", most=0),
+        "loss": MetricFacts("continuous", "down", "loss", likelihood="token"),
+        "perplexity": MetricFacts("continuous", "down", "ratio", scale="log", likelihood="token"),
+        "log_probability": MetricFacts("continuous", "up", "mean", most=0, likelihood="item"),
     }
     rows = []
     for record in records:

@@ -148,3 +148,82 @@ def test_a_malformed_task_file_is_named_with_its_place(tmp_path, document, reaso
     made = task(tmp_path, document)
     with pytest.raises(DataError, match=reason):
         [put(made.template, item) for item in items(made)]
+
+
+GOOD = [{"input": f"{n} + 1", "target": str(n + 1)} for n in range(4)]
+BAD_EXAMPLES = {
+    "no input": ({"target": "4"}, "expected an object with `input`, a text"),
+    "no object": (["2+2", "4"], "expected an object with `input`, a text"),
+    "null": (None, "expected an object with `input`, a text"),
+    "no target": ({"input": "2+2"}, "neither `target` nor `target_scores`"),
+    "a number as target": ({"input": "2+2", "target": 4}, "`target`: expected text"),
+    "a score that is text": (
+        {"input": "2+2", "target": "4", "target_scores": {"4": "1", "5": 0}},
+        "`target_scores`: expected two or more choices",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_EXAMPLES)
+def test_a_bad_example_is_named_or_skipped_and_told(tmp_path, kind: str) -> None:
+    example, reason = BAD_EXAMPLES[kind]
+    document = {"examples": [*GOOD[:2], example, *GOOD[2:]]}
+    with pytest.raises(DataError, match=r"examples\[2\]") as error:
+        items(task(tmp_path, document))
+    assert reason in str(error.value)
+    assert "`bad_rows: skip`" in str(error.value)
+    made = task(tmp_path, document, bad_rows="skip")
+    assert {item.target for item in items(made)} == {"1", "2", "3", "4"}
+    (note,) = made.notes
+    assert note.startswith("colours: 1 of 5 rows skipped; the first: ")
+    assert reason in note
+
+
+def test_a_bad_example_does_not_change_how_the_others_are_asked(tmp_path) -> None:
+    document = {**CHOICES, "examples": [*CHOICES["examples"], {"input": "Snow is"}, 7]}
+    made = task(tmp_path, document, bad_rows="skip")
+    assert made.ask == "choice"
+    assert len(items(made)) == 2
+    assert made.report["skipped"] == 2
+
+
+def test_a_bad_example_among_the_options_is_skipped_alone(tmp_path) -> None:
+    asked = "Which?\nOptions:\n(A) yes\n(B) no"
+    examples = [{"input": asked, "target": t} for t in ("(A)", "(B)", "(C)")]
+    made = task(tmp_path, {"examples": examples}, ask_for="choice", bad_rows="skip")
+    (note,) = (note for note in made.notes if "skipped" in note)
+    assert "1 of 3 rows skipped" in note
+    assert "the target is none of the options (A), (B)" in note
+    classes = [{"input": str(n), "target": t} for n, t in enumerate(["a", "b", 3])]
+    made = task(tmp_path, {"examples": classes}, ask_for="choice", bad_rows="skip")
+    assert [item.choices for item in items(made)] == [("a", "b")] * 2
+
+
+def test_a_file_of_bad_examples_alone_is_refused(tmp_path) -> None:
+    made = task(tmp_path, {"examples": [1, 2]}, bad_rows="skip")
+    with pytest.raises(DataError, match="no usable example"):
+        items(made)
+
+
+def test_a_question_that_comes_again_keeps_both_answers_and_is_told(tmp_path) -> None:
+    examples = [{"input": "2+2", "target": t} for t in ("4", "four", "4")]
+    made = task(tmp_path, {"examples": examples})
+    (item,) = items(made)
+    assert (item.target, item.references) == ("4", ("four",))
+    assert made.notes == (
+        "colours: 2 test rows ask a question again: merged into one item, their answers as "
+        "references",
+    )
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [
+        (4, "4 test items, as published"),
+        ({"colours": 250, "other": 4}, "4 test items, where 250 are published"),
+        ({"other": 4}, None),
+    ],
+)
+def test_the_published_number_stands_beside_ours(tmp_path, published: Any, said: str) -> None:
+    made = task(tmp_path, {"examples": GOOD}, published_items=published)
+    assert list(made.notes) == ([] if said is None else [f"colours: {said}"])

@@ -148,3 +148,37 @@ def test_paths_win_over_the_hub(tmp_path) -> None:
     path = write_rows(tmp_path / "a.jsonl", ROWS[:30])
     task = classify(path, hub="somebody/something", test_split="validation", held_out=1.0)
     assert len(items(task)) == 30
+
+
+def test_what_reading_came_upon_is_told_beside_the_published_number(tmp_path) -> None:
+    learnt = write_rows(tmp_path / "train.jsonl", [*ROWS[:6], {"text": "x"}])
+    asked = [
+        *ROWS[4:9],
+        ROWS[5],
+        {**ROWS[4], "label": "no" if ROWS[4]["label"] == "yes" else "yes"},
+    ]
+    task = classify(
+        learnt,
+        test_path=write_rows(tmp_path / "test.jsonl", asked),
+        bad_rows="skip",
+        published_items=6,
+    )
+    assert task.notes == (
+        "classification: 5 test items, where 6 are published",
+        f"classification: 1 of 14 rows skipped; the first: {learnt}:7: no column 'label'; there "
+        "are: text",
+        "classification: 2 test rows ask a question again: merged into one item, their answers as "
+        "references; 1 of them have another right choice, and the first row's stands",
+        "classification: 2 training items left out: their questions stand in the test split",
+    )
+
+
+def test_nothing_is_told_of_rows_that_are_all_asked(tmp_path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", ROWS)
+    assert classify(path).notes == ()
+    found = classify(
+        path,
+        test_path=write_rows(tmp_path / "b.jsonl", [{"text": "?", "label": "no"}]),
+        published_items=1,
+    )
+    assert found.notes == ("classification: 1 test items, as published",)

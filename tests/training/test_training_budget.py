@@ -10,7 +10,7 @@ from emergectl.training.budget import DEFAULT_STEPS, Budget, plan_budget
 
 def planned(**fields: Any) -> Budget:
     spec = TrainSpec.model_validate({"batch_size": 8, **fields})
-    return plan_budget(spec, rows_per_epoch=100, tokens_per_step=512, flops_per_token=1000.0)
+    return plan_budget(spec, rows_per_epoch=100, tokens_per_step=512, flops_per_step=512_000.0)
 
 
 @pytest.mark.parametrize(

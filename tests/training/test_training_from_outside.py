@@ -14,8 +14,8 @@ from emergectl.cli.main import main
 from emergectl.models.families import FAMILIES, Family
 from emergectl.models.forward import token_logits
 from emergectl.models.ladder import Shape
+from emergectl.plugins import Plugin
 from emergectl.store.metrics_log import read_metrics
-from emergectl.tasks.objectives.catalog import OBJECTIVES
 from emergectl.tasks.objectives.language import NextToken
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def train(folder: Path, *overrides: str) -> Path:
 def test_an_objective_from_outside_is_what_is_minimised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(OBJECTIVES, "focal", Focal)
+    added = {"focal": Plugin("objectives", "focal", f"{__name__}:Focal", "this test")}
+    monkeypatch.setattr("emergectl.tasks.objectives.catalog.plugins", lambda _: added)
     run = train(tmp_path, "objective.name=focal", "optimizer.lr=1e-9")
     lines = read_metrics(run / "metrics.jsonl")
     start = next(line["copying/loss"] for line in lines if "copying/loss" in line)

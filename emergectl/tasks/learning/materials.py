@@ -49,6 +49,8 @@ class Materials:
     tokenizer: PreTrainedTokenizerFast
     train: Feed
     held_out: tuple[HeldOut, ...]
+    test: tuple[HeldOut, ...] = ()
+    """what is asked once, at the end: it is never among `held_out`, by which a run is steered"""
     chance: dict[str, float] = field(default_factory=dict)
     """`set/metric` → value of blind guessing"""
     report: dict[str, Any] = field(default_factory=dict)
@@ -92,11 +94,16 @@ def gather_materials(
     held_out += tasks
     if experiment.evaluation.train_rows:
         held_out.append(HeldOut("train", data.train, _rows(experiment, data.train), per_token))
+    test: tuple[HeldOut, ...] = ()
+    if data.test is not None:
+        rows = data.test.held_out_rows
+        test = (HeldOut("test", data.test, rows, data.test_bytes_per_token),)
     return Materials(
         objective=objective,
         tokenizer=data.tokenizer,
         train=data.train,
         held_out=tuple(held_out),
+        test=test,
         chance=_chances(asks),
         report={**data.report, "warnings": [*data.report.get("warnings", []), *warnings]},
     )
@@ -174,7 +181,7 @@ def _asked_sets(
 
 
 def _warnings(rows: TaskRows, left_out: int, seq_len: int) -> list[str]:
-    said = []
+    said = list(rows.task.notes) if rows.split == "test" else []
     if left_out:
         said.append(
             f"{left_out} of {len(rows.encoded)} {rows.split} items of {rows.label} are longer than "

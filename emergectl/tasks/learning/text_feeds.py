@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,6 +147,10 @@ class EndlessFeed(Feed):
         described = {"task": rows.task.name, "seed": seed, **rows.task.model_dump(mode="json")}
         text = json.dumps(described, sort_keys=True) + tokenizer_hash_source(rows.tokenizer)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+
+    def mean_over_rows(self, of: Callable[[NDArray[np.int64]], NDArray[Any]]) -> float:
+        """See `Feed.mean_over_rows`; over the rows that were looked at."""
+        return float(of(np.array([len(ids) - 1 for ids, _ in self._rows.encoded])).mean())
 
     def take(self, draws: NDArray[np.int64], width: int) -> Batch:
         """The rows at places `draws` of the endless stream, padded to `width`."""

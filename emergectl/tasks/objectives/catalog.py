@@ -1,6 +1,6 @@
-"""Finds objectives: every class of this folder that has a `name`, and what others add.
+"""Finds objectives: every class of this folder that has a `name`, and what other packages add.
 
-A new objective is one new module, here or elsewhere; one of elsewhere is put into OBJECTIVES.
+A new objective is one new module, here or in a package of one's own (`emergectl.plugins`).
 """
 
 from __future__ import annotations
@@ -11,27 +11,39 @@ import pkgutil
 from functools import cache
 
 import emergectl.tasks.objectives
-from emergectl.errors import ExperimentError
+from emergectl.errors import ExperimentError, PluginError
+from emergectl.plugins import Plugin, plugins
 from emergectl.tasks.objectives.objective import Objective
-
-OBJECTIVES: dict[str, type[Objective]] = {}
-"""name → class of the objectives that other packages add; built-in ones are looked up first"""
-
-
-def objective_classes() -> dict[str, type[Objective]]:
-    """Name → class of every objective."""
-    return OBJECTIVES | _own_classes()
 
 
 def find_objective(name: str) -> type[Objective]:
-    """The objective of a name. ExperimentError, with the nearest known one, where there is none."""
-    classes = objective_classes()
-    if name not in classes:
-        near = difflib.get_close_matches(name, classes, 1)
+    """The objective of a name. ExperimentError, with the nearest known one, where there is none.
+
+    Also where the package that adds it does not load.
+    """
+    known = _own_classes()
+    if name in known:
+        return known[name]
+    added = plugins("objectives")
+    if name not in added:
+        names = [*known, *added]
+        near = difflib.get_close_matches(name, names, 1)
         hint = f"did you mean `{near[0]}`? " if near else ""
-        known = ", ".join(classes)
-        raise ExperimentError("objective.name", f"no objective `{name}`; {hint}there are: {known}")
-    return classes[name]
+        there = ", ".join(names)
+        raise ExperimentError("objective.name", f"no objective `{name}`; {hint}there are: {there}")
+    try:
+        return _class_of_plugin(added[name])
+    except PluginError as error:
+        raise ExperimentError("objective.name", str(error)) from error
+
+
+def _class_of_plugin(plugin: Plugin) -> type[Objective]:
+    found = plugin.load()
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        raise plugin.broken(f"{plugin.target} is no class of objectives")
+    if vars(found).get("name") != plugin.name:
+        raise plugin.broken(f'{plugin.target} does not say `name = "{plugin.name}"`')
+    return found
 
 
 @cache
