@@ -24,7 +24,8 @@ from emergectl.analysis.verdict import WORDS, Finding, Word
 from emergectl.errors import DataError
 from emergectl.store.measurements import MetricFacts
 
-VERSION = "emergectl.findings/1"
+FORMAT = "emergectl.findings"
+VERSION = f"{FORMAT}/1"
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ class AbilityFinding:
 class Findings:
     """Everything that is said of a table, over one axis.
 
-    `parameters`: which count the axis of parameters and everything else here shows (`count_shown`;
-    "" where only who brought the table knows). `notes`: what had to be chosen. `lags`: along steps
-    and tokens, what moves first and by how much the next lags. `scaling`: the law of loss.
+    `parameters`: which count the axis of parameters and everything else here shows
+    (`Table.parameters`). `notes`: what had to be chosen. `lags`: along steps and tokens, what moves
+    first and by how much the next lags. `scaling`: the law of loss.
     """
 
     axis: str
@@ -176,4 +177,4 @@ def axis_in_words(axis: str, parameters: str) -> str:
     """An axis as one reads it: `non-embedding parameters`, `training FLOPs`."""
     if axis != "params":
         return {"flops": "FLOPs", "step": "steps"}.get(axis, axis)
-    return f"{parameters} parameters" if parameters else "parameters (as given)"
+    return "parameters (as given)" if parameters == "as given" else f"{parameters} parameters"

@@ -25,6 +25,8 @@ from emergectl.store.measurements import MetricFacts
 from emergectl.store.rows import Lookup
 
 Axis = Literal["params", "tokens", "flops", "loss", "step"]
+ParameterCount = Literal["non-embedding", "total", "as given"]
+"""which parameters a table counts; `as given` where only who brought it knows"""
 AXES: tuple[Axis, ...] = ("params", "tokens", "flops", "loss", "step")
 LATE_FIRST = ("step", "tokens")
 """axes along which one model has many measurements, of which other axes take the last"""
@@ -43,14 +45,15 @@ Unsure = Literal["", "direction", "all"]
 class Row:
     """One measurement. `where` is `file:line`; `group` keeps curves apart (a model family).
 
-    `params` is what stands on the axis, `count` which count that is (`non-embedding`, `total`; ""
-    where the table does not say), `total_params` all parameters, where both are known. `asked`: how
-    it was asked (shots, filter). `unsure`: what of `what` nobody has said.
-    `record`: the fields that the row was read from.
+    `params` is what stands on the axis, `count` which count that is (`non-embedding`, `total`,
+    `named` in the model's name; "" where the table does not say), `total_params` all parameters,
+    where both are known. `asked`: how it was asked (shots, filter). `unsure`: what of `what` nobody
+    has said. `record`: the fields that the row was read from.
     """
 
     task: str
     value: float
+    what: MetricFacts
     metric: str = "value"
     model: str = ""
     group: str = ""
@@ -63,7 +66,6 @@ class Row:
     n: float | None = None
     chance: float | None = None
     where: str = ""
-    what: MetricFacts = UNKNOWN
     unsure: Unsure = ""
     count: str = ""
     total_params: float | None = None
@@ -113,6 +115,14 @@ class Table:
         """Have something told, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    @property
+    def parameters(self) -> ParameterCount:
+        """Which count stands on the axis `params`; `as given` where there are several."""
+        counts = {row.count for row in self.rows if row.params}
+        if counts == {"non-embedding"}:
+            return "non-embedding"
+        return "total" if counts == {"total"} else "as given"
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -345,31 +355,25 @@ _PLURALS = {"shots": "numbers of shots"}
 
 
 def choose_axis(table: Table) -> Axis:
-    """The axis along which most rows differ: parameters first, then FLOPs, tokens, steps, loss."""
-    order: tuple[Axis, ...] = ("params", "flops", "tokens", "step", "loss")
-    for axis in order:
-        scales = {row.scale(axis) for row in table.rows} - {None}
-        if len(scales) >= 3:
-            return axis
+    """The axis along which models differ: parameters first, then FLOPs, steps, tokens, loss.
+
+    The first with three different values, as `curves_of` would take them; where none has, with two,
+    then with one.
+    """
+    order: tuple[Axis, ...] = ("params", "flops", "step", "tokens", "loss")
+    latest = _latest(table.rows)
+    scales = {
+        axis: {row.scale(axis) for row in (table.rows if axis in LATE_FIRST else latest)} - {None}
+        for axis in order
+    }
+    for fewest in (3, 2, 1):
+        for axis in order:
+            if len(scales[axis]) >= fewest:
+                return axis
     raise RequestError(
-        "no scale: none of the columns params, flops, tokens, step, loss has three different "
-        "values; name one with --x or map it with --params and the like"
+        "no scale: there is none of the columns params, flops, tokens, step, loss; map one with "
+        "--params and the like"
     )
-
-
-def count_shown(rows: Iterable[Row]) -> str:
-    """Which count of parameters the axis `params` shows, as a person is told; "" where the table
-    does not say."""
-    counts = sorted({row.count for row in rows if row.count and row.params})
-    said = " and ".join(_COUNTS.get(count, count) for count in counts)
-    return f"{said}: different counts on one axis" if len(counts) > 1 else said
-
-
-_COUNTS = {
-    "total": "all parameters",
-    "non-embedding": "parameters without embeddings (--params total_params: all)",
-    "named": "as the models are called",
-}
 
 
 def curves_of(table: Table, axis: Axis) -> list[Curve]:
@@ -403,6 +407,9 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
             together.setdefault(float(row.scale(axis) or 0), set()).add(f"{group}\0{row.model}")
         curves.append(_curve(kept, axis, group, task, metric))
     _note_together(table, axis, together)
+    counts = sorted({row.count for row in table.rows if row.count and row.params})
+    if axis == "params" and len(counts) > 1:
+        table.note(f"params: {' and '.join(counts)} counts stand on one axis")
     return curves
 
 

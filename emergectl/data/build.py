@@ -29,6 +29,7 @@ def build_data(
     experiment: Experiment,
     *,
     objective: str | None = None,
+    apart: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -36,7 +37,8 @@ def build_data(
     """Read, tokenise and pack an experiment's data.
 
     `objective` says what the data is shaped for, by the name of the objective that first had data
-    of that shape (default: the experiment's own, else clm).
+    of that shape (default: the experiment's own, else clm). `apart`:
+    answers are for an encoder–decoder, and begin a text of their own.
     `tokenizer` is one that stands already, such as a run's or that of the model to start from;
     without it the experiment's is built or loaded. Classification without [CLS] needs a pad token
     of its own, which is added where it is missing, so take the vocabulary's size from the result.
@@ -48,6 +50,7 @@ def build_data(
         objective=objective or experiment.objective.name or "clm",
         cache=cache or cache_root(),
         progress=progress,
+        apart=apart,
     )
     tokenizer = tokenizer or _tokenizer(job)
     if job.objective in ("clm", "mlm"):

@@ -50,6 +50,8 @@ class Job:
     objective: str
     cache: Path
     progress: Progress | None
+    apart: bool = False
+    """whether an answer begins a text of its own, as for an encoder–decoder"""
 
     @property
     def train(self) -> list[NamedSource]:
@@ -81,7 +83,9 @@ class Job:
         """What a row of a source is made of."""
         spec = self.experiment.objective
         if self.objective == "answer":
-            return RowShape("answer", prompt=spec.prompt or "", answer=spec.answer or "")
+            return RowShape(
+                "answer", prompt=spec.prompt or "", answer=spec.answer or "", apart=self.apart
+            )
         return RowShape(
             "classify",
             pair="text_pair" in source.columns,

@@ -23,16 +23,16 @@ from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import FileSource
 from emergectl.data.cache import cached, entry_key
+from emergectl.data.join import Joiner
 from emergectl.data.packing import FORMAT_VERSION, Progress, source_bytes, source_content
 from emergectl.data.readers import Tally
 from emergectl.data.runaway_regexes import panics_told
-from emergectl.data.sources import Check, Row, as_class, as_field, as_labels, as_text, iter_rows
+from emergectl.data.sources import Check, Row, as_field, as_label, as_labels, as_text, iter_rows
 from emergectl.data.templates import render, template_fields
 from emergectl.data.tokenizers import (
     Tokens,
     end_of_document,
     text_backend,
-    text_encoder,
     tokenizer_hash_source,
 )
 
@@ -45,13 +45,17 @@ Encoded = tuple[list[int], int]
 
 @dataclass(frozen=True)
 class RowShape:
-    """What a row is made of; `prompt` and `answer` are templates, empty for classification."""
+    """What a row is made of; `prompt` and `answer` are templates, empty for classification.
+
+    `apart`: an answer begins a text of its own, as for an encoder–decoder.
+    """
 
     kind: Literal["classify", "answer"]
     pair: bool = False
     multilabel: bool = False
     prompt: str = ""
     answer: str = ""
+    apart: bool = False
 
     def roles(self) -> dict[str, Check]:
         """The roles that a row has to fill, and how each is checked."""
@@ -62,7 +66,7 @@ class RowShape:
         roles: dict[str, Check] = {"text": as_text}
         if self.pair:
             roles["text_pair"] = as_text
-        roles["label"] = as_labels if self.multilabel else as_class
+        roles["label"] = as_labels if self.multilabel else as_label
         return roles
 
     def texts(self, row: Row) -> tuple[str, str | None]:
@@ -115,7 +119,15 @@ def pack_rows(
         source_content(source, key=key, cache=cache),
         source.columns,
         tokenizer_hash_source(tokenizer),
-        [shape.kind, shape.pair, shape.multilabel, shape.prompt, shape.answer, seq_len],
+        [
+            shape.kind,
+            shape.pair,
+            shape.multilabel,
+            shape.prompt,
+            shape.answer,
+            shape.apart,
+            seq_len,
+        ],
     )
 
     def make(folder: Path) -> dict[str, Any]:
@@ -169,42 +181,52 @@ def row_encoder(
 ) -> Callable[[list[tuple[str, str | None]]], list[tuple[Encoded, bool]]]:
     """A function from texts to encoded rows, each with whether it had to be cut.
 
-    Answers: prompt, answer, eos, at most seq_len + 1 ids (the last is only predicted); of a prompt
-    that is too long the beginning goes. Classification with a tokenizer that has [CLS] and [SEP]:
-    framed as its own template says; else text, eos (, text, eos), the longer text cut first.
+    Answers: prompt, answer, eos, joined as `data.join` says, at most seq_len + 1 ids (the last is
+    only predicted); of a prompt that is too long the beginning goes. Classification with a
+    tokenizer that has [CLS] and [SEP]: framed as its own template says; else text, eos (, text,
+    eos), the longer text cut first.
     """
     if shape.kind == "classify" and frames_texts(tokenizer):
         return _framing_encoder(text_backend(tokenizer), seq_len)
-    encode = text_encoder(tokenizer)
-    opening = _opening(tokenizer)
+    joiner = Joiner(tokenizer)
     closing = [end_of_document(tokenizer)]
+    if shape.kind == "answer":
+        return _answer_encoder(joiner, closing, seq_len, apart=shape.apart)
+    opening = list(joiner.opening)
 
     def plain(texts: list[tuple[str, str | None]]) -> list[tuple[Encoded, bool]]:
-        firsts = [ids.tolist() for ids in encode([first for first, _ in texts])]
-        seconds = [ids.tolist() for ids in encode([second or "" for _, second in texts])]
-        if shape.kind == "answer":
-            return [
-                _join_answer((opening or closing) if not a else opening + a, b + closing, seq_len)
-                for a, b in zip(firsts, seconds, strict=True)
-            ]
+        firsts = joiner.ids([first for first, _ in texts])
+        seconds = joiner.ids([second or "" for _, second in texts])
         return [
-            _join_texts(opening, a, b if shape.pair else None, closing, seq_len)
+            _join_texts(opening, list(a), list(b) if shape.pair else None, closing, seq_len)
             for a, b in zip(firsts, seconds, strict=True)
         ]
 
     return plain
 
 
+def _answer_encoder(
+    joiner: Joiner, closing: list[int], seq_len: int, *, apart: bool
+) -> Callable[[list[tuple[str, str | None]]], list[tuple[Encoded, bool]]]:
+    def encode(texts: list[tuple[str, str | None]]) -> list[tuple[Encoded, bool]]:
+        prompts, answers = [first for first, _ in texts], [second or "" for _, second in texts]
+        if apart:
+            pairs = list(zip(joiner.ids(prompts), joiner.ids(answers), strict=True))
+        else:
+            joined = joiner.join(prompts, [[answer] for answer in answers])
+            pairs = [(head, tail) for head, (tail,) in joined]
+        return [
+            _join_answer(list(joiner.framed(head)), [*tail, *closing], seq_len)
+            for head, tail in pairs
+        ]
+
+    return encode
+
+
 def frames_texts(tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether the tokenizer puts texts between [CLS] and [SEP] by itself."""
     adds = tokenizer.backend_tokenizer.num_special_tokens_to_add(False)
     return adds > 0 and None not in (tokenizer.cls_token_id, tokenizer.sep_token_id)
-
-
-def _opening(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """What the tokenizer puts before any text by itself: [bos] or nothing."""
-    ids = tokenizer.backend_tokenizer.encode("").ids
-    return ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
 
 
 def _framing_encoder(

@@ -219,6 +219,28 @@ def text_encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[list[str]], li
     return encode
 
 
+def splits_anywhere(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether the tokens of a text are those of its parts, wherever it is cut: char and byte."""
+    backend = tokenizer.backend_tokenizer
+    if backend.get_vocab_size() > 1000 and not isinstance(backend.model, models.WordLevel):
+        return False  # neither of the two, and long to read
+    layout = json.loads(backend.to_str())
+    return _is_byte_layout(layout) or _is_char_layout(layout)
+
+
+def unknown_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """The id that stands for what the vocabulary lacks; None where there is none.
+
+    What a tokenizer calls its unknown token may be another one, which it never writes (GPT-2).
+    """
+    model = tokenizer.backend_tokenizer.model
+    if isinstance(model, models.Unigram):
+        number: int | None = json.loads(model.__getstate__())["unk_id"]
+        return number
+    name = model.unk_token
+    return None if name is None else tokenizer.backend_tokenizer.token_to_id(name)
+
+
 def border_finder(tokenizer: PreTrainedTokenizerFast) -> Callable[[str, int], int] | None:
     """Where a document may be cut without changing its tokens: f(text, start) ≥ start, or -1.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emergectl.errors import RequestError, ToldError
-from emergectl.evaluation.item_files import RESULTS, open_items, read_json
+from emergectl.evaluation.item_files import RESULTS, Resume, open_items, read_json
 from emergectl.evaluation.results import TaskResult, Value, metrics_to_take, summarize
 from emergectl.evaluation.task_items import Asking
 
@@ -61,7 +61,7 @@ def evaluate_file(
     folder: Path,
     *,
     place: Place,
-    resume: bool,
+    resume: Resume,
     bf16: bool,
 ) -> TaskResult:
     """Have lm-eval run the file with the model that `load` gives; results go to `folder`.

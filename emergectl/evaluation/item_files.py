@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from emergectl.errors import AlreadyRunningError, DataError, RequestError
 from emergectl.evaluation.records import ItemRecord, record_from_json, record_to_json
@@ -31,21 +31,27 @@ if TYPE_CHECKING:
 
 ASKED, ITEMS, RESULTS = "asked.json", "items.jsonl", "results.json"
 
+Resume = bool | Literal["same"]
+"""whether to go on with what is there; `same`: where it was asked in the same way"""
+
 
 class ItemFile:
     """The growing items.jsonl of one task, held by this process alone."""
 
-    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: bool) -> None:
+    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: Resume) -> None:
         """Begin anew, or go on where `resume` and something is there.
 
-        Raises RequestError where what is there was asked otherwise, naming the difference.
+        Raises RequestError where what is there was asked otherwise, naming the difference; with
+        `same` it is asked anew then.
         """
         self.folder = folder
         self.records: list[ItemRecord] = []
         """what has come so far, in whatever order"""
         self.asked = asked = json.loads(json.dumps(json_safe(asked)))
-        if resume and (folder / ASKED).exists():
-            self._check_same(asked)
+        differs = self._difference(asked) if resume and (folder / ASKED).exists() else ""
+        if differs and resume != "same":
+            raise RequestError(differs)
+        if differs is None:
             self.records = list(read_items(folder / ITEMS))
         else:
             for name in (RESULTS, ITEMS):
@@ -72,15 +78,17 @@ class ItemFile:
         """Close the file; a second time does nothing."""
         self._log.close()
 
-    def _check_same(self, asked: dict[str, Any]) -> None:
+    def _difference(self, asked: dict[str, Any]) -> str | None:
+        """How what is there was asked otherwise, in words; None where it was not."""
         path = self.folder / ASKED
         before = read_json(path)
         for name in asked:
             if before.get(name) != asked[name]:
-                raise RequestError(
+                return (
                     f"{path}: was asked with {name} {_short(before.get(name))}, not "
                     f"{_short(asked[name])}; without --resume it is asked anew"
                 )
+        return None
 
 
 @dataclass
@@ -102,7 +110,7 @@ class FollowedItems:
 
 @contextmanager
 def open_items(
-    folder: Path, asked: dict[str, Any], *, resume: bool, place: Place
+    folder: Path, asked: dict[str, Any], *, resume: Resume, place: Place
 ) -> Iterator[ItemFile | FollowedItems]:
     """The item file of a folder, which is made; AlreadyRunningError where somebody is at it."""
     with ExitStack() as stack:
@@ -118,7 +126,7 @@ def open_items(
 
 
 @contextmanager
-def _held(folder: Path, asked: dict[str, Any], *, resume: bool) -> Iterator[ItemFile]:
+def _held(folder: Path, asked: dict[str, Any], *, resume: Resume) -> Iterator[ItemFile]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     if lock is None:

@@ -23,7 +23,7 @@ from emergectl.config.schema import TaskAsked
 from emergectl.errors import RequestError
 from emergectl.evaluation.contamination import RULE
 from emergectl.evaluation.harness import HarnessTask, evaluate_file, prepare_file
-from emergectl.evaluation.item_files import FollowedItems, ItemFile, open_items
+from emergectl.evaluation.item_files import FollowedItems, ItemFile, Resume, open_items
 from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.results import TaskResult, summarize
 from emergectl.evaluation.task_items import Asking, PreparedTask, ask, check_groups, in_item_order
@@ -107,7 +107,7 @@ def evaluate_tasks(
     folder: Path,
     *,
     place: Place | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     bf16: bool = False,
     contaminated: Mapping[str, Collection[str]] | None = None,
     watch: Watch | None = None,

@@ -25,7 +25,7 @@ from emergectl.evaluation.pass_until import Sampled, pass_until
 from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.results import metrics_to_take
 from emergectl.inference.requests import Model, Question, Scored, TooLong, Writing
-from emergectl.tasks.task import Item, TextTask, put
+from emergectl.tasks.task import Item, TextTask, parted, put
 
 SHOT_POOL = 1000
 """shots are drawn from so many training items at most: the train split may be endless"""
@@ -250,15 +250,17 @@ def _question(prepared: PreparedTask, place: int, ends: bool) -> Question:
         continuations = item.choices
     else:
         continuations = () if item.target is None else (item.target,)
-    return Question(prepared.contexts[place], continuations, ends=ends)
+    context, lead = parted(prepared.contexts[place])
+    return Question(context, continuations, ends=ends, lead=lead)
 
 
 def _writing(prepared: PreparedTask, place: int) -> Writing:
     task, asking = prepared.task, prepared.asking
+    context, lead = parted(prepared.contexts[place])
     return Writing(
-        prepared.contexts[place],
+        context,
         stop=task.stop,
-        max_tokens=task.max_tokens,
+        max_tokens=task.max_tokens + len(lead),
         samples=asking.samples,
         temperature=asking.temperature,
         seed=_seed_of(asking.seed, prepared.items[place].id),
@@ -279,7 +281,9 @@ def _judged(
 ) -> ItemRecord:
     """What came of an item: scores, texts, and what follows from them by the task's rule."""
     task, item = prepared.task, prepared.items[place]
-    texts = (written.first,) if isinstance(written, Sampled) else written
+    _, lead = parted(prepared.contexts[place])
+    whole = (written.first,) if isinstance(written, Sampled) else written
+    texts = tuple(text.removeprefix(lead) for text in whole)
     found: dict[str, Any] = {"written": texts}
     if task.ask in ("choice", "rank"):
         order = sorted(range(len(scores)), key=lambda choice: -scores[choice].logprob)

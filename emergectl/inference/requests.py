@@ -29,14 +29,17 @@ class Scored:
 class Question:
     """A context, and continuations of it whose likelihood is wanted.
 
-    The continuation follows the context's text directly: a space between them belongs to one of
-    the two. With `ends` the end of the text, as the tokenizer marks it, belongs to every
-    continuation: a model that would write on is then not `greedy`.
+    The continuation follows the context's text directly, or behind `lead`: white space that the
+    model has to write with every continuation, and that is no part of it (its bytes are not
+    counted, and a decoder of its own does not write it). With `ends` the end of the text, as the
+    tokenizer marks it, belongs to every continuation: a model that would write on is then not
+    `greedy`.
     """
 
     context: str
     continuations: tuple[str, ...]
     ends: bool = False
+    lead: str = ""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ class Template:
     """How a question is put before a model: shots, then the question, then what it is to write.
 
     `question` holds `{prompt}`; the answer follows it, after `before_answer`. Shots are questions
-    with their answers, each followed by `between`. `instruction` stands before everything.
+    with their answers, each followed by `between`. `instruction` stands before everything. Blanks
+    right before the answer are for the model to write (`parted`).
     """
 
     question: str = "{prompt}"
@@ -155,6 +156,17 @@ def put(template: Template, item: Item, *, shots: Sequence[Item] = ()) -> str:
     for shot in shots:
         parts += [_question(template, shot), answer_of(shot), template.between]
     return "".join([*parts, _question(template, item)])
+
+
+def parted(context: str) -> tuple[str, str]:
+    """What a model reads of the text before an answer, and the blanks that it has to write itself.
+
+    Nearly every tokenizer joins a blank to the word behind it, so that a text which ends in one is
+    unlike all that a model has met (lm-evaluation-harness has its `target_delimiter` for the same
+    reason). A line end stays with the question.
+    """
+    read = context.rstrip(" ")
+    return read, context[len(read) :]
 
 
 def _question(template: Template, item: Item) -> str:

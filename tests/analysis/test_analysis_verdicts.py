@@ -219,9 +219,8 @@ def test_the_tasks_of_wei_over_open_models_rise_without_a_break_that_scatter_all
 ) -> None:
     names = ("arithmetic_2dm_2_acc", "ipa_transliterate_2_exact_match", "ipa_transliterate_2_bleu")
     columns = Columns(values=names, model="Model", flops="flops_e21", scales={"flops": 1e21})
-    table = read_tables(
-        [published("obsscaling_base/emergent_joined.csv")], columns, lookup=metric_facts
-    )
+    file = published("obsscaling_base/emergent_joined.csv")
+    table = read_tables([file], columns, lookup=metric_facts)
     findings = judge(curves_of(with_defaults(table, n=None, chance={"": 0.0}), "flops"))
     assert [f.evidence.p_rise < 0.001 for f in findings] == [True] * 3
     assert "emergent" not in {f.verdict for f in findings}

@@ -121,7 +121,7 @@ def test_the_table_shows_intervals_chance_and_groups(
 def test_csv_has_every_column(run: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001
     assert main(["eval", "sums", "--tasks", TASK, "--limit", "5", "--csv"]) == 0
     header, *rows = told(capsys)[0].splitlines()
-    assert header == "step,task,group,metric,value,low,high,chance,n"
+    assert header == "model,step,task,group,metric,value,low,high,chance,n"
     assert len(rows) == 3
     assert rows[0].endswith(",5")
 
@@ -469,3 +469,51 @@ def test_a_run_that_is_misspelt_is_guessed_before_the_hub_is_asked(
     assert run.name == "sums"
     assert main(["eval", "sumz", "--tasks", TASK]) == 2
     assert "no run `sumz` (did you mean `sums`?)" in told(capsys)[1]
+
+
+def test_all_checkpoints_are_asked_only_what_they_were_not_asked_before(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("eval", "sums", "--tasks", TASK)
+    (last,) = results_of(capsys, *command)
+    first = (Path(last["path"]) / "asked.json").stat().st_mtime_ns
+    both = results_of(capsys, *command, "--checkpoint", "all")
+    assert [result["step"] for result in both] == [12, 24]
+    kept = {path: path.stat().st_mtime_ns for path in run.glob("evals/*/*/asked.json")}
+    assert results_of(capsys, *command, "--checkpoint", "all") == both
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert (Path(last["path"]) / "asked.json").stat().st_mtime_ns == first
+    # Asked otherwise, it is asked anew.
+    fewer = results_of(capsys, *command, "--checkpoint", "all", "--limit", "7")
+    assert [result["items"] for result in fewer] == [7, 7]
+
+
+def test_a_sweeps_models_are_asked_one_after_the_other_into_one_table(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = run.parent
+    folder = root / "sweeps" / "study"
+    (folder / "trials").mkdir(parents=True)
+    names = ["20260101-000000-a-0000", "20260101-000000-b-0001", "none-yet"]
+    for number, name in enumerate(names):
+        if number < 2:
+            shutil.copytree(run, root / name)
+            facts = json.loads((root / name / "run.json").read_text())
+            (root / name / "run.json").write_text(json.dumps(facts | {"id": name}))
+        record = {"key": str(number), "trial": str(number), "run": name}
+        (folder / "trials" / f"{number}.json").write_text(json.dumps(record))
+    trials = [{"key": str(number), "values": {}} for number in range(3)]
+    (folder / "plan.json").write_text(json.dumps({"trials": trials}))
+    assert main(["eval", "study", "--tasks", TASK]) == 0
+    out, err = told(capsys)
+    assert "study: 1 of 3 trials are not trained: left out" in err
+    header, *rows = out.splitlines()
+    assert header.split()[0] == "model"
+    assert {row.split()[0] for row in rows} == set(names[:2])
+    asked = {path: path.stat().st_mtime_ns for path in root.glob("2026*/evals/*/*/asked.json")}
+    assert len(asked) == 2
+    found = results_of(capsys, "eval", "study", "--tasks", TASK, "--checkpoint", "all")
+    assert [(one["model"], one["step"]) for one in found] == [
+        (f"{name}@{step}", step) for name in names[:2] for step in (12, 24)
+    ]
+    assert {path: path.stat().st_mtime_ns for path in asked} == asked

@@ -9,6 +9,7 @@ from emergectl.data.rows import RowShape, row_encoder
 from emergectl.data.templates import render, template_fields
 from emergectl.data.tokenizers import build_tokenizer
 from emergectl.errors import DataError, ExperimentError
+from emergectl.inference.encoding import Coder
 
 REVIEWS = [{"text": f"第{n}个 review, {'good' * (n % 7)}", "label": n % 3 > 0} for n in range(40)]
 BYTE = TokenizerSpec(kind="byte")
@@ -160,6 +161,25 @@ def test_the_answer_and_its_end_carry_the_loss_and_the_prompt_does_not(build, wr
         assert (labels[:first] == IGNORED).all()
         assert ids[: first + 1].tolist() == list(prompt.encode())
         assert ids[first + 1 : first + 1 + len(text.encode())].tolist() == list(text.encode())
+
+
+def test_no_token_of_a_learnt_row_holds_both_prompt_and_answer(build, write):
+    rows = [{"q": f"{a}-{b}", "a": a - b} for a in range(9) for b in range(9)]
+    rows += [{"q": "首", "a": "都北京"}] * 9
+    learnt = TokenizerSpec(kind="bpe", vocab_size=330)
+    tokenizer = build_tokenizer(learnt, (f"{row['q']}={row['a']}\n" for row in rows), for_mlm=False)
+    coder = Coder(tokenizer, reach=None)
+    data = answer(build, write("r.jsonl", rows), "{q}=", "{a}", tokenizer=tokenizer)
+    batch = data.train.held_out_batch(0, len(rows))
+    straddled = 0
+    for ids, labels, row in zip(batch["input_ids"], batch["labels"], rows, strict=True):
+        *targets, end = labels[labels != IGNORED].tolist()
+        prompt = f"{row['q']}="
+        assert (tokenizer.decode(targets), end) == (str(row["a"]), tokenizer.eos_token_id)
+        first = int((labels != IGNORED).nonzero()[0]) + 1
+        assert tuple(ids[:first].tolist()) == coder.contexts([prompt])[0]
+        straddled += len(tokenizer(prompt + str(row["a"]))["input_ids"]) < first + len(targets)
+    assert straddled > 20
 
 
 def test_eos_is_learnt_though_it_also_pads(build, write):

@@ -9,15 +9,19 @@ import torch
 
 from emergectl.config.schema import Experiment
 from emergectl.data.feeds import IGNORED
+from emergectl.data.tokenizers import build_tokenizer
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.inference.encoding import Coder
+from emergectl.inference.requests import Question
 from emergectl.plugins import Plugin
 from emergectl.tasks.arithmetic import Addition
+from emergectl.tasks.in_context import InContextRegression
 from emergectl.tasks.learning.materials import Materials, gather_materials
 from emergectl.tasks.learning.text_feeds import item_encoder
 from emergectl.tasks.learning.vocabulary import tasks_tokenizer
 from emergectl.tasks.resolve import resolve
 from emergectl.tasks.sorting import Sorting
-from emergectl.tasks.task import Ask, Item, Split, Template, TextTask
+from emergectl.tasks.task import Ask, Item, Split, Template, TextTask, answer_of, parted, put
 
 
 def experiment(train: Any, **sections: Any) -> Experiment:
@@ -87,6 +91,29 @@ def test_whole_text_is_cut_where_the_question_alone_would_end() -> None:
     whole = tokenizer(context + item.target)["input_ids"]
     assert ids == [*whole, tokenizer.eos_token_id]
     assert border == len(tokenizer(context.rstrip())["input_ids"])
+
+
+@pytest.mark.parametrize("task", [InContextRegression(points=3), Sorting()])
+def test_what_is_learnt_are_the_tokens_that_are_scored_behind_those_written_on_from(
+    task: TextTask,
+) -> None:
+    """With a tokenizer whose tokens join the sign before an answer to the answer."""
+    learnt = experiment({"task": task.name}, tokenizer={"kind": "bpe", "vocab_size": 600})
+    items = list(islice(task.items("test", seed=0), 60))
+    tokenizer = build_tokenizer(
+        learnt.tokenizer, [put(task.template, i) + answer_of(i) for i in items], for_mlm=False
+    )
+    coder = Coder(tokenizer, reach=None)
+    straddled = 0
+    for item, (ids, border) in zip(items, item_encoder(task, tokenizer)(items), strict=True):
+        context, lead = parted(put(task.template, item))
+        ((pair,),) = coder.pairs([Question(context, (answer_of(item),), ends=True, lead=lead)])
+        assert tuple(ids[:border]) == pair.context == coder.contexts([context])[0]
+        assert tuple(ids[border:]) == pair.continuation
+        assert tokenizer.decode(pair.continuation[:-1]) == lead + answer_of(item)
+        whole = tokenizer(context + lead + answer_of(item), return_offsets_mapping=True)
+        straddled += any(a < len(context) < b for a, b in whole["offset_mapping"])
+    assert straddled or task.name == "sorting"  # whose answers stand behind a blank
 
 
 def test_sequences_are_as_long_as_the_longest_item_needs_or_as_the_experiment_says() -> None:
@@ -261,4 +288,4 @@ def test_an_empty_test_set_is_an_error_with_its_task() -> None:
 
     tokenizer = tasks_tokenizer(experiment({"task": "addition"}), [Addition()])
     with pytest.raises(RequestError, match="`addition` has no items in its test split"):
-        rows_to_ask(Nothing(), tokenizer, label="addition")
+        rows_to_ask(Nothing(), tokenizer, label="addition", apart=False)

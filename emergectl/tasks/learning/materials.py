@@ -76,8 +76,10 @@ def gather_materials(
     spec = experiment.tokenizer
     if experiment.model.from_ is not None and spec.kind is None and spec.from_ is None:
         tokenizer = load_tokenizer(experiment.model.from_, key="model.from")
-    shape = resolved.objective.data
-    data = build_data(experiment, objective=shape, tokenizer=tokenizer, progress=progress)
+    shape, apart = resolved.objective.data, _answers_apart(resolved)
+    data = build_data(
+        experiment, objective=shape, apart=apart, tokenizer=tokenizer, progress=progress
+    )
     objective = resolved.objective.make(
         experiment.objective, labels=data.labels or (), class_counts=data.class_counts or ()
     )
@@ -88,7 +90,8 @@ def gather_materials(
             HeldOut("validation", data.validation, _rows(experiment, data.validation), per_token)
         )
     asks = [
-        test_rows(task, data.tokenizer, label=label) for label, task in resolved.text_tasks.items()
+        test_rows(task, data.tokenizer, label=label, apart=apart)
+        for label, task in resolved.text_tasks.items()
     ]
     tasks, warnings = _asked_sets(experiment, asks, seq_len=data.train.seq_len)
     held_out += tasks
@@ -136,8 +139,9 @@ def _of_text_tasks(resolved: ResolvedExperiment) -> Materials:
     tokenizer = tasks_tokenizer(
         experiment, [task for task, _ in learnt], [task for _, task in evaluated]
     )
-    rows = [train_rows(task, tokenizer, seed=experiment.seed) for task, _ in learnt]
-    asks = [test_rows(task, tokenizer, label=label) for label, task in evaluated]
+    apart = _answers_apart(resolved)
+    rows = [train_rows(task, tokenizer, seed=experiment.seed, apart=apart) for task, _ in learnt]
+    asks = [test_rows(task, tokenizer, label=label, apart=apart) for label, task in evaluated]
     seq_len = experiment.data.seq_len or max(2, *(some.longest for some in (*rows, *asks)))
     feeds, warnings = [], []
     for some in rows:
@@ -210,13 +214,17 @@ def _rows(experiment: Experiment, feed: Feed) -> int:
     return min(feed.held_out_rows, spec.batches * size)
 
 
+def _answers_apart(resolved: ResolvedExperiment) -> bool:
+    """Whether an answer begins a text of its own: a decoder's, behind an encoder."""
+    return resolved.model_type is not None and family_kind(resolved.model_type) == "seq2seq"
+
+
 def make_model(resolved: ResolvedExperiment, materials: Materials, *, say: Say) -> PreTrainedModel:
     """The model to train: new from the seed, or with the weights of `model.from`."""
     experiment = resolved.experiment
     objective, tokenizer, feed = materials.objective, materials.tokenizer, materials.train
     classify = objective.head == "classify"
-    kind = None if resolved.model_type is None else family_kind(resolved.model_type)
-    writes = kind == "seq2seq" and not classify
+    writes = _answers_apart(resolved) and not classify
     common: dict[str, Any] = {
         "head": "seq2seq" if writes else objective.head,
         "vocab_size": len(tokenizer),

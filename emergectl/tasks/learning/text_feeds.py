@@ -2,9 +2,8 @@
 
 A finite task's items stand in memory as packed rows and are shuffled anew every epoch; an endless
 one's are made for the step that needs them, from (seed, place in the stream). Texts become tokens
-as the scorer makes them: question and answer together, cut where the question alone would end, a
-blank between them belonging to the answer. So the metrics of the training loop and those of `eval`
-are of the same tokens.
+as for the scorer and the generator (`emergectl.data.join`), a blank before the answer belonging to
+it. So the metrics of the training loop and those of `eval` are of the same tokens.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from emergectl.data.feeds import Batch, Feed
+from emergectl.data.join import Joiner
 from emergectl.data.row_feeds import RowsFeed
 from emergectl.data.rows import Encoded, rows_in_memory
-from emergectl.data.tokenizers import end_of_document, text_encoder, tokenizer_hash_source
+from emergectl.data.tokenizers import end_of_document, tokenizer_hash_source
 from emergectl.errors import RequestError
 from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
-from emergectl.tasks.task import Item, Split, TextTask, answer_of, put
+from emergectl.tasks.task import Item, Split, TextTask, answer_of, parted, put
 
 ROWS_PER_EPOCH = 100_000
 """what counts as one epoch of endless data"""
@@ -68,9 +68,12 @@ class TaskRows:
         return unknown is None or not any(unknown in ids for ids, _ in self.encoded)
 
 
-def train_rows(task: TextTask, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> TaskRows:
-    """What a task gives to train on. RequestError where there is nothing."""
-    encode = item_encoder(task, tokenizer)
+def train_rows(
+    task: TextTask, tokenizer: PreTrainedTokenizerFast, *, seed: int, apart: bool
+) -> TaskRows:
+    """What a task gives to train on, `apart` as for `item_encoder`. RequestError where there is
+    nothing."""
+    encode = item_encoder(task, tokenizer, apart=apart)
     if isinstance(task, MadeTask) and task.examples is None:
 
         def block(number: int) -> list[Encoded]:
@@ -82,10 +85,13 @@ def train_rows(task: TextTask, tokenizer: PreTrainedTokenizerFast, *, seed: int)
     return TaskRows(task, task.name, "train", tokenizer, rows)
 
 
-def test_rows(task: TextTask, tokenizer: PreTrainedTokenizerFast, *, label: str) -> TaskRows:
-    """The held-out items of a task, whoever asks. RequestError where there are none."""
+def test_rows(
+    task: TextTask, tokenizer: PreTrainedTokenizerFast, *, label: str, apart: bool
+) -> TaskRows:
+    """The held-out items of a task, whoever asks, `apart` as for `item_encoder`. RequestError where
+    there are none."""
     items = task.items("test", seed=HELD_OUT_SEED)
-    rows = _all_rows(task, "test", items, item_encoder(task, tokenizer))
+    rows = _all_rows(task, "test", items, item_encoder(task, tokenizer, apart=apart))
     return TaskRows(task, label, "test", tokenizer, rows)
 
 
@@ -105,23 +111,30 @@ def rows_feed(rows: TaskRows, *, seed: int, seq_len: int) -> tuple[Feed, int]:
     return feed, left_out
 
 
-def item_encoder(task: TextTask, tokenizer: PreTrainedTokenizerFast) -> EncodeItems:
-    """A function from items to (ids, where the answer begins in them)."""
-    encode = text_encoder(tokenizer)
-    with_nothing = tokenizer.backend_tokenizer.encode("").ids
-    opening = with_nothing[:1] if with_nothing[:1] == [tokenizer.bos_token_id] else []
+def item_encoder(
+    task: TextTask, tokenizer: PreTrainedTokenizerFast, *, apart: bool = False
+) -> EncodeItems:
+    """A function from items to (ids, where the answer begins in them).
+
+    `apart`: for an encoder–decoder, whose answer begins a text of its own.
+    """
+    joiner = Joiner(tokenizer)
     closing = [end_of_document(tokenizer)] if task.ends else []
 
     def encoded(items: Sequence[Item]) -> list[Encoded]:
-        questions = [put(task.template, item) for item in items]
-        answers = [answer_of(item) for item in items]
-        wholes = encode([q + a for q, a in zip(questions, answers, strict=True)])
-        stems = encode([question.rstrip() for question in questions])
+        asked = [parted(put(task.template, item)) for item in items]
+        questions = [question for question, _ in asked]
+        if apart:
+            heads = joiner.ids(questions)
+            tails = joiner.ids([answer_of(item) for item in items])
+        else:
+            answers = [[lead + answer_of(i)] for (_, lead), i in zip(asked, items, strict=True)]
+            joined = joiner.join(questions, answers)
+            heads, tails = [head for head, _ in joined], [tail for _, (tail,) in joined]
         rows = []
-        for whole, stem in zip(wholes, stems, strict=True):
-            # A model needs something to begin with.
-            first = opening or ([] if len(stem) else [end_of_document(tokenizer)])
-            rows.append(([*first, *whole.tolist(), *closing], len(first) + len(stem)))
+        for head, tail in zip(heads, tails, strict=True):
+            first = joiner.framed(head)
+            rows.append(([*first, *tail, *closing], len(first)))
         return rows
 
     return encoded
