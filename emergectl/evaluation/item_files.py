@@ -44,8 +44,8 @@ class ItemFile:
         """Begin anew; keep what is there where it is complete and was asked the same; go on with
         it where `resume`.
 
-        Raises RequestError where that was asked otherwise, naming the difference; with `same` it
-        is asked anew then.
+        Raises RequestError where that was asked otherwise, naming the difference; with `same` it is
+        asked anew then.
         """
         self.folder = folder
         self.records: list[ItemRecord] = []
@@ -53,7 +53,7 @@ class ItemFile:
         self.asked = asked = json.loads(json.dumps(json_safe(asked)))
         there = (folder / ASKED).exists()
         differs = self._difference(asked) if there else None
-        if resume and resume != "same" and differs:
+        if resume is True and differs:
             raise RequestError(differs)
         if there and not differs and (resume or self.is_complete):
             self.records = list(read_items(folder / ITEMS))
