@@ -26,7 +26,7 @@ from emergectl.analysis.breaks import Interval
 from emergectl.analysis.findings import AbilityFinding, Findings, axis_in_words
 from emergectl.analysis.plain import as_plain
 from emergectl.analysis.table import Row
-from emergectl.analysis.verdict import WORDS
+from emergectl.analysis.verdict import VERDICTS
 from emergectl.reports.costs import (
     ModelCost,
     RunCost,
@@ -42,7 +42,7 @@ from emergectl.reports.inline import inline_svg
 from emergectl.reports.panels import one_line
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERSION = "emergectl.report/1"
+REPORT_VERSION = "emergectl.report/1"
 DEFINITIONS = {
     "emergent": "at chance at small scales, above it at large ones, and no smooth curve fits as "
     "well: all three shown, with false discoveries controlled over all abilities",
@@ -72,7 +72,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with the version of its form; the findings with theirs."""
-        return {"format": VERSION, **as_plain(self), "findings": self.findings.to_json()}
+        return {"format": REPORT_VERSION, **as_plain(self), "findings": self.findings.to_json()}
 
 
 def make_report(
@@ -158,7 +158,7 @@ def _sections(abilities: Sequence[AbilityFinding]) -> list[tuple[str, list[int]]
 
 
 def _strength(ability: AbilityFinding) -> int:
-    return WORDS.index(ability.verdict)
+    return VERDICTS.index(ability.verdict)
 
 
 def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> Any:

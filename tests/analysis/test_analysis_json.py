@@ -9,7 +9,7 @@ import pytest
 from metric_kinds import LOGPROB, SHARE
 
 from emergectl.analysis.examine import examine
-from emergectl.analysis.findings import VERSION, Findings, from_json
+from emergectl.analysis.findings import FINDINGS_VERSION, Findings, from_json
 from emergectl.analysis.table import Row, Table, curves_of
 from emergectl.analysis.verdict import judge
 from emergectl.errors import DataError
@@ -42,7 +42,7 @@ def test_what_goes_out_comes_back_equal(findings: Findings) -> None:
 
 def test_the_form_has_a_version_and_the_keys_that_consumers_know(findings: Findings) -> None:
     data = plain(findings)
-    assert data["format"] == VERSION
+    assert data["format"] == FINDINGS_VERSION
     em = data["abilities"][0]
     assert (em["name"], em["verdict"]) == ("add/em", "emergent")
     assert em["break"]["position"]["low"] < em["break"]["position"]["high"]
