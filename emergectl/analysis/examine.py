@@ -34,7 +34,7 @@ from emergectl.analysis.processes import processes
 from emergectl.analysis.scaling import ScalingFinding, judge_scaling, runs_of_law
 from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
-from emergectl.analysis.table import LATE_FIRST, LOSS, Row, Table
+from emergectl.analysis.table import LATE_FIRST, LOSS, Row, Table, count_shown
 from emergectl.analysis.verdict import MANY, VERDICTS, Finding
 
 SHOWN = 40
@@ -103,7 +103,7 @@ def examine(
             progress(index + 1, len(findings))
     return Findings(
         axis=findings[0].curve.axis,
-        parameters=table.parameters,
+        parameters=count_shown(table.rows),
         alpha=alpha,
         notes=tuple(table.notes),
         left_out=tuple(table.skipped),

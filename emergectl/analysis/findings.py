@@ -128,8 +128,9 @@ class Findings:
     """Everything that is said of a table, over one axis.
 
     `parameters`: which count the axis of parameters and everything else here shows
-    (`Table.parameters`). `notes`: what had to be chosen. `lags`: along steps and tokens, what moves
-    first and by how much the next lags. `scaling`: the law of loss.
+    (`count_shown`; "" where only who brought the table knows). `notes`: what had to be chosen.
+    `lags`: along steps and tokens, what moves first and by how much the next lags. `scaling`: the
+    law of loss.
     """
 
     axis: str
@@ -177,4 +178,4 @@ def axis_in_words(axis: str, parameters: str) -> str:
     """An axis as one reads it: `non-embedding parameters`, `training FLOPs`."""
     if axis != "params":
         return {"flops": "FLOPs", "step": "steps"}.get(axis, axis)
-    return "parameters (as given)" if parameters == "as given" else f"{parameters} parameters"
+    return parameters or "parameters (as given)"

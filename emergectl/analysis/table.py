@@ -25,8 +25,6 @@ from emergectl.store.measurements import MetricFacts
 from emergectl.store.rows import Lookup
 
 Axis = Literal["params", "tokens", "flops", "loss", "step"]
-ParameterCount = Literal["non-embedding", "total", "as given"]
-"""which parameters a table counts; `as given` where only who brought it knows"""
 AXES: tuple[Axis, ...] = ("params", "tokens", "flops", "loss", "step")
 LATE_FIRST = ("step", "tokens")
 """axes along which one model has many measurements, of which other axes take the last"""
@@ -41,9 +39,9 @@ UNKNOWN_SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
 Unsure = Literal["", "direction", "all"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # Frozen, reading would take a fifth longer.
 class Row:
-    """One measurement. `where` is `file:line`; `group` keeps curves apart (a model family).
+    """One measurement, never changed. `where` is `file:line`; `group` keeps curves apart.
 
     `params` is what stands on the axis, `count` which count that is (`non-embedding`, `total`,
     `named` in the model's name; "" where the table does not say), `total_params` all parameters,
@@ -53,7 +51,6 @@ class Row:
 
     task: str
     value: float
-    what: MetricFacts
     metric: str = "value"
     model: str = ""
     group: str = ""
@@ -66,6 +63,7 @@ class Row:
     n: float | None = None
     chance: float | None = None
     where: str = ""
+    what: MetricFacts = UNKNOWN
     unsure: Unsure = ""
     count: str = ""
     total_params: float | None = None
@@ -115,14 +113,6 @@ class Table:
         """Have something told, once."""
         if text not in self.notes:
             self.notes.append(text)
-
-    @property
-    def parameters(self) -> ParameterCount:
-        """Which count stands on the axis `params`; `as given` where there are several."""
-        counts = {row.count for row in self.rows if row.params}
-        if counts == {"non-embedding"}:
-            return "non-embedding"
-        return "total" if counts == {"total"} else "as given"
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -240,14 +230,7 @@ def with_defaults(
         _check_names(option, [name for name in names if name], table.rows)
     if n is not None and table.rows and all(row.n is not None for row in table.rows):
         table.note(f"--n {n:g} says nothing new: every row tells its number of items")
-    rows = [
-        replace(
-            row,
-            n=row.n if row.n is not None else n,
-            chance=row.chance if row.chance is not None else _look_up(chance, row),
-        )
-        for row in (_settled(row, n, lower) for row in table.rows)
-    ]
+    rows = [_filled(_settled(row, n, lower), n, chance) for row in table.rows]
     for row in rows:
         if row.unsure and row.what.quantity == "share":
             check_range(row.value, row.what, row.called, row.where)
@@ -276,6 +259,12 @@ def _settled(row: Row, n: float | None, lower: Sequence[str]) -> Row:
     if row.unsure == "all" and (n is not None or row.n is not None):
         return replace(row, what=UNKNOWN_SHARE)
     return row
+
+
+def _filled(row: Row, n: float | None, chance: Mapping[str, float]) -> Row:
+    level = _look_up(chance, row) if chance and row.chance is None else row.chance
+    n = n if row.n is None else row.n
+    return row if (n, level) == (row.n, row.chance) else replace(row, n=n, chance=level)
 
 
 def _look_up(chance: Mapping[str, float], row: Row) -> float | None:
@@ -355,25 +344,31 @@ _PLURALS = {"shots": "numbers of shots"}
 
 
 def choose_axis(table: Table) -> Axis:
-    """The axis along which models differ: parameters first, then FLOPs, steps, tokens, loss.
-
-    The first with three different values, as `curves_of` would take them; where none has, with two,
-    then with one.
-    """
-    order: tuple[Axis, ...] = ("params", "flops", "step", "tokens", "loss")
-    latest = _latest(table.rows)
-    scales = {
-        axis: {row.scale(axis) for row in (table.rows if axis in LATE_FIRST else latest)} - {None}
-        for axis in order
-    }
-    for fewest in (3, 2, 1):
-        for axis in order:
-            if len(scales[axis]) >= fewest:
-                return axis
+    """The axis along which most rows differ: parameters first, then FLOPs, tokens, steps, loss."""
+    order: tuple[Axis, ...] = ("params", "flops", "tokens", "step", "loss")
+    for axis in order:
+        scales = {row.scale(axis) for row in table.rows} - {None}
+        if len(scales) >= 3:
+            return axis
     raise RequestError(
-        "no scale: there is none of the columns params, flops, tokens, step, loss; map one with "
-        "--params and the like"
+        "no scale: none of the columns params, flops, tokens, step, loss has three different "
+        "values; name one with --x or map it with --params and the like"
     )
+
+
+def count_shown(rows: Iterable[Row]) -> str:
+    """Which count of parameters the axis `params` shows, as a person is told; "" where the table
+    does not say."""
+    counts = sorted({row.count for row in rows if row.count and row.params})
+    said = " and ".join(_COUNTS.get(count, count) for count in counts)
+    return f"{said}: different counts on one axis" if len(counts) > 1 else said
+
+
+_COUNTS = {
+    "total": "total parameters",
+    "non-embedding": "non-embedding parameters",
+    "named": "parameters as the models are called",
+}
 
 
 def curves_of(table: Table, axis: Axis) -> list[Curve]:
@@ -407,9 +402,6 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
             together.setdefault(float(row.scale(axis) or 0), set()).add(f"{group}\0{row.model}")
         curves.append(_curve(kept, axis, group, task, metric))
     _note_together(table, axis, together)
-    counts = sorted({row.count for row in table.rows if row.count and row.params})
-    if axis == "params" and len(counts) > 1:
-        table.note(f"params: {' and '.join(counts)} counts stand on one axis")
     return curves
 
 
@@ -504,9 +496,9 @@ def _curve(rows: list[Row], axis: Axis, group: str, task: str, metric: str) -> C
     return make_curve(
         1 / places if axis == "loss" else places,
         [[row.value] for row in rows],
-        what=rows[0].what,
         items=[float(row.n or math.nan) for row in rows] if known else None,
         chance=chance,
+        what=rows[0].what,
         task=task,
         metric=metric,
         axis=axis,

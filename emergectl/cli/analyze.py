@@ -13,7 +13,7 @@ from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
     from emergectl.analysis.scaling import ScalingFinding
-    from emergectl.analysis.table import ParameterCount, Row, Table
+    from emergectl.analysis.table import Row, Table
 
 app = typer.Typer(
     help="Judge whether abilities emerge; measure how often the judgement errs.",
@@ -86,15 +86,17 @@ def scaling(
     loss, errors by bootstrap over runs.
     """
     from emergectl.analysis.plain import as_plain
+    from emergectl.analysis.table import count_shown
 
     table = read_source(source)
     tell(table)
+    count = count_shown(table.rows)
     grouped = source.options.get("group") is not None
     laws = _laws(table, grouped=grouped, drop_highest=drop_highest, draws=draws)
     if json_:
         plain = {group: as_plain(law) for group, law in laws.items()}
         said = plain[""] if list(plain) == [""] else {"groups": plain}
-        print_json({"parameter_count": table.parameters, **said})
+        print_json({"parameter_count": count or "as given", **said})
         return
     groups = ["group"] if list(laws) != [""] else []
     rows = [
@@ -105,7 +107,7 @@ def scaling(
     ]
     print_table([*groups, "parameter", "value", "low", "high", "standard error"], rows)
     for group, law in laws.items():
-        _say_law(law, table.parameters, f"{group}: " if group else "")
+        _say_law(law, count, f"{group}: " if group else "")
 
 
 def _laws(
@@ -136,10 +138,10 @@ def _laws(
     return laws
 
 
-def _say_law(law: ScalingFinding, parameters: ParameterCount, of: str) -> None:
+def _say_law(law: ScalingFinding, count: str, of: str) -> None:
     from emergectl.analysis.findings import axis_in_words
 
-    params = axis_in_words("params", parameters)
+    params = axis_in_words("params", count)
     say(f"{of}{law.formula}: {law.runs} runs, objective {law.objective:.6g}; params: {params}")
     say(
         f"{of}compute-optimal: params ∝ FLOPs^{law.parameters['params_exponent'].value:.3f}, "

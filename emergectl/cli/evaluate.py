@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emergectl.cli.output import print_json, print_table, say
+from emergectl.cli.output import say
 from emergectl.errors import AlreadyRunningError, RequestError, ToldError
 from emergectl.store.locate import find_run, list_runs, name_in_id, runs_root
 
@@ -68,6 +68,10 @@ def evaluate(
         int, typer.Option(min=0, help="Of items, shots, samples; 0: those asked in training.")
     ] = 0,
     bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16: fast, rough.")] = False,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Run the Python code that came with lm-eval task files."),
+    ] = False,
     contamination: Annotated[
         bool, typer.Option("--contamination", help="Look for the items in the run's training text.")
     ] = False,
@@ -102,6 +106,7 @@ def evaluate(
         "temperature": temperature,
         "until_passes": until_passes,
         "most_samples": most_samples,
+        "allow_code": allow_code or None,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     others = {
@@ -317,23 +322,14 @@ def _rescore(
 
 def _measure_held_out(run: Path, checkpoint: str, *, json_: bool, csv: bool) -> None:
     """Measure a run's checkpoints on what it held out."""
+    from emergectl.cli.evaluate_results import show_results
     from emergectl.evaluation.checkpoints import evaluate_run
 
     results = []
     for result in evaluate_run(run, checkpoint, say=say):
-        if checkpoint == "all":
-            say(f"step {result.step}: {result.held_out}, {result.items} items")
+        if checkpoint == "all" and not result.was_there:
+            say(f"step {result.step}: {result.task}, {result.items} items")
         results.append(result)
-    if json_:
-        print_json(
-            [
-                {"step": r.step, "set": r.held_out, "items": r.items, **r.metrics, "path": r.path}
-                for r in results
-            ]
-        )
-        return
-    names = list(dict.fromkeys(name for result in results for name in result.metrics))
-    rows = [[r.step, r.held_out, r.items, *(r.metrics.get(n) for n in names)] for r in results]
-    print_table(["step", "set", "items", *names], rows, csv=csv)
-    if not csv:
+    show_results(results, json_=json_, csv=csv)
+    if not json_ and not csv:
         say(f"written to {run / 'evals'}")

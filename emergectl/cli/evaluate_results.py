@@ -16,6 +16,8 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
 
     What was not asked is said, with the reasons.
     """
+    from emergectl.evaluation.results import shown_metric
+
     _tell_left_out(results)
     if json_:
         print_json([_as_json(result) for result in results])
@@ -26,11 +28,11 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
             result.step,
             result.task,
             None if value.group is None else f"{value.group[0]}={value.group[1]}",
-            value.metric,
+            shown_metric(value),
             value.value,
             *((value.low, value.high) if csv else (_interval(value.low, value.high),)),
             value.chance,
-            value.items,
+            value.n,
         ]
         for result in results
         for value in result.values
@@ -56,6 +58,8 @@ def _tell_left_out(results: Sequence[TaskResult]) -> None:
     for result in results:
         at = result.task if result.step is None else f"step {result.step:,}, {result.task}"
         at = at if len(models) == 1 else f"{result.model.rpartition('@')[0]}, {at}"
+        if result.was_there:
+            say(f"{at}: asked before, and kept ({result.path})")
         skipped = sum(result.skipped.values())
         if skipped:
             reason, items = max(result.skipped.items(), key=lambda entry: entry[1])

@@ -133,14 +133,17 @@ def _check_whole(experiment: Experiment, *, rows: bool = True) -> str | None:
     Raises ExperimentError and DataError as training would.
     """
     from emergectl.data.first_rows import check_first_rows
+    from emergectl.evaluation.watched import check_watched
     from emergectl.models.footprint import check_memory
     from emergectl.tasks.resolve import check_asked, resolve
 
     check_asked(experiment)
     if experiment.stage == "evaluate":
         return None
+    resolved = resolve(experiment)
+    check_watched(resolved)
     if rows:
-        check_first_rows(experiment, resolve(experiment).objective.data)
+        check_first_rows(experiment, resolved.objective.data)
     return check_memory(experiment)
 
 

@@ -186,11 +186,15 @@ def is_sweep(name: str, root: Path) -> bool:
 
 def axis_of(source: Source, table: Table) -> Axis:
     """The axis that was asked for, else the one that the table has."""
-    from emergectl.analysis.table import choose_axis
+    from emergectl.analysis.table import choose_axis, count_shown
 
     axis = source.options.get("x") or choose_axis(table)
     if axis not in AXES:
         raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXES)}")
+    if axis == "params" and (count := count_shown(table.rows)):
+        table.note(
+            f"--x params: {count}; --params parameters or non_embedding_parameters shows the other"
+        )
     return axis
 
 

@@ -212,6 +212,8 @@ class AskingSpec(Part):
     `pass_rate`, for abilities too rare for a fixed number of samples (10: to about a third)"""
     most_samples: PositiveInt = MOST_SAMPLES
     """with `until_passes`, texts of an item at most"""
+    allow_code: bool = False
+    """run the Python code that came with task files of lm-evaluation-harness"""
 
     @model_validator(mode="after")
     def _sampled_in_one_way(self) -> Self:
@@ -231,7 +233,7 @@ class AskingSpec(Part):
 
 class EvaluationSpec(AskingSpec):
     """Evaluation while training; with stage `evaluate`, all that is asked of a model, and how
-    (shots, limit, by, metrics, samples, temperature, until_passes, most_samples)."""
+    (shots, limit, by, metrics, samples, temperature, until_passes, most_samples, allow_code)."""
 
     every: Steps = "log"
     """when to evaluate; the last step is always evaluated"""
@@ -244,7 +246,8 @@ class EvaluationSpec(AskingSpec):
     train_rows: bool = False
     """also measure rows that are trained on (at most `batches` of them), as `train/…`"""
     best: str = "loss"
-    """the held-out metric by which the best checkpoint is kept (`-accuracy`: higher is better)"""
+    """the held-out metric by which the best checkpoint is kept: its highest or lowest value, as is
+    better for it (`-accuracy`, as older files have it, means the same)"""
     contamination: bool = False
     """stage evaluate: look for the items in what the run that is asked was trained on"""
 
@@ -289,6 +292,7 @@ ASKING = (
     "temperature",
     "until_passes",
     "most_samples",
+    "allow_code",
     "contamination",
 )
 """fields of `evaluation` that belong to stage `evaluate`"""

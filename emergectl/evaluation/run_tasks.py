@@ -113,7 +113,8 @@ def evaluate_tasks(
     watch: Watch | None = None,
 ) -> Iterator[TaskResult]:
     """Ask every task of every step; results go to `folder/step-N/TASK` and are yielded as they
-    stand (of a model that is no run's, to `folder/TASK`).
+    stand (of a model that is no run's, to `folder/TASK`). `folder` is the `evals` of a run, whose
+    measurements.jsonl is told of them.
 
     `place`: where it computes and with which ranks, all of which yield everything while rank 0
     alone writes; None is this process on its GPU, if there is one.
@@ -130,14 +131,18 @@ def evaluate_tasks(
             if isinstance(task, HarnessTask):
                 watch.check()
                 load = partial(models.holding, some)
-                yield evaluate_file(task, some, load, at, place=place, resume=resume, bf16=bf16)
+                yield evaluate_file(
+                    task, some, load, at, run=folder.parent, place=place, resume=resume, bf16=bf16
+                )
                 continue
             asked = _asked(task, some, bf16)
             with open_items(at, asked, resume=resume, place=place) as file:
-                if not file.is_complete:
+                was_there = file.is_complete
+                if not was_there:
                     _ask_rest(models, some, task, file, watch)
-                records = in_item_order(task, file.records)
-                yield _finish(file, task, some, _marked(task, records, contaminated))
+                records = _marked(task, in_item_order(task, file.records), contaminated)
+                result = _finish(file, task, some, records, run=folder.parent)
+                yield replace(result, was_there=was_there)
 
 
 def alone() -> Place:
@@ -241,6 +246,8 @@ def _finish(
     task: PreparedTask,
     weights: Weights,
     records: Sequence[ItemRecord],
+    *,
+    run: Path,
 ) -> TaskResult:
     marks = [record.extra["contaminated"] for record in records if "contaminated" in record.extra]
     asked: dict[str, Any] = {
@@ -249,13 +256,14 @@ def _finish(
         "metric_names": [metric.name for metric in task.metrics],
         "by": [*task.asking.by, *(["contaminated"] if any(marks) else [])],
         "chance": dict(task.task.chance),
+        "generates": task.task.ask == "generate",
     }
     if marks:
         asked["contamination"] = {"rule": RULE, "items": sum(marks), "of": len(marks)}
     if report := getattr(task.task, "report", None):
         asked["read"] = dict(report)
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
-    file.finish(records, told)
+    file.finish(records, told, run=run, measured=result.values)
     return replace(result, notes=task.task.notes)
 
 

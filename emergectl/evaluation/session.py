@@ -49,6 +49,7 @@ def asking_of(experiment: Experiment) -> Asking:
         most_samples=spec.most_samples,
         metrics=tuple(spec.metrics),
         by=tuple(spec.by),
+        allow_code=spec.allow_code,
     )
 
 
@@ -233,7 +234,7 @@ def _into_metrics(run: Run, results: Sequence[TaskResult]) -> None:
     run.metrics.truncate(0)
     for step in sorted({result.step or 0 for result in results}):
         values = {
-            f"{result.task}/{value.metric}": value.value
+            value.name: value.value
             for result in results
             if (result.step or 0) == step
             for value in result.values

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -63,30 +63,23 @@ class RunRow:
     def metrics(self) -> dict[str, Any]:
         """The last value of each metric that stands in the end of the log, and of what was
         measured besides, by `task/metric`."""
-        measured = {f"{one['task']}/{one['metric']}": one["value"] for one in self._measured}
-        return last_values(self.path / "metrics.jsonl") | measured
+        measured = [
+            (f"{one['task']}/{one['metric']}", one["value"]) for one in last_measured(self.path)
+        ]
+        return last_values(self.path / "metrics.jsonl") | dict(reversed(measured))
 
-    @property
+    @cached_property
     def measured(self) -> str | None:
         """What was measured last, in words: a share of items that are right, else a loss, else
         whatever stands first."""
-        last = self._measured[-1].get("step") if self._measured else None
-        at_last = [one for one in self._measured if one.get("step") == last]
+        last: list[dict[str, Any]] = []
+        for one in last_measured(self.path):
+            if last and one.get("step") != last[0].get("step"):
+                break
+            last.append(one)
         order = {"share": 0, "loss": 2}
-        first = min(at_last, key=lambda one: order.get(str(one.get("quantity")), 1), default=None)
+        first = min(last, key=lambda one: order.get(str(one.get("quantity")), 1), default=None)
         return None if first is None else _in_words(first)
-
-    @cached_property
-    def _measured(self) -> list[dict[str, Any]]:
-        """The whole measurements (no group's) in the end of the file."""
-        lines = _last_lines(self.path / MEASUREMENTS, MEASURED_BYTES)
-        found = []
-        for line in lines:
-            with suppress(DataError, KeyError):
-                one = parse_line(line, "")
-                if "group" not in one and {"task", "metric", "value"} <= one.keys():
-                    found.append(one)
-        return found
 
     @cached_property
     def experiment(self) -> dict[str, Any]:
@@ -203,6 +196,16 @@ def last_value(path: Path, metric: str) -> Any:
                 if metric in record:
                     return record[metric]
     return None
+
+
+def last_measured(run: Path) -> Iterator[dict[str, Any]]:
+    """The measurements of all items (of no group) in the end of a run's file, the last first, as
+    they stand there: `read_measurements` checks them, which takes longer."""
+    for line in reversed(_last_lines(run / MEASUREMENTS, MEASURED_BYTES)):
+        with suppress(DataError):
+            one = parse_line(line, "")
+            if "group" not in one and {"task", "metric", "value"} <= one.keys():
+                yield one
 
 
 def _last_lines(path: Path, window_bytes: int) -> list[bytes]:

@@ -54,7 +54,8 @@ def load_asks(sweep: LoadedSweep, *, check_paths: bool = True) -> Asks | None:
         if spec.tasks:
             _check_text(loaded.experiment)
     except ExperimentError as error:
-        raise loaded.locate(error) from None
+        keys = error.key.split(".")[1:]
+        raise error_at(sweep, ["evaluate", *keys], error.message) from None
     return Asks(loaded.experiment, spec.checkpoint, not spec.tasks)
 
 

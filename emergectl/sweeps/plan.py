@@ -27,11 +27,12 @@ from emergectl.config.sweep_schema import LadderSpec, SearchSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.evaluation.metrics import metric_facts
+from emergectl.evaluation.watched import check_watched
 from emergectl.models.families import matrices_per_layer
 from emergectl.models.ladder import parameters_of, shape_of_size
 from emergectl.store.measurements import Direction
 from emergectl.sweeps.asked import Asks, check_own_tasks, load_asks
-from emergectl.tasks.resolve import check_asked
+from emergectl.tasks.resolve import check_asked, resolve
 
 MAX_TRIALS = 100_000
 MAX_ERRORS = 20
@@ -139,6 +140,8 @@ def make_trial(sweep: LoadedSweep, point: Point, *, check_paths: bool = True) ->
         if loaded.experiment.stage == "evaluate":
             raise ExperimentError("stage", "a sweep trains; `emergectl eval` asks what there is")
         check_asked(loaded.experiment)
+        if loaded.experiment.stage != "evaluate":
+            check_watched(resolve(loaded.experiment))
     except ExperimentError as error:
         raise loaded.locate(error) from None
     if sweep.spec.evaluate is not None and not sweep.spec.evaluate.tasks:

@@ -72,6 +72,9 @@ class Teller:
             self._told = now
             self._send(at=self._order.key, step=record["step"])
 
+    def measured(self, measurements: Any) -> None:
+        """They stand in the run's measurements.jsonl."""
+
     def message(self, text: str) -> None:
         """It stands in the run's log."""
 

@@ -164,6 +164,7 @@ def test_an_evaluation_that_is_stopped_goes_on_where_it_was(
     command = ["eval", "sums", "--tasks", TASK]
     (whole,) = results_of(capsys, *command)
     before = items(whole["path"])
+    shutil.rmtree(whole["path"])  # what is complete would be kept
     with monkeypatch.context() as patched:
         StopAfter(patched, 7, signum)
         assert main(command) == code
@@ -181,7 +182,7 @@ def test_an_evaluation_that_is_stopped_goes_on_where_it_was(
 
 
 def test_what_is_complete_is_not_asked_again(
-    run: Path,  # noqa: ARG001
+    run: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -189,6 +190,10 @@ def test_what_is_complete_is_not_asked_again(
     first = results_of(capsys, *command)
     monkeypatch.setattr(run_tasks, "load_language_model", None)
     assert results_of(capsys, *command, "--resume") == first
+    measured = (run / "measurements.jsonl").read_bytes()
+    assert main(command) == 0
+    assert f"asked before, and kept ({first[0]['path']})" in told(capsys)[1]
+    assert (run / "measurements.jsonl").read_bytes() == measured
 
 
 def test_rescoring_adds_metrics_and_groups_without_a_model(
@@ -290,9 +295,7 @@ def test_contamination_is_told_and_grouped_by(
     some = {record["item"] for record in items(clean["path"])[:4]}
     monkeypatch.setattr(session, "find_contaminated", lambda _, tasks: {tasks[0].label: some})
     (found,) = results_of(capsys, *command)
-    groups = {
-        one["group"]["contaminated"]: one["items"] for one in found["metrics"] if "group" in one
-    }
+    groups = {one["group"]["contaminated"]: one["n"] for one in found["metrics"] if "group" in one}
     assert groups == {False: 56, True: 4}
     assert main(command) == 0
     assert "4 of 60 items are in the training data" in told(capsys)[1]
@@ -399,6 +402,7 @@ def test_sampling_that_was_stopped_goes_on_item_by_item_with_the_same_samples(
     asked = ("eval", "sums", "--tasks", TASK, *UNTIL)
     (whole,) = results_of(capsys, *asked)
     expected = items(whole["path"])
+    shutil.rmtree(whole["path"])
     append, kept = ItemFile.append, []
 
     def append_few(self: ItemFile, record: ItemRecord) -> None:

@@ -27,7 +27,16 @@ from emergectl.data.rows import Encoded, rows_in_memory
 from emergectl.data.tokenizers import end_of_document, tokenizer_hash_source
 from emergectl.errors import RequestError
 from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
-from emergectl.tasks.task import Item, Split, TextTask, answer_of, parted, put
+from emergectl.tasks.task import (
+    Item,
+    ItemKey,
+    Split,
+    TextTask,
+    answer_of,
+    key_of,
+    parted,
+    put,
+)
 
 ROWS_PER_EPOCH = 100_000
 """what counts as one epoch of endless data"""
@@ -55,6 +64,13 @@ class TaskRows:
     tokenizer: PreTrainedTokenizerFast
     encoded: list[Encoded]
     blocks: Callable[[int], list[Encoded]] | None = None
+    keys: tuple[ItemKey, ...] = ()
+    """of held-out rows: what each of them asks"""
+
+    def keys_of_fitting(self, seq_len: int) -> tuple[ItemKey, ...]:
+        """The keys of the rows that a feed of so many tokens takes."""
+        rows = zip(self.keys, self.encoded, strict=True)
+        return tuple(key for key, (ids, _) in rows if len(ids) <= seq_len + 1)
 
     @property
     def longest(self) -> int:
@@ -90,9 +106,10 @@ def test_rows(
 ) -> TaskRows:
     """The held-out items of a task, whoever asks, `apart` as for `item_encoder`. RequestError where
     there are none."""
-    items = task.items("test", seed=HELD_OUT_SEED)
-    rows = _all_rows(task, "test", items, item_encoder(task, tokenizer, apart=apart))
-    return TaskRows(task, label, "test", tokenizer, rows)
+    items = list(task.items("test", seed=HELD_OUT_SEED))
+    rows = _all_rows(task, "test", iter(items), item_encoder(task, tokenizer, apart=apart))
+    keys = tuple(key_of(item, put(task.template, item)) for item in items)
+    return TaskRows(task, label, "test", tokenizer, rows, keys=keys)
 
 
 def rows_feed(rows: TaskRows, *, seed: int, seq_len: int) -> tuple[Feed, int]:
