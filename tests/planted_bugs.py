@@ -51,6 +51,13 @@ ENSEMBLE = "training/test_training_ensemble.py::test_"
 
 BUGS = (
     Bug(
+        "Student's degrees of freedom are too large by the number of rungs",
+        "analysis/verdict.py",
+        "freedom = int((curve.seeds - 1).sum()) or",
+        "freedom = int(curve.seeds.sum()) or",
+        "analysis/test_analysis_facts.py::test_students_degrees_of_freedom_are_what_the_seeds_leave",
+    ),
+    Bug(
         "a checkpoint is written in place, without the rename",
         "store/checkpoints.py",
         """            temporary.mkdir()
@@ -345,6 +352,30 @@ BUGS = (
         "        return now - since >= SILENCE_SECONDS",
         "        return time.time() - touched / 1e9 >= SILENCE_SECONDS",
         "sweeps/test_sweeps_claims.py::test_another_machines_claim_stands_however_its_clock_is_set",
+    ),
+    Bug(
+        "a sweep's claim is made without a second look",
+        "sweeps/claims.py",
+        "            path.unlink()\n            return False\n",
+        "            pass\n",
+        "sweeps/test_sweeps_claims.py::"
+        "test_whoever_makes_a_claim_too_late_sees_the_living_one_before_it_and_withdraws",
+    ),
+    Bug(
+        "a released claim of a sweep takes later ones of others with it",
+        "sweeps/claims.py",
+        "            if _number(path) < _number(own):",
+        "            if path != own:",
+        "sweeps/test_sweeps_claims.py::"
+        "test_whoever_was_given_up_leaves_the_claim_of_its_successor_alone",
+    ),
+    Bug(
+        "a trial is marked as asked before it is",
+        "sweeps/ask_trials.py",
+        "    try:\n        device",
+        "    mark_asked(run, digest)\n    try:\n        device",
+        "sweeps/test_sweeps_asking.py::"
+        "test_a_trial_killed_while_it_is_asked_is_asked_the_rest_once",
     ),
     Bug(
         "a machine runs a sweep twice at once",

@@ -88,21 +88,6 @@ def test_a_task_of_an_installed_package_is_listed_shown_and_checked(
     assert "did you mean `longest`?" in said
 
 
-def test_it_is_trained_on_and_asked_like_any_other(packages: Path, tmp_path: Path) -> None:
-    (tmp_path / "counting.yaml").write_text(
-        "model: {family: llama, size: 10k}\ntokenizer: {kind: char}\n"
-        "data: {train: {task: counting, longest: 4}}\n"
-        "train: {steps: 3, batch_size: 4, threads: 1, compile: false, precision: fp32}\n"
-    )
-    train = ("train", "counting.yaml", "--run-dir", "run")
-    emergectl(*train, packages=packages, folder=tmp_path)
-    asked = ("eval", "run", "--tasks", "counting:longest=4", "--json")
-    answer = emergectl(*asked, packages=packages, folder=tmp_path).stdout
-    assert "counting:longest=4" in json.dumps(json.loads(answer))
-    records = next(tmp_path.rglob("items.jsonl")).read_text().splitlines()
-    assert [json.loads(line)["target"] for line in records] == ["1", "2", "3", "4"]
-
-
 def test_a_broken_package_stops_only_who_asks_for_it_in_one_line(
     packages: Path, tmp_path: Path
 ) -> None:

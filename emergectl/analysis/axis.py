@@ -56,10 +56,10 @@ def score_axes(rows: Sequence[Row], rng: np.random.Generator) -> list[AxisScore]
     squares = np.empty((len(axes), len(names)))
     counts = np.array([(models == name).sum() for name in names])
     for i, axis in enumerate(axes):
-        places = _places(kept, axis)
+        positions = _positions(kept, axis)
         for j, name in enumerate(names):
             out = models == name
-            rest = values[out] - _predict(places[~out], values[~out], places[out])
+            rest = values[out] - _predict(positions[~out], values[~out], positions[out])
             squares[i, j] = float(rest @ rest)
     drawn = rng.integers(0, len(names), (DRAWS, len(names)))
     errors = np.sqrt(squares[:, drawn].sum(axis=2) / counts[drawn].sum(axis=1))
@@ -109,18 +109,18 @@ def _common(rows: Sequence[Row]) -> tuple[list[Axis], list[Row]]:
 
     axes = [a for a in AXES if sum(has(row, a) for row in rows) * 2 >= max(1, len(rows))]
     kept = [row for row in rows if all(has(row, axis) for axis in axes)]
-    return [a for a in axes if len(set(_places(kept, a))) >= 4], kept
+    return [a for a in axes if len(set(_positions(kept, a))) >= 4], kept
 
 
-def _places(rows: Sequence[Row], axis: Axis) -> Floats:
-    places = np.log10([float(row.scale(axis) or 1) for row in rows])
-    return -places if axis == "loss" else places
+def _positions(rows: Sequence[Row], axis: Axis) -> Floats:
+    positions = np.log10([float(row.scale(axis) or 1) for row in rows])
+    return -positions if axis == "loss" else positions
 
 
-def _predict(places: Floats, values: Floats, at: Floats) -> Floats:
+def _predict(positions: Floats, values: Floats, at: Floats) -> Floats:
     """The best curve of both families through some points, at others; rises or falls as they do."""
-    order = np.argsort(places, kind="stable")
-    t, index = np.unique(places[order], return_inverse=True)
+    order = np.argsort(positions, kind="stable")
+    t, index = np.unique(positions[order], return_inverse=True)
     y = np.bincount(index, weights=values[order]) / np.bincount(index)
     # Where either is constant there is neither rise nor fall.
     sign = -1.0 if (t - t.mean()) @ (y - y.mean()) < 0 else 1.0

@@ -33,7 +33,7 @@ FINE_PER_GAP = 32
 DRAWS = 2000
 MISFIT = 0.05
 """what is left by the best break is misfit where chance leaves so much less often than this"""
-KINDS = 3
+SHAPE_KINDS = 3
 """logistic, ramp, hinge"""
 
 
@@ -95,8 +95,8 @@ def locate(
     likelihood = np.exp((gained - gained.max()) / (2 * noise)) * (gained > 0)
     # Every kind of shape weighs the same, however many nodes it has.
     compact = int(np.prod(grid.regular)) // 2
-    kinds = np.minimum(np.arange(len(gained)) // compact, KINDS - 1)
-    likelihood /= np.bincount(kinds, minlength=KINDS)[kinds]
+    kinds = np.minimum(np.arange(len(gained)) // compact, SHAPE_KINDS - 1)
+    likelihood /= np.bincount(kinds, minlength=SHAPE_KINDS)[kinds]
     total = likelihood.sum()
     nodes = rng.choice(len(gained), DRAWS, p=likelihood / total) if total > 0 else np.zeros(1, int)
 
@@ -146,7 +146,7 @@ def _noise(curve: Curve, at: Floats, squares: float) -> float:
     return rest if rest > allowed else pooled
 
 
-def difference(first: Break, second: Break) -> Interval:
+def break_difference(first: Break, second: Break) -> Interval:
     """How many decades the second break lies above the first, with its 95% interval.
 
     Both are taken to have one kind of shape, whichever fits both: what is not known of the shape
@@ -154,7 +154,7 @@ def difference(first: Break, second: Break) -> Interval:
     lie is open to each of them: the interval is then too wide rather than too narrow.
     """
     pairs = []
-    for kind in range(KINDS):
+    for kind in range(SHAPE_KINDS):
         one, other = (b.log_positions[b.kinds == kind] for b in (first, second))
         # The share of pairs with this kind is the product of its shares in either.
         count = round(len(one) * len(other) / len(first.kinds))

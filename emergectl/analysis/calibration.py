@@ -20,7 +20,7 @@ from functools import partial
 
 import numpy as np
 
-from emergectl.analysis.breaks import difference, locate
+from emergectl.analysis.breaks import break_difference, locate
 from emergectl.analysis.curve_families import gompertz, hinge_rise, logistic_rise, ramp_rise
 from emergectl.analysis.curves import Curve, Floats, make_curve
 from emergectl.analysis.processes import processes
@@ -157,8 +157,8 @@ def found_breaks(kind: str, trials: int, seed: int, *, ladder: Ladder = PROMISED
         curve, truth = broken_ability(kind, rng, ladder=ladder)
         evidence = gather(curve, seed=trial)
         found += bool(evidence.p_emergent <= ALPHA)
-        place = evidence.break_.position if evidence.break_ else None
-        covered += place is not None and place.low <= 10**truth <= place.high
+        at = evidence.break_.position if evidence.break_ else None
+        covered += at is not None and at.low <= 10**truth <= at.high
     return [
         Rate(f"breaks found: {kind}", found, trials, 0.9 if ladder.is_promised else 0.0, 1.0),
         Rate(f"position covered: {kind}", covered, trials, 0.92, 0.98),
@@ -193,15 +193,15 @@ def differences(
                     "logistic",
                     rng,
                     span=gap * (rungs - 1),
-                    position=place,
+                    position=at,
                     width=width,
                     ladder=ladder,
                 )[0],
                 rng,
             )
-            for place in (first, first + truth)
+            for at in (first, first + truth)
         ]
-        found = difference(*pair)
+        found = break_difference(*pair)
         covered += found.low <= truth <= found.high
     return [Rate(f"difference covered: {name}", covered, trials, 0.92, 0.98)]
 

@@ -87,7 +87,7 @@ def hinge_rise(t: Floats, position: Floats, power: Floats) -> Floats:
 class Grid:
     """Shapes of one family on the rungs of one ladder.
 
-    `shapes`: [nodes, rungs]. `position` and `width`: [nodes] in decades: the place of the break
+    `shapes`: [nodes, rungs]. `position` and `width`: [nodes] in decades: the position of the break
     and its extent from 10 to 90 percent of the rise (of the rise that is measured, for hinges).
     `regular`: (shapes, widths, positions): how the first nodes form a regular grid; in the broken
     family these are the compact rises, and the hinges follow.

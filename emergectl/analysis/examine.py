@@ -35,7 +35,7 @@ from emergectl.analysis.scaling import ScalingFinding, judge_scaling, runs_of_la
 from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
 from emergectl.analysis.table import LATE_FIRST, LOSS, Row, Table, count_shown
-from emergectl.analysis.verdict import MANY, WORDS, Finding
+from emergectl.analysis.verdict import MANY, VERDICTS, Finding
 
 SHOWN = 40
 """abilities that get figures and details; the others stand in the table of verdicts"""
@@ -87,7 +87,7 @@ def examine(
     rows = {(row.where, row.task, row.metric): row for row in table.rows}
     outputs = _Outputs(findings)
     telling = [index for index, finding in enumerate(findings) if not outputs.restates(finding)]
-    telling.sort(key=lambda index: WORDS.index(findings[index].verdict))
+    telling.sort(key=lambda index: VERDICTS.index(findings[index].verdict))
     shown = set(telling[:SHOWN])
     abilities = []
     for index, said in enumerate(_described(findings, workers)):
@@ -116,13 +116,13 @@ def examine(
 def _described(findings: Sequence[Finding], workers: int) -> Iterable[AbilityFinding]:
     """The findings described, in their order; in several processes where there are many."""
     if workers == 1 or len(findings) < MANY:
-        yield from map(describe, findings)
+        yield from map(describe_finding, findings)
         return
     with processes(workers) as pool:
-        yield from pool.map(describe, findings, chunksize=16)
+        yield from pool.map(describe_finding, findings, chunksize=16)
 
 
-def describe(finding: Finding) -> AbilityFinding:
+def describe_finding(finding: Finding) -> AbilityFinding:
     """A finding with the shapes of its curve, and without what only serves to compute."""
     curve, e = finding.curve, finding.evidence
     shapes = fit_shapes(curve) if len(curve.x) >= FEWEST_FOR_SHAPES else []

@@ -2,7 +2,7 @@
 
 `Findings` holds everything; whatever shows findings reads its attributes and nothing else. What is
 not known, or cannot be asked of the table, is None, never NaN. `to_json` is the one way out and
-`from_json` the one way back; `VERSION` is raised when a field changes its meaning or its name.
+`from_json` the one way back; `FINDINGS_VERSION` is raised when a field changes its meaning or name.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from emergectl.analysis.plain import as_plain, from_plain
 from emergectl.analysis.scaling import ScalingFinding
 from emergectl.analysis.seeds import SeedsFinding
 from emergectl.analysis.table import Skipped
-from emergectl.analysis.verdict import WORDS, Finding, Word
+from emergectl.analysis.verdict import VERDICTS, Finding, Word
 from emergectl.errors import DataError
 from emergectl.store.measurements import MetricFacts
 
-VERSION = "emergectl.findings/1"
+FORMAT = "emergectl.findings"
+FINDINGS_VERSION = f"{FORMAT}/1"
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,10 @@ class AbilityFinding:
 class Findings:
     """Everything that is said of a table, over one axis.
 
-    `parameters`: which count the axis of parameters and everything else here shows (`count_shown`;
-    "" where only who brought the table knows). `notes`: what had to be chosen. `lags`: along steps
-    and tokens, what moves first and by how much the next lags. `scaling`: the law of loss.
+    `parameters`: which count the axis of parameters and everything else here shows
+    (`count_shown`; "" where only who brought the table knows). `notes`: what had to be chosen.
+    `lags`: along steps and tokens, what moves first and by how much the next lags. `scaling`: the
+    law of loss.
     """
 
     axis: str
@@ -152,7 +154,7 @@ class Findings:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with the version of its form."""
-        return {"format": VERSION, **as_plain(self)}
+        return {"format": FINDINGS_VERSION, **as_plain(self)}
 
 
 def from_json(data: Any, where: str = "findings") -> Findings:
@@ -160,20 +162,20 @@ def from_json(data: Any, where: str = "findings") -> Findings:
 
     Raises DataError, beginning with `where`, for another version or a field that is not as said.
     """
-    if not isinstance(data, dict) or data.get("format") != VERSION:
+    if not isinstance(data, dict) or data.get("format") != FINDINGS_VERSION:
         said = data.get("format") if isinstance(data, dict) else None
-        raise DataError(f"{where}: format is {said!r}; expected {VERSION!r}")
+        raise DataError(f"{where}: format is {said!r}; expected {FINDINGS_VERSION!r}")
     return from_plain(Findings, {k: v for k, v in data.items() if k != "format"}, where)
 
 
 def count_verdicts(found: Sequence[AbilityFinding | Finding]) -> dict[str, int]:
     """How many of each verdict that there is, the strongest first."""
     words = [each.verdict for each in found]
-    return {word: words.count(word) for word in WORDS if word in words}
+    return {word: words.count(word) for word in VERDICTS if word in words}
 
 
 def axis_in_words(axis: str, parameters: str) -> str:
     """An axis as one reads it: `non-embedding parameters`, `training FLOPs`."""
     if axis != "params":
         return {"flops": "FLOPs", "step": "steps"}.get(axis, axis)
-    return f"{parameters} parameters" if parameters else "parameters (as given)"
+    return parameters or "parameters (as given)"

@@ -23,11 +23,11 @@ from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.metric_pair import as_probability, explain_by_power
 from emergectl.analysis.ratio import LEAST_NOISE, inverse_variances
-from emergectl.analysis.shapes import FORMS, Form, Shape, fit_shapes, refit, weigh
+from emergectl.analysis.shapes import FORMS, FittedShape, Form, fit_shapes, refit, rung_weights
 
 FEWEST_BELOW = 4
 MOST_CUTOFFS = 10
-"""a curve with more rungs is cut at so many places, spread evenly"""
+"""a curve with more rungs is cut at so many points, spread evenly"""
 DRAWS, LENGTHS_DRAWN = 100, 30
 POWER_EXPLAINS = 0.9
 DOUBT = 4.0
@@ -65,7 +65,7 @@ class Backtest:
 def predict(
     curve: Curve, scales: Floats, rng: np.random.Generator, *, draws: int = DRAWS
 ) -> Forecast:
-    """Forecast an ability from its own curve: scales [places], in the axis's units.
+    """Forecast an ability from its own curve: scales [points], in the axis's units.
 
     Raises ValueError for fewer than `FEWEST_BELOW` rungs.
     """
@@ -98,7 +98,7 @@ def predict_through(
 def _by_power(proxy: Curve, curve: Curve, ahead: Floats, rng: np.random.Generator) -> Floats | None:
     """Levels as chance + (1 − chance) · p^length, where that is how the two hang together.
 
-    ahead: the proxy's levels [draws, places]. None where the proxy is no probability or p^length
+    ahead: the proxy's levels [draws, points]. None where the proxy is no probability or p^length
     explains less than `POWER_EXPLAINS` of what is seen.
     """
     made = explain_by_power(curve, proxy)
@@ -111,7 +111,7 @@ def _by_power(proxy: Curve, curve: Curve, ahead: Floats, rng: np.random.Generato
     if p is None:
         return None
     chance = curve.chance or 0.0
-    weights, noise = weigh(curve)
+    weights, noise = rung_weights(curve)
     deviation = np.sqrt(max(noise, 1.0 if curve.is_binomial else 0.0) / weights)
     lengths = []
     for _ in range(min(len(ahead), LENGTHS_DRAWN)):
@@ -246,13 +246,13 @@ def _check(curve: Curve) -> None:
 
 
 def _simulate(curve: Curve, log_x: Floats, rng: np.random.Generator, draws: int) -> Floats:
-    """Possible levels at log10 scales, noise of a measurement included: [draws, places]."""
+    """Possible levels at log10 scales, noise of a measurement included: [draws, points]."""
     shapes = _plausible(curve)
     levels = _redrawn(curve, shapes, np.broadcast_to(log_x, (draws, len(log_x))), rng)
     return levels + _noise(curve, shapes[0], levels, rng)
 
 
-def _plausible(curve: Curve, forms: tuple[Form, ...] = FORMS) -> list[Shape]:
+def _plausible(curve: Curve, forms: tuple[Form, ...] = FORMS) -> list[FittedShape]:
     """The shapes that leave two rungs free, weighted by what extrapolating by them deserves.
 
     By AIC with the unbiased variance (AICc forbids all but a level on four rungs), tempered by
@@ -260,7 +260,7 @@ def _plausible(curve: Curve, forms: tuple[Form, ...] = FORMS) -> list[Shape]:
     """
     usable = [form for form in forms if form.parameters <= len(curve.x) - 2]
     shapes = fit_shapes(curve, forms=tuple(usable), left_out=False)
-    weights, noise = weigh(curve)
+    weights, noise = rung_weights(curve)
     total = float(weights @ (curve.level - np.average(curve.level, weights=weights)) ** 2)
     scores = []
     for shape in shapes:
@@ -278,20 +278,20 @@ def _plausible(curve: Curve, forms: tuple[Form, ...] = FORMS) -> list[Shape]:
 
 
 def _redrawn(
-    curve: Curve, shapes: Sequence[Shape], places: Floats, rng: np.random.Generator
+    curve: Curve, shapes: Sequence[FittedShape], points: Floats, rng: np.random.Generator
 ) -> Floats:
-    """Levels at places [draws, places]: of the curve drawn anew, shapes by their weights."""
-    chosen = rng.choice(len(shapes), len(places), p=np.array([shape.weight for shape in shapes]))
-    weights, noise = _what_is_left(curve, shapes[0], rng, len(places))
+    """Levels at points [draws, points]: of the curve drawn anew, shapes by their weights."""
+    chosen = rng.choice(len(shapes), len(points), p=np.array([shape.weight for shape in shapes]))
+    weights, noise = _what_is_left(curve, shapes[0], rng, len(points))
     deviation = np.sqrt(noise[:, None] / weights)
-    levels = np.empty(places.shape)
+    levels = np.empty(points.shape)
     for index in np.unique(chosen):
         shape, own = shapes[index], chosen == index
         y = shape.values + deviation[own] * rng.standard_normal((int(own.sum()), len(curve.x)))
         y = np.clip(y, 0, 1) if curve.is_rate else y
-        same = bool((places == places[0]).all())
+        same = bool((points == points[0]).all())
         refits = refit(shape, curve.log_x, y, weights)
-        levels[own] = refits.at(places[0] if same else places[own])
+        levels[own] = refits.at(points[0] if same else points[own])
     return levels
 
 
@@ -307,14 +307,14 @@ def _sample(curve: Curve, level: Floats) -> Curve:
 
 
 def _what_is_left(
-    curve: Curve, shape: Shape, rng: np.random.Generator, draws: int
+    curve: Curve, shape: FittedShape, rng: np.random.Generator, draws: int
 ) -> tuple[Floats, Floats]:
     """(weights [rungs], noise relative to them [draws]): known, or what a shape leaves if more.
 
     What is estimated from the rungs that a shape leaves free is itself uncertain: it is drawn from
     its scaled inverse chi-square, which makes the intervals those of Student's t.
     """
-    weights, known = weigh(curve)
+    weights, known = rung_weights(curve)
     free = len(curve.x) - shape.form.parameters
     rest = float(weights @ (curve.level - shape.values) ** 2)
     if known and rest <= known * stats.chi2.ppf(0.95, free):
@@ -322,7 +322,7 @@ def _what_is_left(
     return weights, rest / rng.chisquare(free, draws)
 
 
-def _noise(curve: Curve, shape: Shape, levels: Floats, rng: np.random.Generator) -> Floats:
+def _noise(curve: Curve, shape: FittedShape, levels: Floats, rng: np.random.Generator) -> Floats:
     """What one more measurement like the curve's last would add: the shape of `levels`."""
     _, noise = _what_is_left(curve, shape, rng, len(levels))
     last = curve.rungs(np.arange(len(curve.x)) == len(curve.x) - 1)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from emergectl.store.measurements import MetricFacts
 
-UNITS = ("token", "item", "byte")
+LIKELIHOODS = ("token", "item", "byte")
 QUANTITIES = ("mean", "ratio", "area", "share", "loss")
 """what a continuous metric is, the most telling beside a discontinuous one first"""
 
@@ -26,7 +26,7 @@ def rank(metric: str, what: MetricFacts) -> tuple[object, ...]:
     return (
         what.scale == "log",
         not told,
-        UNITS.index(what.likelihood) if what.likelihood is not None else 0,
+        LIKELIHOODS.index(what.likelihood) if what.likelihood is not None else 0,
         0 if told else QUANTITIES.index(what.quantity),
         not told and (what.least is None or what.most is None),
         what.direction == "down",

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from scipy import optimize
 
-from emergectl.analysis.breaks import Interval, difference
+from emergectl.analysis.breaks import Interval, break_difference
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.metric_order import rank
 from emergectl.analysis.verdict import ALPHA, Finding
@@ -73,7 +73,7 @@ def pair_up(discontinuous: Finding, continuous: Finding, *, alpha: float = ALPHA
     )
     lag = None
     if discontinuous.break_ is not None and continuous.break_ is not None:
-        lag = difference(discontinuous.break_, continuous.break_)
+        lag = break_difference(discontinuous.break_, continuous.break_)
     made = explain_by_power(discontinuous.curve, continuous.curve)
     sentence = {
         "both": "both metrics break: not the metric's doing",

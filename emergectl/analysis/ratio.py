@@ -78,7 +78,7 @@ class _Setup:
         return max(1, len(self.curve.x) - BROKEN_PARAMETERS)
 
 
-def compare(
+def compare_families(
     curve: Curve,
     rng: np.random.Generator,
     *,

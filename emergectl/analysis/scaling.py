@@ -81,14 +81,15 @@ def runs_of_law(rows: Iterable[Row]) -> tuple[Floats, Floats, Floats, Floats]:
     ValueError where fewer than three sizes or lengths of training are there, or one follows from
     the other: the law's two terms could not be told apart.
     """
-    last: dict[tuple[object, ...], tuple[float, tuple[float, ...]]] = {}
+    last: dict[object, tuple[float, tuple[float, ...]]] = {}
     for row in rows:
         params, loss = row.params, row.loss
         tokens = row.tokens or (row.flops / 6 / params if row.flops and params else None)
         if not (params and tokens and loss and min(params, tokens, loss) > 0):
             continue
         run = (params, float(tokens), row.flops or 6 * params * tokens, loss)
-        key = run if row.step is None else (row.group, row.model, params, row.seed)
+        whose = (row.record or {}).get("run") or (row.group, row.model, params, row.seed)
+        key = run if row.step is None else whose
         if key not in last or last[key][0] < (row.step or 0):
             last[key] = (row.step or 0, run)
     found = np.array([run for _, run in last.values()]).reshape(-1, 4)

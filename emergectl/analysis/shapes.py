@@ -3,7 +3,7 @@
 flat; line (in log x); power (to a ceiling); sigmoid (in log x); hinge (flat, then a line); broken
 (flat, then a power law to a ceiling, with a bend of its own smoothness: Caballero et al. 2022, one
 break, first exponent zero). Floor and height are solved in closed form; what is left, at most three
-numbers, is searched on a grid that zooms in on its three best places, so there are no starts to
+numbers, is searched on a grid that zooms in on its three best points, so there are no starts to
 choose and no derivative to get wrong.
 """
 
@@ -22,7 +22,7 @@ from emergectl.analysis.ratio import LEAST_NOISE, inverse_variances
 
 Flags = NDArray[np.bool_]
 Rise = Callable[[Floats, Floats], Floats]
-"""(log10 scale [..., places], parameters [nodes, n]) → rises [nodes, places]"""
+"""(log10 scale [..., points], parameters [nodes, n]) → rises [nodes, points]"""
 ZOOMS, BEST, TICKS = 6, 3, 7
 REFINED = (1.0, 0.3)
 """boxes of a refit about the shape, in steps of the grid"""
@@ -67,7 +67,7 @@ FORMS = (
 
 
 @dataclass(frozen=True)
-class Shape:
+class FittedShape:
     """A fitted shape. `values` [rungs] are on the curve's level.
 
     `weight` is the Akaike weight among all shapes; `left_out_error` the root mean square error of
@@ -84,7 +84,7 @@ class Shape:
     offset: float
 
     def at(self, log_x: Floats) -> Floats:
-        """The level that the shape gives at log10 scales [places]."""
+        """The level that the shape gives at log10 scales [points]."""
         own = np.array([[self.parameters[name] for name in self.form.names]])
         rise = _rise(self.form, np.asarray(log_x, float), own, self.offset)[0]
         return self.parameters["floor"] + self.parameters.get("height", 0.0) * rise
@@ -92,7 +92,7 @@ class Shape:
 
 def fit_shapes(
     curve: Curve, *, forms: tuple[Form, ...] = FORMS, left_out: bool = True
-) -> list[Shape]:
+) -> list[FittedShape]:
     """Every shape fitted to a curve, best AICc first.
 
     left_out: whether the errors of left-out rungs are wanted, which cost most of the time (else
@@ -101,7 +101,7 @@ def fit_shapes(
     4 rungs on.
     """
     y, t = curve.level, curve.log_x
-    weights, noise = weigh(curve)
+    weights, noise = rung_weights(curve)
     fits = [(form, *_search(form, t, y, weights)) for form in forms]
     scores = []
     for form, _, squares in fits:
@@ -123,7 +123,7 @@ def fit_shapes(
     return sorted(shapes, key=lambda shape: shape.aicc)
 
 
-def weigh(curve: Curve) -> tuple[Floats, float]:
+def rung_weights(curve: Curve) -> tuple[Floats, float]:
     """(weights [rungs], noise relative to them; 0 where it has to be estimated from the fit)."""
     y = curve.level
     # Rates at their running mean: a rung's own rate would give lucky rungs more weight.
@@ -159,7 +159,7 @@ def _product(axes: list[Floats]) -> Floats:
 
 
 def _search(form: Form, t: Floats, y: Floats, weights: Floats) -> tuple[Floats, float]:
-    """(own parameters [n], residual squares), zooming in on the best places of a grid."""
+    """(own parameters [n], residual squares), zooming in on the best points of a grid."""
     axes = _ranges(form, t)
     nodes = _product(axes)
     if not axes:
@@ -187,7 +187,7 @@ def _search(form: Form, t: Floats, y: Floats, weights: Floats) -> tuple[Floats, 
 
 
 def _around(best: Floats, step: Floats, ratio: Flags, ticks: Floats) -> Floats:
-    """Boxes about places: [best, n] → [best · ticks, n]; in ratios where `ratio` says so."""
+    """Boxes about points: [best, n] → [best · ticks, n]; in ratios where `ratio` says so."""
     factors = np.where(ratio, step, 1.0) ** ticks
     moved = np.where(ratio, best[:, None] * factors, best[:, None] + step * ticks)
     return moved.reshape(-1, best.shape[1])
@@ -204,20 +204,20 @@ class Refits:
     offset: float
 
     def at(self, log_x: Floats) -> Floats:
-        """Levels at log10 scales [places], or [draws, places] with places of their own."""
+        """Levels at log10 scales [points], or [draws, points] with points of their own."""
         if log_x.ndim == 1:
             rise = _rise(self.form, log_x, self.own, self.offset)
         else:
             rise = np.stack(
                 [
-                    _rise(self.form, places, own[None], self.offset)[0]
-                    for places, own in zip(log_x, self.own, strict=True)
+                    _rise(self.form, points, own[None], self.offset)[0]
+                    for points, own in zip(log_x, self.own, strict=True)
                 ]
             )
         return self.floors[:, None] + self.heights[:, None] * rise
 
 
-def refit(shape: Shape, t: Floats, samples: Floats, weights: Floats) -> Refits:
+def refit(shape: FittedShape, t: Floats, samples: Floats, weights: Floats) -> Refits:
     """A shape's form fitted anew to samples of the same rungs: t [rungs], samples [draws, rungs].
 
     All draws are fitted at once on the form's grid, made finer about the shape itself, about which
@@ -278,14 +278,14 @@ def _shape(
     aicc: float,
     weight: float,
     left_out: bool,
-) -> Shape:
+) -> FittedShape:
     rise = form.rise(t, own[None])[0]
     floor, height = _line(rise, y, weights)
     parameters = {"floor": floor}
     if form.linear == 2:
         parameters["height"] = height
     parameters |= dict(zip(form.names, map(float, own), strict=True))
-    return Shape(
+    return FittedShape(
         form=form,
         parameters=parameters,
         values=floor + height * rise,

@@ -33,11 +33,11 @@ from emergectl.analysis.breaks import Break, locate
 from emergectl.analysis.curve_families import SMOOTH_DECADES
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.processes import processes
-from emergectl.analysis.ratio import FEWEST_RUNGS, Comparison, compare, inverse_variances
+from emergectl.analysis.ratio import FEWEST_RUNGS, Comparison, compare_families, inverse_variances
 
 Flags = NDArray[np.bool_]
 Word = Literal["emergent", "undetermined", "smooth", "flat"]
-WORDS: tuple[Word, ...] = get_args(Word)
+VERDICTS: tuple[Word, ...] = get_args(Word)
 """the verdicts, the strongest first"""
 ALPHA = 0.05
 RATE_MARGIN = 0.05
@@ -176,7 +176,7 @@ def gather(
     if np.ptp(curve.level) <= SAME * np.abs(curve.level).max():
         return _constant(curve, margin)
     rng = np.random.default_rng([seed, zlib.crc32(f"{curve.axis}/{curve.name}".encode())])
-    compared = compare(curve, rng, smooth_decades=smooth_decades)
+    compared = compare_families(curve, rng, smooth_decades=smooth_decades)
     break_ = locate(curve, rng, smooth_decades=smooth_decades)
     t = curve.log_x
     best = compared.broken_projector.grid

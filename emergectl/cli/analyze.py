@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
 from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
+
+if TYPE_CHECKING:
+    from emergectl.analysis.scaling import ScalingFinding
+    from emergectl.analysis.table import Row, Table
 
 app = typer.Typer(
     help="Judge whether abilities emerge; measure how often the judgement errs.",
@@ -78,51 +82,81 @@ def scaling(
     """Fit loss = E + A / params^alpha + B / tokens^beta, and isoFLOP parabolas.
 
     A row is a run: params, loss, and tokens or flops (6 · params · tokens); where steps are told,
-    the last of each run counts. Huber loss on log loss, errors by bootstrap over runs.
+    the last of each run counts. With --group every group has a law of its own. Huber loss on log
+    loss, errors by bootstrap over runs.
     """
-    import numpy as np
-
-    from emergectl.analysis.findings import axis_in_words
     from emergectl.analysis.plain import as_plain
-    from emergectl.analysis.scaling import judge_scaling, runs_of_law
     from emergectl.analysis.table import count_shown
 
     table = read_source(source)
     tell(table)
-    try:
-        runs = np.stack(runs_of_law(table.rows))
-        params, tokens, flops, loss = runs[
-            :, np.argsort(runs[-1], kind="stable")[: runs.shape[1] - drop_highest]
-        ]
-        law = judge_scaling(params, tokens, flops, loss, np.random.default_rng(0), draws=draws)
-    except ValueError as error:
-        raise RequestError(str(error)) from None
     count = count_shown(table.rows)
+    grouped = source.options.get("group") is not None
+    laws = _laws(table, grouped=grouped, drop_highest=drop_highest, draws=draws)
     if json_:
-        print_json({"parameter_count": count or "as given", **as_plain(law)})
+        plain = {group: as_plain(law) for group, law in laws.items()}
+        said = plain[""] if list(plain) == [""] else {"groups": plain}
+        print_json({"parameter_count": count or "as given", **said})
         return
-    header = ["parameter", "value", "low", "high", "standard error"]
+    groups = ["group"] if list(laws) != [""] else []
     rows = [
-        [name, *(float(f"{v:.6g}") for v in (p.value, p.low, p.high, p.standard_error))]
+        [group] * len(groups)
+        + [name, *(float(f"{v:.6g}") for v in (p.value, p.low, p.high, p.standard_error))]
+        for group, law in laws.items()
         for name, p in law.parameters.items()
     ]
-    print_table(header, rows)
+    print_table([*groups, "parameter", "value", "low", "high", "standard error"], rows)
+    for group, law in laws.items():
+        _say_law(law, count, f"{group}: " if group else "")
+
+
+def _laws(
+    table: Table, *, grouped: bool, drop_highest: int, draws: int
+) -> dict[str, ScalingFinding]:
+    """One law of all runs, or one of each group; a group that tells none is said."""
+    import numpy as np
+
+    from emergectl.analysis.scaling import judge_scaling, runs_of_law
+
+    groups: dict[str, list[Row]] = {}
+    for row in table.rows:
+        groups.setdefault(row.group if grouped else "", []).append(row)
+    laws, reasons = {}, []
+    for group, rows in groups.items():
+        try:
+            runs = np.stack(runs_of_law(rows))
+            lowest = np.argsort(runs[-1], kind="stable")[: runs.shape[1] - drop_highest]
+            params, tokens, flops, loss = runs[:, lowest]
+            rng = np.random.default_rng(0)
+            laws[group] = judge_scaling(params, tokens, flops, loss, rng, draws=draws)
+        except ValueError as error:
+            reasons.append(f"{group}: {error}" if group else str(error))
+    if not laws:
+        raise RequestError("; ".join(reasons))
+    for reason in reasons:
+        say(f"no law for {reason}")
+    return laws
+
+
+def _say_law(law: ScalingFinding, count: str, of: str) -> None:
+    from emergectl.analysis.findings import axis_in_words
+
     params = axis_in_words("params", count)
-    say(f"{law.formula}: {law.runs} runs, objective {law.objective:.6g}; params: {params}")
+    say(f"{of}{law.formula}: {law.runs} runs, objective {law.objective:.6g}; params: {params}")
     say(
-        f"compute-optimal: params ∝ FLOPs^{law.parameters['params_exponent'].value:.3f}, "
+        f"{of}compute-optimal: params ∝ FLOPs^{law.parameters['params_exponent'].value:.3f}, "
         f"tokens ∝ FLOPs^{law.tokens_exponent:.3f}"
     )
     budgets = law.isoflop
     inside = sum(optimum.inside for optimum in budgets.optima)
     if budgets.exponent is not None:
         say(
-            f"isoFLOP parabolas ({inside} budgets): params ∝ "
+            f"{of}isoFLOP parabolas ({inside} budgets): params ∝ "
             f"FLOPs^{budgets.exponent:.3f}; {budgets.caution}"
         )
     elif budgets.optima:
         say(
-            f"isoFLOP parabolas: {inside} of {len(budgets.optima)} budgets have their lowest "
+            f"{of}isoFLOP parabolas: {inside} of {len(budgets.optima)} budgets have their lowest "
             "point within the sizes tried; an exponent takes two"
         )
 

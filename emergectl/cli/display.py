@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from emergectl.cli.output import one_line
@@ -26,6 +26,8 @@ from emergectl.runtime.listeners import Listener, RunFacts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from emergectl.store.measurements import Measurement
 
 Mode = Literal["auto", "live", "plain", "silent"]
 Clock = Callable[[], float]
@@ -59,6 +61,9 @@ class SilentDisplay:
         """Nothing."""
 
     def metrics(self, record: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def measured(self, measurements: Sequence[Measurement]) -> None:
         """Nothing."""
 
     def message(self, text: str) -> None:
@@ -217,6 +222,9 @@ class PlainDisplay:
         if self._untold_evaluation and now >= self._next_evaluation:
             self._tell_evaluation()
 
+    def measured(self, measurements: Sequence[Measurement]) -> None:
+        """The values are shown with their line."""
+
     def message(self, text: str) -> None:
         self._print(one_line(text))
 
@@ -303,6 +311,9 @@ class LiveDisplay:
             for name, value in charted.items():
                 self._latest[name] = value
                 self._histories.setdefault(name, History()).add(record["step"], value)
+
+    def measured(self, measurements: Sequence[Measurement]) -> None:
+        """The values are shown with their line."""
 
     def message(self, text: str) -> None:
         from rich.text import Text

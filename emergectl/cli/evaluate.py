@@ -7,13 +7,14 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emergectl.cli.output import print_json, print_table, say
-from emergectl.errors import RequestError, ToldError
+from emergectl.cli.output import say
+from emergectl.errors import AlreadyRunningError, RequestError, ToldError
 from emergectl.store.locate import find_run, list_runs, name_in_id, runs_root
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            help="A run (id, unique prefix, name, `latest`, path; RUN@STEP), a model directory, "
-            "or a name on the hub."
+            help="A run (id, unique prefix, name, `latest`, path; RUN@STEP), a sweep (its file or "
+            "name: all its models), a model directory, or a name on the hub."
         ),
     ],
     tasks: Annotated[
@@ -37,7 +38,11 @@ def evaluate(
         ),
     ] = None,
     checkpoint: Annotated[
-        str, typer.Option(help="Of a run: last, best, all (snapshots too), or a step.")
+        str,
+        typer.Option(
+            help="Of a run: last, best, a step, or all (snapshots too; what is measured already "
+            "stays)."
+        ),
     ] = "last",
     shots: Annotated[int, typer.Option(min=0, help="Solved items before each question.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Items of a task at most.")] = None,
@@ -63,6 +68,10 @@ def evaluate(
         int, typer.Option(min=0, help="Of items, shots, samples; 0: those asked in training.")
     ] = 0,
     bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16: fast, rough.")] = False,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Run the Python code that came with lm-eval task files."),
+    ] = False,
     contamination: Annotated[
         bool, typer.Option("--contamination", help="Look for the items in the run's training text.")
     ] = False,
@@ -97,6 +106,7 @@ def evaluate(
         "temperature": temperature,
         "until_passes": until_passes,
         "most_samples": most_samples,
+        "allow_code": allow_code or None,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     others = {
@@ -126,6 +136,63 @@ def evaluate(
     if tasks is None:
         _measure_held_out(find_run(model, root), checkpoint, json_=json_, csv=csv)
         return
+    models = _models(model, root)
+    if len(models) > 1 and checkpoint not in ("last", "best", "all"):
+        raise RequestError(f"--checkpoint {checkpoint}: of a sweep, say last, best or all")
+    _ask(
+        models,
+        split(tasks),
+        asked,
+        root=root,
+        checkpoint=checkpoint,
+        seed=seed,
+        bf16=bf16,
+        contamination=contamination,
+        resume=resume,
+        json_=json_,
+        csv=csv,
+    )
+
+
+def _models(model: str, root: Path) -> list[str]:
+    """What is to be asked: the model itself, or the runs of a sweep's trials that are trained.
+
+    Raises RequestError where no trial of a sweep is.
+    """
+    from emergectl.cli.tables import is_sweep
+
+    if not is_sweep(model, root):
+        return [model]
+    from emergectl.config.sweep import sweep_name
+    from emergectl.sweeps.folder import SweepFolder
+
+    folder = SweepFolder(root, sweep_name(model))
+    standings = [folder.look(planned.key) for planned in folder.read_plan()]
+    runs = [str(each.path) for each in standings if each.trained and each.path is not None]
+    if not runs:
+        raise RequestError(f"{folder.name}: none of its {len(standings):,} trials is trained yet")
+    if len(runs) < len(standings) and os.environ.get("RANK", "0") == "0":
+        missing = len(standings) - len(runs)
+        say(f"{folder.name}: {missing:,} of {len(standings):,} trials are not trained: left out")
+    return runs
+
+
+def _ask(
+    models: Sequence[str],
+    tasks: Sequence[str],
+    asked: Mapping[str, Any],
+    *,
+    root: Path,
+    checkpoint: str,
+    seed: int,
+    bf16: bool,
+    contamination: bool,
+    resume: bool,
+    json_: bool,
+    csv: bool,
+) -> None:
+    """Ask one model after the other and print what came of all; exit code 3 where some could not
+    be asked."""
     from emergectl.cli.evaluate_display import AskingDisplay
     from emergectl.cli.evaluate_results import show_results
     from emergectl.evaluation.session import ask_model, experiment_that_asks
@@ -134,7 +201,7 @@ def evaluate(
     from emergectl.runtime.rank_agreement import on_every_rank
     from emergectl.runtime.stop import StopRequest
 
-    def settle() -> tuple[list[Weights], Experiment]:
+    def settle(model: str) -> tuple[list[Weights], Experiment]:
         """What is asked of what."""
         weights = find_weights(model, which=checkpoint, root=root)
         if weights[0].run is None and not Path(weights[0].source).exists():
@@ -142,38 +209,50 @@ def evaluate(
         if contamination and weights[0].run is None:
             name = weights[0].name
             raise RequestError(f"--contamination: what {name} was trained on is not known")
-        experiment = experiment_that_asks(
-            weights[0].source,
-            split(tasks or ""),
-            asked,
-            seed=seed,
-            precision="bf16" if bf16 else "fp32",
-        )
-        return weights, experiment
+        precision = "bf16" if bf16 else "fp32"
+        source = weights[0].source
+        return weights, experiment_that_asks(source, tasks, asked, seed=seed, precision=precision)
 
+    several = len(models) > 1 or checkpoint == "all"
+    results, places, failed = [], [], 0
     stop = StopRequest()
     stop.install()
     with (
         join_evaluation("auto", stop) as (at, agreed),
         AskingDisplay(silent=json_ or not at.is_main) as display,
     ):
-        weights, experiment = on_every_rank(at, settle)
-        place, results = ask_model(
-            weights,
-            experiment,
-            root=root,
-            argv=sys.argv,
-            place=at,
-            stop=agreed,
-            tell=display.tell,
-            resume=resume,
-            contamination=contamination,
-        )
+        for number, model in enumerate(models, start=1):
+            display.of = f"model {number:,} of {len(models):,}, " if len(models) > 1 else ""
+            try:
+                weights, experiment = on_every_rank(at, partial(settle, model))
+                place, found = ask_model(
+                    weights,
+                    experiment,
+                    root=root,
+                    argv=sys.argv,
+                    place=at,
+                    stop=agreed,
+                    tell=display.tell,
+                    resume=resume or ("same" if several else False),
+                    contamination=contamination,
+                )
+            except (RequestError, AlreadyRunningError) as error:
+                if len(models) == 1:
+                    raise
+                failed += 1
+                say(f"{Path(model).name}: {error}")
+                continue
+            results += found
+            places.append(place)
     if os.environ.get("RANK", "0") != "0":
         return  # rank 0 tells
     show_results(results, json_=json_, csv=csv)
-    if not json_:
-        say(f"written to {place}")
+    if not json_ and places:
+        more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+        say(f"written to {places[0]}{more}")
+    if failed:
+        say(f"{failed:,} of {len(models):,} models could not be asked")
+        raise typer.Exit(3)
 
 
 def _ask_on_ranks(ranks: int) -> None:
@@ -243,23 +322,14 @@ def _rescore(
 
 def _measure_held_out(run: Path, checkpoint: str, *, json_: bool, csv: bool) -> None:
     """Measure a run's checkpoints on what it held out."""
+    from emergectl.cli.evaluate_results import show_results
     from emergectl.evaluation.checkpoints import evaluate_run
 
     results = []
     for result in evaluate_run(run, checkpoint, say=say):
-        if checkpoint == "all":
-            say(f"step {result.step}: {result.held_out}, {result.items} items")
+        if checkpoint == "all" and not result.was_there:
+            say(f"step {result.step}: {result.task}, {result.items} items")
         results.append(result)
-    if json_:
-        print_json(
-            [
-                {"step": r.step, "set": r.held_out, "items": r.items, **r.metrics, "path": r.path}
-                for r in results
-            ]
-        )
-        return
-    names = list(dict.fromkeys(name for result in results for name in result.metrics))
-    rows = [[r.step, r.held_out, r.items, *(r.metrics.get(n) for n in names)] for r in results]
-    print_table(["step", "set", "items", *names], rows, csv=csv)
-    if not csv:
+    show_results(results, json_=json_, csv=csv)
+    if not json_ and not csv:
         say(f"written to {run / 'evals'}")

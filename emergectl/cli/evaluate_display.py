@@ -23,6 +23,8 @@ class AskingDisplay:
         self._spoken = time.monotonic() if not self._live else 0.0
         self._asking: tuple[str, int | None] | None = None
         self._pace = Pace()
+        self.of = ""
+        """stands before each line: which of several models is asked"""
 
     def tell(self, task: str, step: int | None, done: int, items: int, samples: int = 0) -> None:
         """`done` of `items` items of a task are answered, with so many samples drawn (0: none)."""
@@ -35,7 +37,7 @@ class AskingDisplay:
             return
         self._spoken = now
         at = "" if step is None else f"step {step:,}, "
-        text = f"{at}{one_line(task)}: {done:,} of {items:,} items"
+        text = f"{self.of}{at}{one_line(task)}: {done:,} of {items:,} items"
         if samples:
             text += f", {samples:,} samples"
         left = self._pace.seconds_to(items, now=now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from emergectl.cli.output import print_json, print_table, say
@@ -16,42 +16,50 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
 
     What was not asked is said, with the reasons.
     """
+    from emergectl.evaluation.results import shown_metric
+
     _tell_left_out(results)
     if json_:
         print_json([_as_json(result) for result in results])
         return
     rows = [
         [
+            result.model.rpartition("@")[0] or result.model,
             result.step,
             result.task,
             None if value.group is None else f"{value.group[0]}={value.group[1]}",
-            value.metric,
+            shown_metric(value),
             value.value,
             *((value.low, value.high) if csv else (_interval(value.low, value.high),)),
             value.chance,
-            value.items,
+            value.n,
         ]
         for result in results
         for value in result.values
     ]
     bounds = ["low", "high"] if csv else ["95% interval"]
-    columns = ["step", "task", "group", "metric", "value", *bounds, "chance", "n"]
+    columns = ["model", "step", "task", "group", "metric", "value", *bounds, "chance", "n"]
     if not csv:  # A column that says nothing is left out for people.
         kept = [
-            i for i, name in enumerate(columns) if name not in ("step", "group") or _says(rows, i)
+            i
+            for i, name in enumerate(columns)
+            if name not in ("model", "step", "group") or _says(rows, i)
         ]
         columns = [columns[i] for i in kept]
         rows = [[_for_people(row[i], columns[n]) for n, i in enumerate(kept)] for row in rows]
     print_table(columns, rows, csv=csv)
 
 
-def _tell_left_out(results: Iterable[TaskResult]) -> None:
+def _tell_left_out(results: Sequence[TaskResult]) -> None:
     """Say which items were not asked, which were trained on, and which metrics there are not."""
-    results = list(results)
+    models = {result.model.rpartition("@")[0] for result in results}
     for note in dict.fromkeys(note for result in results for note in result.notes):
         say(note)
     for result in results:
         at = result.task if result.step is None else f"step {result.step:,}, {result.task}"
+        at = at if len(models) == 1 else f"{result.model.rpartition('@')[0]}, {at}"
+        if result.was_there:
+            say(f"{at}: asked before, and kept ({result.path})")
         skipped = sum(result.skipped.values())
         if skipped:
             reason, items = max(result.skipped.items(), key=lambda entry: entry[1])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emergectl.cli.output import clean, print_json, print_table, say
-from emergectl.errors import ExperimentError, RequestError
+from emergectl.errors import EmergectlError, ExperimentError, RequestError
+
+if TYPE_CHECKING:
+    from emergectl.config.schema import Experiment
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -25,13 +29,25 @@ def validate(
 ) -> None:
     """Check experiments, and every trial of sweeps, without running them.
 
+    The first rows of their files are read, and the memory that training takes is weighed against
+    this machine's.
+
     Each file is `ok`, or each of its errors stands on a line with file, line and key; then the
     exit code is 2.
     """
-    errors = {file: _errors_of(file) for file in files}
+    found = {file: _findings_of(file) for file in files}
+    errors = {file: lines for file, (lines, _) in found.items()}
     if json_:
-        print_json([{"file": str(f), "ok": not e, "errors": e} for f, e in errors.items()])
+        print_json(
+            [
+                {"file": str(file), "ok": not lines, "errors": lines, "warnings": warned}
+                for file, (lines, warned) in found.items()
+            ]
+        )
     else:
+        for _, warned in found.values():
+            for line in warned:
+                say(f"warning: {line}")
         for file, lines in errors.items():
             if not lines:
                 print(clean(f"{file}: ok"))
@@ -87,24 +103,64 @@ def copy_config(
     print(clean(str(target)))
 
 
-def _errors_of(file: Path) -> list[str]:
-    """The lines that say what is wrong with a file; none if it is right."""
+def _findings_of(file: Path) -> tuple[list[str], list[str]]:
+    """The lines that say what is wrong with a file, and those that warn; none if it is right."""
     from emergectl.config.experiment import read_document
     from emergectl.config.reader import read_yaml
     from emergectl.config.sweep import load_sweep, looks_like_sweep
     from emergectl.sweeps.plan import plan_sweep
-    from emergectl.tasks.resolve import check_asked
 
     try:
         document = read_yaml(file)
         if looks_like_sweep(document):
-            plan_sweep(load_sweep(file))
-            return []
+            plan = plan_sweep(load_sweep(file))
+            return _findings_of_trials(file, [trial.experiment for trial in plan.trials])
         loaded = read_document(document, file)
     except RequestError as error:
-        return str(error).splitlines()
+        return str(error).splitlines(), []
     try:
-        check_asked(loaded.experiment)
+        warning = _check_whole(loaded.experiment)
     except ExperimentError as error:
-        return [str(loaded.locate(error))]
-    return []
+        return [str(loaded.locate(error))], []
+    except EmergectlError as error:
+        return str(error).splitlines(), []
+    return [], [] if warning is None else [f"{file}: {warning}"]
+
+
+def _check_whole(experiment: Experiment, *, rows: bool = True) -> str | None:
+    """Check an experiment, the first `rows` of its files and its memory; a warning, if any.
+
+    Raises ExperimentError and DataError as training would.
+    """
+    from emergectl.data.first_rows import check_first_rows
+    from emergectl.evaluation.watched import check_watched
+    from emergectl.models.footprint import check_memory
+    from emergectl.tasks.resolve import check_asked, resolve
+
+    check_asked(experiment)
+    if experiment.stage == "evaluate":
+        return None
+    resolved = resolve(experiment)
+    check_watched(resolved)
+    if rows:
+        check_first_rows(experiment, resolved.objective.data)
+    return check_memory(experiment)
+
+
+def _findings_of_trials(
+    file: Path, experiments: Sequence[Experiment]
+) -> tuple[list[str], list[str]]:
+    """The same of a sweep's trials; what many of them read is read once."""
+    errors: dict[str, None] = {}
+    warnings: dict[str, None] = {}
+    read: set[str] = set()
+    for experiment in experiments:
+        data = experiment.model_dump_json(include={"data", "objective", "stage"})
+        try:
+            warning = _check_whole(experiment, rows=data not in read)
+        except EmergectlError as error:
+            errors[f"{file}: {error}" if isinstance(error, ExperimentError) else str(error)] = None
+        else:
+            warnings |= {} if warning is None else {f"{file}: {warning}": None}
+        read.add(data)
+    return list(errors), list(warnings)

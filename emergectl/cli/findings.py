@@ -128,10 +128,10 @@ def _later(lag: Interval) -> str:
 
 def show_plots(findings: Findings) -> None:
     """Plots of the abilities that have been measured in full, to stdout."""
-    from emergectl.analysis.verdict import WORDS
+    from emergectl.analysis.verdict import VERDICTS
 
     shown = [a for a in findings.abilities if a.measured and len(a.scales) > 1]
-    shown.sort(key=lambda ability: WORDS.index(ability.verdict))
+    shown.sort(key=lambda ability: VERDICTS.index(ability.verdict))
     for ability in shown[:PLOTS]:
         print()
         print(plot(ability, findings.over, width=_width(), color=use_color(sys.stdout)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,10 +19,11 @@ from emergectl.cli.tables import (
     reads_tables,
     tell,
 )
-from emergectl.errors import RequestError
+from emergectl.errors import DataError, RequestError
 
 if TYPE_CHECKING:
     from emergectl.analysis.findings import Findings
+    from emergectl.analysis.table import Row
     from emergectl.reports.page import Report
 
 
@@ -55,11 +57,9 @@ def report(
 ) -> None:
     """Make the page of a sweep, a run or a table: every verdict, and all that it stands on.
 
-    One HTML file that needs nothing else. Links lead to the files that the numbers came from.
+    One HTML file that needs nothing else. Links lead to the files that the numbers came from. What
+    `analyze emergence --json` printed, saved to a file, is shown as it stands.
     """
-    from emergectl.analysis.examine import examine
-    from emergectl.analysis.table import curves_of
-    from emergectl.analysis.verdict import judge
     from emergectl.reports.page import html_page, make_report, markdown_page
 
     target = output or (_default_place(source) if format_ == "html" else None)
@@ -67,15 +67,10 @@ def report(
         if output is not None:
             raise RequestError(f"{target}: there is no folder {target.parent}")
         target.parent.mkdir(parents=True)
-    table = read_source(source)
-    curves = curves_of(table, axis_of(source, table))
-    tell(table)
-    if not curves:
-        raise RequestError("no row has a value on the axis; name another with --x")
-    judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
-    findings = examine(table, judged, alpha=alpha, workers=workers, progress=progress("examined"))
+    saved = _saved(source)
+    findings, rows = (saved, []) if saved else _examined(source, alpha, margin, workers)
     made = make_report(
-        table, findings, title=_title(source), commands=_commands(source, alpha, margin)
+        findings, rows, title=_title(source), commands=_commands(source, alpha, margin)
     )
     if figures is not None:
         _write_figures(findings, figures)
@@ -94,6 +89,40 @@ def report(
     _write(target, text)
 
 
+def _saved(source: Source) -> Findings | None:
+    """Findings that were saved as JSON; None where the source is anything else."""
+    from emergectl.analysis.findings import FORMAT, from_json
+
+    path = Path(source.names[0])
+    if len(source.names) > 1 or path.suffix.lower() != ".json" or not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if f'"{FORMAT}/' not in text[:200]:
+        return None
+    try:
+        return from_json(json.loads(text), str(path))
+    except ValueError as error:
+        raise DataError(f"{path}:1: not JSON ({error})") from None
+
+
+def _examined(
+    source: Source, alpha: float, margin: float, workers: int
+) -> tuple[Findings, list[Row]]:
+    """What is found in a source, and the rows of its table."""
+    from emergectl.analysis.examine import examine
+    from emergectl.analysis.table import curves_of
+    from emergectl.analysis.verdict import judge
+
+    table = read_source(source)
+    curves = curves_of(table, axis_of(source, table))
+    tell(table)
+    if not curves:
+        raise RequestError("no row has a value on the axis; name another with --x")
+    judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
+    told = progress("examined")
+    return examine(table, judged, alpha=alpha, workers=workers, progress=told), table.rows
+
+
 def _write(target: Path, text: str) -> None:
     from emergectl.store.atomic import write_text
 
@@ -102,8 +131,6 @@ def _write(target: Path, text: str) -> None:
 
 
 def _deliver_json(made: Report, target: Path | None) -> None:
-    import json
-
     if target is None:
         print_json(made.to_json())
     else:

@@ -65,22 +65,32 @@ def list_(
     filters: Filters = None,
     sort: Sort = "-created",
     limit: Limit = None,
+    all_: Annotated[bool, typer.Option("--all", help="The trials of sweeps, too.")] = False,
     runs_dir: Root = None,
     json_: Json = False,
     csv_: Csv = False,
 ) -> None:
-    """List runs, newest first."""
-    from emergectl.store.table import KEYS, list_rows
+    """List runs, newest first; of sweeps the number of trials, unless a filter asks for them."""
+    from emergectl.store.table import KEYS, list_rows, without_trials
 
     root = runs_root(runs_dir)
-    rows = list_rows(root, where=filters or (), sort=sort, limit=limit)
+    rows = list_rows(root, where=filters or (), sort=sort)
     if json_ or csv_:
-        print_table(KEYS, [[row[key] for key in KEYS] for row in rows], json_=json_, csv=csv_)
-    elif rows:
-        columns = ("id", "stage", "status", "step", "loss", "time", "reason")
-        print_table(columns, [_for_people(row, columns) for row in rows])
-    else:
+        keys = (*KEYS, "measured")
+        table = [[row[key] for key in keys] for row in rows[:limit]]
+        print_table(keys, table, json_=json_, csv=csv_)
+        return
+    found, sweeps = (rows, {}) if all_ or filters else without_trials(rows)
+    if found:
+        found = found[:limit]
+        measured = ["measured"] if any(row.measured for row in found) else []
+        columns = ["id", "stage", "status", "step", "loss", *measured, "time", "reason"]
+        print_table(columns, [_for_people(row, columns) for row in found])
+    elif not rows:
         say(f"no runs{' pass these filters' if filters else ''} in {root}")
+    for name, states in sweeps.items():
+        told = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
+        say(f"sweep {name}: {states.total():,} trials: {told} (`runs list sweep={name}`)")
 
 
 @app.command()

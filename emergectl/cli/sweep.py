@@ -98,6 +98,7 @@ def run(
     from emergectl.cli.sweep_plan import show_dry_run
     from emergectl.config.sweep import load_sweep
     from emergectl.runtime.stop import StopRequest
+    from emergectl.sweeps.asked import load_asks
     from emergectl.sweeps.driver import Wishes
     from emergectl.sweeps.folder import SweepFolder
     from emergectl.sweeps.hosts import HostLock
@@ -112,7 +113,8 @@ def run(
         fail_fast=fail_fast,
         ensemble=loaded.spec.ensemble,
     )
-    folder = SweepFolder(runs_root(runs_dir), loaded.name)
+    asks = load_asks(loaded)
+    folder = SweepFolder(runs_root(runs_dir), loaded.name, None if asks is None else asks.digest)
     if dry_run:
         show_dry_run(plan_sweep(loaded), folder, wishes, json_=json_)
         return
@@ -394,7 +396,7 @@ def _open(sweep: str, runs_dir: Path | None) -> tuple[SweepFolder, list[Planned]
     from emergectl.config.sweep import sweep_name
     from emergectl.sweeps.folder import SweepFolder
 
-    folder = SweepFolder(runs_root(runs_dir), sweep_name(sweep))
+    folder = SweepFolder(runs_root(runs_dir), sweep_name(sweep)).as_begun()
     return folder, folder.read_plan()
 
 

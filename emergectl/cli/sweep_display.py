@@ -118,6 +118,8 @@ class Course:
         open_ = [key for key, s in standings.items() if s.state not in (*SETTLED, "failed")]
         self._most = max(self._most if open_ else 1, len(self.running))
         for key in open_:
+            if standings[key].trained:  # What it is asked is short beside what it learnt.
+                continue
             expected = self._forecast.expected(key)
             if expected is None:
                 return None
@@ -256,18 +258,21 @@ class LiveSweepDisplay:
         self._live.stop()
 
     def _render(self) -> RenderableType:
-        from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         course = self._course
         bar = ProgressBar(total=max(course.total, 1), completed=course.done)
-        rows: list[RenderableType] = [bar, Text("  ".join(course.in_words()))]
+        panel = Table.grid(expand=True)  # A bar by itself ends without a new line.
+        panel.add_row(bar)
+        panel.add_row(Text("  ".join(course.in_words())))
         for key, running in list(course.running.items())[:TRIALS_SHOWN]:
             of = "" if running.steps is None else f"/{running.steps:,}"
-            text = f"  step {running.step:,}{of}  {course.describe(key)}"
-            rows.append(Text(one_line(text), style="dim", no_wrap=True, overflow="ellipsis"))
+            at = running.asking or f"step {running.step:,}{of}"
+            text = f"  {at}  {course.describe(key)}"
+            panel.add_row(Text(one_line(text), style="dim", no_wrap=True, overflow="ellipsis"))
         hidden = len(course.running) - TRIALS_SHOWN
         if hidden > 0:
-            rows.append(Text(f"  and {hidden} more", style="dim"))
-        return Group(*rows)
+            panel.add_row(Text(f"  and {hidden} more", style="dim"))
+        return panel

@@ -29,7 +29,13 @@ def show_dry_run(plan: Plan, folder: SweepFolder, wishes: Wishes, *, json_: bool
     times = plan.size // len(trials)
     settled = 0 if plan.trials == () else _settled(folder, plan.trials)
     with tempfile.TemporaryDirectory() as logs:
-        found = estimate(trials, workers=wishes.workers, logs=Path(logs), times=times)
+        found = estimate(
+            trials,
+            workers=wishes.workers,
+            logs=Path(logs),
+            times=times,
+            ensemble=wishes.ensemble,
+        )
     if json_:
         print_json(_plain(plan, found, settled))
         return

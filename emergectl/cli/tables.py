@@ -192,7 +192,9 @@ def axis_of(source: Source, table: Table) -> Axis:
     if axis not in AXES:
         raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXES)}")
     if axis == "params" and (count := count_shown(table.rows)):
-        table.note(f"params: {count}")
+        table.note(
+            f"--x params: {count}; --params parameters or non_embedding_parameters shows the other"
+        )
     return axis
 
 

@@ -140,7 +140,7 @@ def _asks(task: Any) -> str:
 
 
 def _metrics(task: Any) -> list[str]:
-    metrics = getattr(task, "metrics", ("loss", "accuracy"))
+    metrics = getattr(task, "metrics", ("loss", "token_accuracy"))
     return list(metrics) if isinstance(metrics, tuple) else []
 
 
@@ -150,7 +150,7 @@ def _summary(found: type) -> str:
 
 def _chance(task: Any) -> dict[str, float]:
     chance = task.chance
-    return {"accuracy": chance} if isinstance(chance, float) else dict(chance)
+    return {"token_accuracy": chance} if isinstance(chance, float) else dict(chance)
 
 
 def _parameters(found: Any) -> list[dict[str, Any]]:

@@ -22,11 +22,12 @@ from emergectl.errors import (
     PreemptedError,
     RequestError,
 )
+from emergectl.evaluation.watched import check_watched
 from emergectl.runtime.select_run import Choice, Request, choose_run, take_run
 from emergectl.runtime.stop import StopRequest
 from emergectl.store.locate import runs_root
 from emergectl.store.status import read_status
-from emergectl.tasks.resolve import check_asked
+from emergectl.tasks.resolve import check_asked, resolve
 
 if TYPE_CHECKING:
     from emergectl.runtime.listeners import Listener
@@ -96,6 +97,8 @@ def _train(
         if stage is not None and choice.experiment.stage != stage:
             raise ExperimentError("stage", f"is `{choice.experiment.stage}`: use `emergectl train`")
         check_asked(choice.experiment)
+        if choice.experiment.stage != "evaluate":
+            check_watched(resolve(choice.experiment))
         if choice.is_done:
             assert choice.existing is not None
             say(f"{choice.existing.name} is done already")

@@ -195,8 +195,48 @@ CLASSIFICATION = ("binary", "multiclass", "multilabel")
 """objectives whose data are texts with classes"""
 
 
-class EvaluationSpec(Part):
-    """Evaluation while training; with stage `evaluate`, all that is asked of a model."""
+class AskingSpec(Part):
+    """How a model is asked, where it is no longer trained."""
+
+    shots: Annotated[int, Field(ge=0)] = 0
+    """solved training items that stand before each question"""
+    limit: PositiveInt | None = None
+    """ask so many items of a task at most"""
+    by: list[str] = []
+    """facts of the items (`digits`) by which results are grouped as well"""
+    metrics: list[str] = []
+    """metrics beside the tasks' own"""
+    samples: PositiveInt = 1
+    """texts written for each item, where a task is one of writing"""
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    """of sampling; null: 0 (greedy) for one sample, 1 for several"""
+    until_passes: Annotated[int, Field(ge=2)] | None = None
+    """instead of `samples`, write texts for each item until so many are right:
+    `pass_rate`, for abilities too rare for a fixed number of samples (10: to about a third)"""
+    most_samples: PositiveInt = MOST_SAMPLES
+    """with `until_passes`, texts of an item at most"""
+    allow_code: bool = False
+    """run the Python code that came with task files of lm-evaluation-harness"""
+
+    @model_validator(mode="after")
+    def _sampled_in_one_way(self) -> Self:
+        if self.until_passes is not None and self.samples > 1:
+            raise ValueError("`samples` and `until_passes` exclude each other")
+        if self.until_passes is not None and self.temperature == 0:
+            raise ValueError("`until_passes` needs a `temperature` above 0: greedy texts are equal")
+        if self.until_passes is None and self.most_samples != MOST_SAMPLES:
+            raise ValueError("`most_samples` belongs to `until_passes`")
+        return self
+
+    @field_validator("tasks", "by", "metrics", mode="before", check_fields=False)
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (str, dict, TaskAsked)) else value
+
+
+class EvaluationSpec(AskingSpec):
+    """Evaluation while training; with stage `evaluate`, all that is asked of a model, and how
+    (shots, limit, by, metrics, samples, temperature, until_passes, most_samples, allow_code)."""
 
     every: Steps = "log"
     """when to evaluate; the last step is always evaluated"""
@@ -209,41 +249,10 @@ class EvaluationSpec(Part):
     train_rows: bool = False
     """also measure rows that are trained on (at most `batches` of them), as `train/…`"""
     best: str = "loss"
-    """the held-out metric by which the best checkpoint is kept (`-accuracy`: higher is better)"""
-    shots: Annotated[int, Field(ge=0)] = 0
-    """stage evaluate: solved training items that stand before each question"""
-    limit: PositiveInt | None = None
-    """stage evaluate: ask so many items of a task at most"""
-    by: list[str] = []
-    """stage evaluate: facts of the items (`digits`) by which results are grouped as well"""
-    metrics: list[str] = []
-    """stage evaluate: metrics beside the tasks' own"""
-    samples: PositiveInt = 1
-    """stage evaluate: texts written for each item, where a task is one of writing"""
-    temperature: Annotated[float, Field(ge=0)] | None = None
-    """stage evaluate: of sampling; null: 0 (greedy) for one sample, 1 for several"""
-    until_passes: Annotated[int, Field(ge=2)] | None = None
-    """stage evaluate: instead of `samples`, write texts for each item until so many are right:
-    `pass_rate`, for abilities too rare for a fixed number of samples (10: to about a third)"""
-    most_samples: PositiveInt = MOST_SAMPLES
-    """stage evaluate: with `until_passes`, texts of an item at most"""
+    """the held-out metric by which the best checkpoint is kept: its highest or lowest value, as is
+    better for it (`-accuracy`, as older files have it, means the same)"""
     contamination: bool = False
     """stage evaluate: look for the items in what the run that is asked was trained on"""
-
-    @model_validator(mode="after")
-    def _sampled_in_one_way(self) -> Self:
-        if self.until_passes is not None and self.samples > 1:
-            raise ValueError("`samples` and `until_passes` exclude each other")
-        if self.until_passes is not None and self.temperature == 0:
-            raise ValueError("`until_passes` needs a `temperature` above 0: greedy texts are equal")
-        if self.until_passes is None and self.most_samples != MOST_SAMPLES:
-            raise ValueError("`most_samples` belongs to `until_passes`")
-        return self
-
-    @field_validator("tasks", "by", "metrics", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, dict, TaskAsked)) else value
 
 
 class SnapshotSpec(Part):
@@ -286,6 +295,7 @@ ASKING = (
     "temperature",
     "until_passes",
     "most_samples",
+    "allow_code",
     "contamination",
 )
 """fields of `evaluation` that belong to stage `evaluate`"""

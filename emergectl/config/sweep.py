@@ -59,6 +59,31 @@ class LoadedSweep:
         """A value with the place of a key path of the sweep file."""
         return Setting(value, self.document.where(keys))
 
+    def asking(self, *, check_paths: bool = True) -> LoadedExperiment | None:
+        """The experiment of stage `evaluate` that each trial is asked, its model and perhaps its
+        tasks to be filled in; None where nothing is. Raises RequestError."""
+        spec = self.spec.evaluate
+        if spec is None:
+            return None
+        root = self.document.root.value
+        assert isinstance(root, dict)
+        entries = root["evaluate"][1].value
+        assert isinstance(entries, dict)
+        kept = {key: entries[key] for key in entries if key not in ("checkpoint", "seed", "bf16")}
+        if not spec.tasks:
+            kept["tasks"] = (0, node_of(["addition"]))  # A trial's own come in its place.
+        stage = {
+            "name": "asked",
+            "stage": "evaluate",
+            "seed": spec.seed,
+            "model": {"from": "trial"},
+            "train": {"precision": "bf16" if spec.bf16 else "fp32"},
+        }
+        document = Document(self.document.name, node_of(stage))
+        assert isinstance(document.root.value, dict)
+        document.root.value["evaluation"] = (root["evaluate"][0], Node(kept))
+        return read_document(document, self.path, check_paths=check_paths)
+
     def experiment_at(
         self, point: Mapping[str, Setting], *, check_paths: bool = True
     ) -> LoadedExperiment:

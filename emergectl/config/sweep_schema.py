@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from emergectl.config.schema import Part, PositiveFloat, PositiveInt
+from emergectl.config.schema import AskingSpec, Part, PositiveFloat, PositiveInt, TaskAsked
 from emergectl.config.sweep_paths import clashes
 from emergectl.config.values import check_space, expand_values
 
@@ -105,6 +105,19 @@ class SearchSpec(Part):
         return value
 
 
+class AfterTrainingSpec(AskingSpec):
+    """What the models of each trial are asked once it is trained."""
+
+    tasks: list[str | TaskAsked] = []
+    """tasks: names, files, or mappings with parameters; empty: `evaluation.tasks` of the trial"""
+    checkpoint: Literal["last", "best", "all"] = "all"
+    """which models of a trial: the last, the best, or every one that is kept (snapshots too)"""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """of items, shots and sampling; the same for all trials, so that all are asked the same"""
+    bf16: bool = False
+    """compute in bfloat16: fast, rough"""
+
+
 class SweepSpec(Part):
     """A set of experiments."""
 
@@ -130,6 +143,8 @@ class SweepSpec(Part):
     """each trial with so many seeds, counted from the experiment's own"""
     search: SearchSpec | None = None
     """instead of a grid: search"""
+    evaluate: AfterTrainingSpec | None = None
+    """ask the models of each trial once it is trained, in the worker; null: nothing is asked"""
     ensemble: Literal["auto", "off"] | PositiveInt = "auto"
     """how many trials of one shape (they differ in seed, learning rate, decay, betas or data) are
     trained as one in a process; auto: what is measured to be fastest"""

@@ -131,8 +131,8 @@ def _anchored(
     found = dict(params)
     for key, value in params.items():
         if (key == "path" or key.endswith("_path")) and isinstance(value, str):
-            place = (*keys, key)
-            found[key] = absolute_source(value, place, anchor(place), check)
+            at = (*keys, key)
+            found[key] = absolute_source(value, at, anchor(at), check)
     return found
 
 

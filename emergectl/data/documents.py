@@ -84,23 +84,23 @@ def rows_of_squad(document: Any) -> Iterator[Located]:
     Columns: id, title, context, question, answers (a list of texts, empty where there is none).
     """
     for number, article in enumerate(_as(_first(document, "data"), list, "`data`, a list")):
-        place = f"data[{number}]"
+        location = f"data[{number}]"
         if _first(article, "context_text") is not None:  # CMRC's own: a paragraph an article
-            yield from _questions(place, article, article)
+            yield from _questions(location, article, article)
             continue
         paragraphs = _first(article, "paragraphs")
         if not isinstance(paragraphs, list):
-            yield place, "expected `paragraphs`, a list"
+            yield location, "expected `paragraphs`, a list"
             continue
         for index, paragraph in enumerate(paragraphs):
-            yield from _questions(f"{place}.paragraphs[{index}]", article, paragraph)
+            yield from _questions(f"{location}.paragraphs[{index}]", article, paragraph)
 
 
-def _questions(place: str, article: Any, paragraph: Any) -> Iterator[Located]:
+def _questions(location: str, article: Any, paragraph: Any) -> Iterator[Located]:
     context = _first(paragraph, "context", "context_text")
     questions = _first(paragraph, "qas")
     if not isinstance(context, str) or not isinstance(questions, list):
-        yield place, "expected `context`, a text, and `qas`, a list"
+        yield location, "expected `context`, a text, and `qas`, a list"
         return
     for number, question in enumerate(questions):
         answers = _first(question, "answers")
@@ -113,7 +113,7 @@ def _questions(place: str, article: Any, paragraph: Any) -> Iterator[Located]:
         }
         good = isinstance(answers, list) and isinstance(row["question"], str)
         reason = "expected `question`, a text, and `answers`, a list"
-        yield f"{place}.qas[{number}]", row if good else reason
+        yield f"{location}.qas[{number}]", row if good else reason
 
 
 def rows_of_c3(document: Any) -> Iterator[Located]:
@@ -128,12 +128,12 @@ def rows_of_c3(document: Any) -> Iterator[Located]:
             yield f"[{number}]", "expected [a list of lines, a list of questions, id]"
             continue
         for index, question in enumerate(questions):
-            place = f"[{number}][1][{index}]"
+            location = f"[{number}][1][{index}]"
             if not isinstance(question, dict):
-                yield place, "expected an object: question, choice, answer"
+                yield location, "expected an object: question, choice, answer"
                 continue
             context = "\n".join(map(str, lines))
-            yield place, {"id": f"{name}-{index}", "context": context, **question}
+            yield location, {"id": f"{name}-{index}", "context": context, **question}
 
 
 def rows_of_chid(passages: Mapping[str, Any], answers: Any) -> Iterator[dict[str, Any] | str]:

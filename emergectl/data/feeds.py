@@ -44,11 +44,6 @@ class Feed(ABC):
     unfit = 0
     """held-out rows beside these whose answers do not fit: none of them is ever right"""
 
-    @property
-    def share_fitting(self) -> float:
-        """The share of held-out rows that can be asked."""
-        return self.held_out_rows / (self.held_out_rows + self.unfit)
-
     def batch(self, step: int, batch_size: int, first: int, last: int) -> Batch:
         """Rows [first, last) of the global batch of `step` (from 0), which has `batch_size` rows.
 

@@ -51,7 +51,7 @@ def cache_root() -> Path:
 def source_files(source: FileSource, *, key: str, cache: Path) -> list[tuple[Path, str]]:
     """The files of a source with the format of each, sorted by path.
 
-    `key` is the source's place in the experiment (`data.train.0`). Raises ExperimentError where
+    `key` is the source's key in the experiment (`data.train.0`). Raises ExperimentError where
     nothing is there, or where an ending does not tell the format.
     """
     assert source.path is not None

@@ -110,7 +110,7 @@ def pack_text(
 ) -> PackedTokens:
     """The packed tokens of a source, from the cache if they were packed before.
 
-    `key` is the source's place in the experiment, for errors. With `held_out` only the documents
+    `key` is the source's key in the experiment, for errors. With `held_out` only the documents
     that it takes. Raises DataError and ExperimentError as `sources` does, and DataError where no
     document is taken.
     """

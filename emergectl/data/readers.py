@@ -1,4 +1,4 @@
-"""Raw rows out of files, each with the place it came from.
+"""Raw rows out of files, each with where it came from.
 
 One small generator a format. None of them decides what to do about a bad row: they say what is
 wrong with it (`problem`) and go on, and `sources` stops or counts. Lines are read one at a time and
@@ -47,7 +47,7 @@ class RawRow:
 
 @dataclass
 class Tally:
-    """What reading has come upon so far: progress and report in one."""
+    """What reading has found so far, for progress and for the report."""
 
     bytes_read: int = 0
     rows: int = 0
@@ -255,8 +255,8 @@ def _read_layout(path: Path, format_: str, tally: Tally) -> Iterator[RawRow]:
     document = read_document(path)
     tally.bytes_read += path.stat().st_size
     try:
-        for place, row in LAYOUTS[format_](document):
-            where = f"{path}: {place}"
+        for location, row in LAYOUTS[format_](document):
+            where = f"{path}: {location}"
             yield RawRow(where, {}, row) if isinstance(row, str) else RawRow(where, row)
     except ValueError as error:
         raise DataError(f"{path}:1: not `format: {format_}`: {error}") from None

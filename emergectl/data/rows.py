@@ -27,7 +27,7 @@ from emergectl.data.join import Joiner
 from emergectl.data.packing import FORMAT_VERSION, Progress, source_bytes, source_content
 from emergectl.data.readers import Tally
 from emergectl.data.runaway_regexes import panics_told
-from emergectl.data.sources import Check, Row, as_class, as_field, as_labels, as_text, iter_rows
+from emergectl.data.sources import Check, Row, as_field, as_label, as_labels, as_text, iter_rows
 from emergectl.data.templates import render, template_fields
 from emergectl.data.tokenizers import (
     Tokens,
@@ -73,7 +73,7 @@ class RowShape:
         roles: dict[str, Check] = {"text": as_text}
         if self.pair:
             roles["text_pair"] = as_text
-        roles["label"] = as_labels if self.multilabel else as_class
+        roles["label"] = as_labels if self.multilabel else as_label
         return roles
 
     def texts(self, row: Row) -> tuple[str, str | None]:

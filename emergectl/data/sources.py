@@ -1,4 +1,4 @@
-"""Rows and documents out of a source of the experiment, checked and with their place named.
+"""Rows and documents out of a source of the experiment, each with the file and line of it.
 
 `iter_rows` gives what an objective asks for under its role (`text`, `text_pair`, `label`, a field
 of a template), `iter_pieces` gives running text for language modelling. A text file is one
@@ -99,7 +99,7 @@ def iter_pieces(
     files = [] if source.path is None else source_files(source, key=key, cache=cache)
     if files and all(format_ == "text" for _, format_ in files):
         for path, _ in files:
-            problem = _text_problem(path)
+            problem = text_problem(path)
             if problem:
                 note_bad_row(source.bad_rows, problem, tally)
                 continue
@@ -166,8 +166,8 @@ def joined(value: Any, separator: str) -> Any:
 _ONE_TEXT = (as_text, as_field)
 
 
-def as_label(value: Any) -> str:
-    """The name of a class: text or a whole number."""
+def as_name(value: Any) -> str:
+    """A name (of a class, an option, a group): text or a whole number."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # parquet turns whole numbers into floats where one is missing
     if isinstance(value, (bool, int)):
@@ -177,9 +177,9 @@ def as_label(value: Any) -> str:
     return as_text(value).strip()
 
 
-def as_class(value: Any) -> str:
-    """The name of a class that a row bears; `NaN`, as tables write what is missing, is none."""
-    name = as_label(value)
+def as_label(value: Any) -> str:
+    """The name of a row's class; `NaN`, as tables write what is missing, is none."""
+    name = as_name(value)
     if name in ("NaN", "nan"):
         raise ValueError(f"is {name}: the label is missing")
     return name
@@ -188,7 +188,7 @@ def as_class(value: Any) -> str:
 def as_labels(value: Any) -> list[str]:
     """The names of any number of classes: a list, or a text with commas, semicolons or bars.
 
-    An empty list or text is a row that bears none of the classes.
+    An empty list or text is a row of none of the classes.
     """
     if isinstance(value, str):
         separator = next((s for s in "|;," if s in value), ",")
@@ -197,7 +197,7 @@ def as_labels(value: Any) -> list[str]:
         raise ValueError("expected labels, got null (a row without any has an empty list)")
     elif not isinstance(value, list):
         value = [value]
-    return sorted({as_class(part) for part in value})
+    return sorted({as_label(part) for part in value})
 
 
 def _raw_rows(
@@ -343,7 +343,7 @@ def _doubled_ids() -> Check:
     return check
 
 
-def _text_problem(path: Path) -> str | None:
+def text_problem(path: Path) -> str | None:
     """Why a text file cannot be used, as `file:line: reason`; None where it can."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     line, empty = 1, True

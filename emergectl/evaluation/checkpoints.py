@@ -1,13 +1,13 @@
-"""`eval`: a run's checkpoints and snapshots on its held-out data, item by item, onto disk.
+"""`eval` without tasks: a run's checkpoints and snapshots on what the run held out.
 
-The model is built once and the weights of each step put into it. What is found of a step goes to
-`evals/step-NNNNNNNN/SET/`: `items.jsonl`, one line an item, and `results.json`, the metrics
-computed from those items.
+Held-out rows are items like those of any task: what is found of a step goes to
+`evals/step-NNNNNNNN/SET/` as `item_files` has it, so what is complete is not asked again, and
+`eval --rescore` computes further metrics. The model is built once and the weights of each step
+that is left put into it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from emergectl.config.experiment import load_experiment
 from emergectl.errors import RequestError
-from emergectl.evaluation.held_out import score_rows
-from emergectl.evaluation.held_out_metrics import Records, metrics_of, predictions
+from emergectl.evaluation.columns import columns_of_rows
+from emergectl.evaluation.held_out import chance_of, score_rows
+from emergectl.evaluation.held_out_records import records_of_rows
+from emergectl.evaluation.item_files import RESULTS, open_items, read_json
+from emergectl.evaluation.metrics import held_out_metrics
+from emergectl.evaluation.results import TaskResult, summarize
 from emergectl.models.build import load_weights
 from emergectl.runtime.place import Place
 from emergectl.store import checkpoints
-from emergectl.store.atomic import json_safe, write_json, write_text
 from emergectl.store.origins import pick_checkpoints, starting_at
 from emergectl.tasks.learning.materials import (
     HeldOut,
@@ -32,23 +36,12 @@ from emergectl.tasks.learning.materials import (
     make_model,
     resolve_with_weights,
 )
+from emergectl.tasks.resolve import ResolvedExperiment
 
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """The metrics of one set at one step."""
-
-    step: int
-    held_out: str
-    items: int
-    metrics: dict[str, float]
-    path: Path
-    """where results.json and items.jsonl are"""
-
-
-def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[Evaluated]:
+def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[TaskResult]:
     """Evaluate `last`, `best`, `all` or a step of the run directory `run`; yields as it goes.
 
     Raises RequestError where there is no such checkpoint or no held-out data, CheckpointError
@@ -65,75 +58,86 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[Evaluated]:
             f"{run.name} holds nothing out: it was trained with data.validation_fraction 0"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = make_model(resolved, materials, say=say).to(device)
+    place = Place(device=device, autocast=nullcontext)
+    asker = _Asker(resolved, materials, place, say)
     for path in paths:
-        load_weights(model, path)
-        step = checkpoints.read_manifest(path).step
         for some in materials.held_out:
             # All of what is held out, also where training looked at a part of it.
-            held_out = replace(some, rows=some.feed.held_out_rows)
-            records = score_rows(
-                model,
-                held_out.objective or materials.objective,
-                held_out,
-                place=Place(device=device, autocast=nullcontext),
-                batch_size=experiment.evaluation.batch_size or experiment.train.batch_size,
-            )
-            assert records is not None  # Nobody asks to stop here.
-            folder = run / "evals" / checkpoints.step_name(step) / held_out.name
-            yield _write(folder, step, held_out, records, materials)
+            yield asker.ask(run, path, replace(some, rows=some.feed.held_out_rows))
 
 
-def _write(
-    folder: Path, step: int, held_out: HeldOut, records: Records, materials: Materials
-) -> Evaluated:
-    metrics = metrics_of(
-        records, bytes_per_token=held_out.bytes_per_token, share=held_out.feed.share_fitting
-    )
-    items = len(records["nll"])
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(json_safe(item), ensure_ascii=False) for item in _items(records, materials))
-    write_text(folder / "items.jsonl", "\n".join(lines) + "\n")
-    results: dict[str, Any] = {
-        "step": step,
-        "set": held_out.name,
-        "objective": materials.objective.name,
-        "items": items,
-        "metrics": metrics,
-        "chance": {
-            name: value
-            for name in metrics
-            if (value := materials.chance.get(f"{held_out.name}/{name}")) is not None
-        },
-        "labels": list(materials.objective.labels) or None,
-        "data_fingerprint": held_out.feed.fingerprint,
-    }
-    write_json(folder / "results.json", results)
-    return Evaluated(step, held_out.name, items, metrics, folder)
+@dataclass
+class _Asker:
+    """Asks one checkpoint after another; holds the model, once there is something to ask."""
 
+    resolved: ResolvedExperiment
+    materials: Materials
+    place: Place
+    say: Say
+    model: PreTrainedModel | None = None
+    holds: Path | None = None
 
-def _items(records: Records, materials: Materials) -> Iterator[dict[str, Any]]:
-    """One object an item: `item` (its row), `nll` in nats, and what the objective keeps.
+    def ask(self, run: Path, path: Path, held_out: HeldOut) -> TaskResult:
+        """What one set gives at one checkpoint, from its folder where that is complete."""
+        spec, step = self.resolved.experiment, checkpoints.read_manifest(path).step
+        folder = run / "evals" / checkpoints.step_name(step) / held_out.name
+        asked = self._asked(f"{run.name}@{step}", held_out)
+        with open_items(folder, asked, resume=False, place=self.place) as file:
+            was_there = file.is_complete
+            if was_there:
+                records = file.records
+                names = read_json(folder / RESULTS)["metric_names"]
+            else:
+                objective = held_out.objective or self.materials.objective
+                rows = score_rows(
+                    self._holding(path),
+                    objective,
+                    held_out,
+                    place=self.place,
+                    batch_size=spec.evaluation.batch_size or spec.train.batch_size,
+                )
+                assert rows is not None  # Nobody asks to stop here.
+                found = records_of_rows(
+                    rows,
+                    held_out.name,
+                    labels=objective.labels,
+                    keys=held_out.keys,
+                    unfit=held_out.unfit,
+                )
+                records = list(found)
+                columns = columns_of_rows(
+                    rows, bytes_per_token=held_out.bytes_per_token, unfit=held_out.unfit
+                )
+                names = [m.name for m in held_out_metrics() if m.measure(columns) is not None]
+            told: dict[str, Any] = {
+                **file.asked,
+                "step": step,
+                "metric_names": names,
+                "by": [],
+                "chance": chance_of(held_out, self.materials.chance),
+            }
+            result, told = summarize(folder, records, told, seed=0)
+            file.finish(records, told, run=run, measured=result.values)
+        return replace(result, was_there=was_there)
 
-    Tokens: `targets`, and `correct` where counted. Classes: `label`, `prediction` (as named in the
-    data), `logits`.
-    """
-    names = materials.objective.labels
-    chosen = predictions(records) if "logits" in records else None
-    for row in range(len(records["nll"])):
-        item: dict[str, Any] = {"item": row, "nll": float(records["nll"][row])}
-        for name in ("targets", "correct"):
-            if name in records:
-                item[name] = int(records[name][row])
-        if chosen is not None:
-            item["label"] = _named(records["labels"][row], names)
-            item["prediction"] = _named(chosen[row], names)
-            item["logits"] = [float(value) for value in records["logits"][row]]
-        yield item
+    def _asked(self, model: str, held_out: HeldOut) -> dict[str, Any]:
+        objective = held_out.objective or self.materials.objective
+        return {
+            "task": held_out.name,
+            "model": model,
+            "objective": objective.name,
+            "items": held_out.rows,
+            "fingerprint": held_out.fingerprint,
+            "data_fingerprint": held_out.feed.fingerprint,
+            "bytes_per_token": held_out.bytes_per_token,
+            "seed": 0,
+        }
 
-
-def _named(label: Any, names: tuple[str | int, ...]) -> Any:
-    """A class as the data calls it; of several (multilabel), those that are set."""
-    if getattr(label, "ndim", 0):
-        return [names[place] for place, is_set in enumerate(label) if is_set]
-    return names[int(label)]
+    def _holding(self, path: Path) -> PreTrainedModel:
+        if self.model is None:
+            made = make_model(self.resolved, self.materials, say=self.say)
+            self.model = made.to(self.place.device)
+        if self.holds != path:
+            load_weights(self.model, path)
+            self.holds = path
+        return self.model

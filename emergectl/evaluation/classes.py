@@ -6,66 +6,87 @@ so three numbers a class and item are kept where the whole matrix would be its s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emergectl.evaluation.estimates import Array
+from emergectl.evaluation.estimates import Measure
 from emergectl.evaluation.intervals import Statistic, Weights
-from emergectl.evaluation.records import ItemRecord
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes by name, of each item the true and the predicted one, and each one's share."""
+    """Of each item its true and its predicted class, and the score of every class."""
 
-    names: list[str]
     true: NDArray[np.int64]  # [items]
     predicted: NDArray[np.int64]  # [items]
-    given: Array  # [items, classes], probabilities
+    scores: Array  # [items, classes], log-probabilities up to a constant of the item
 
     def counts(self) -> Array:
         """Of each item its hits, predictions and labels, class by class: [items, 3 · classes]."""
-        one_hot = np.eye(len(self.names))
+        one_hot = np.eye(self.scores.shape[1])
         chosen, true = one_hot[self.predicted], one_hot[self.true]
         return np.concatenate([chosen * true, chosen, true], axis=1)
 
-
-def as_classes(records: Sequence[ItemRecord]) -> Classes | None:
-    """Items with one right choice each as a classification; None where their choices differ."""
-    if not records:
-        return None
-    names = list(records[0].choices)
-    if len(set(names)) < 2 or any(set(record.choices) != set(names) for record in records):
-        return None
-    true, predicted, given = [], [], []
-    for record in records:
-        scores = [scored.logprob for scored in record.choice_scores]
-        predicted.append(names.index(record.choices[scores.index(max(scores))]))
-        here = dict(zip(record.choices, probabilities(record), strict=True))
-        true.append(names.index(record.choices[record.right[0]]))
-        given.append([here[name] for name in names])
-    return Classes(names, np.array(true), np.array(predicted), np.array(given))
+    def sides(self) -> tuple[Array, Flags]:
+        """Scores and whether they are of the true class: of the second one where there are two,
+        else of each against the others; both [items, sides]."""
+        if self.scores.shape[1] == 2:
+            with np.errstate(invalid="ignore"):
+                ahead = np.nan_to_num(self.scores[:, 1] - self.scores[:, 0], nan=0.0)
+            return ahead[:, None], (self.true == 1)[:, None]
+        return softmax(self.scores), self.true[:, None] == np.arange(self.scores.shape[1])
 
 
-def probabilities(record: ItemRecord) -> Array:
-    """Probabilities of the choices, as shares of what they have together: [choices]."""
-    scores = np.array([scored.logprob for scored in record.choice_scores])
-    shifted = np.exp(scores - scores.max())
-    return np.asarray(shifted / shifted.sum(), dtype=float)
+@dataclass(frozen=True)
+class Labels:
+    """Items that may bear any number of labels, none among them."""
+
+    scores: Array  # [items, labels], log-odds
+    true: Flags  # [items, labels]
+
+    @property
+    def predicted_right(self) -> Flags:
+        """Whether a label is predicted where it is borne, and not where it is not."""
+        return np.asarray((self.scores > 0) == self.true)
+
+    def counts(self) -> Array:
+        """Of each item its hits, predictions and labels, label by label: [items, 3 · labels]."""
+        chosen = self.scores > 0
+        return np.concatenate([chosen & self.true, chosen, self.true], axis=1).astype(float)
+
+
+def softmax(scores: Array) -> Array:
+    """Shares of exp(scores) in each row's sum; -inf where there is no such choice."""
+    highest = scores.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        shifted = np.exp(scores - np.where(np.isfinite(highest), highest, 0.0))
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def f1_of_counts(sums: Array) -> Array:
     """F1 from summed `counts` [draws, 3 · classes] → [draws]: of the second class of two, else the
     unweighted mean over the classes that occur, as label or as prediction."""
-    hits, chosen, true = _thirds(sums)
-    occurs = chosen + true > 0
-    scores = np.where(occurs, 2 * hits / np.where(occurs, chosen + true, 1), 0.0)
+    scores, occurs = _f1_each(sums)
     if scores.shape[1] == 2:
         return np.asarray(scores[:, 1])
     return np.asarray(scores.sum(axis=1) / occurs.sum(axis=1))
+
+
+def f1_of_labels(sums: Array) -> Array:
+    """The unweighted mean of the labels' F1, from summed `counts` [draws, 3 · labels] → [draws]; 0
+    for a label that is neither borne nor predicted."""
+    return np.asarray(_f1_each(sums)[0].mean(axis=1))
+
+
+def _f1_each(sums: Array) -> tuple[Array, Flags]:
+    hits, chosen, true = _thirds(sums)
+    occurs = chosen + true > 0
+    return np.where(occurs, 2 * hits / np.where(occurs, chosen + true, 1), 0.0), occurs
 
 
 def mcc_of_counts(sums: Array) -> Array:
@@ -79,11 +100,25 @@ def mcc_of_counts(sums: Array) -> Array:
     return np.where(below > 0, above / np.where(below > 0, below, 1.0), 0.0)
 
 
-def roc_area(scores: Array, positive: NDArray[np.bool_]) -> Statistic:
+def mean_roc_area(scores: Array, positive: Flags) -> Measure | None:
+    """The unweighted mean of the areas under the ROC curves of each column, chance 0.5.
+
+    scores, positive: [items, sides]. None where there is no side, or one whose items are all alike.
+    """
+    if not positive.shape[1] or not (positive.any(axis=0) & ~positive.all(axis=0)).all():
+        return None
+    areas = [roc_area(*pair) for pair in zip(scores.T, positive.T, strict=True)]
+    return Measure(
+        lambda weights: np.mean([area(weights) for area in areas], axis=0), len(scores), chance=0.5
+    )
+
+
+def roc_area(scores: Array, positive: Flags) -> Statistic:
     """The area under a ROC curve as a function of the items' weights, ties counted half; NaN where
     one side has no weight."""
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) != 0)
+    in_order = scores[order]
+    starts = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]]))
     is_yes = positive[order]
 
     def area(weights: Weights) -> Array:

@@ -93,7 +93,7 @@ def _stretches(tokens: Sequence[str], length: int) -> Iterator[int]:
 def _texts_of(task: PreparedTask, item: Item) -> list[str]:
     """An item's question with each of its right answers, without shots."""
     question = put(task.task.template, item)
-    answers = [item.choices[place] for place in item.right if place < len(item.choices)]
+    answers = [item.choices[index] for index in item.right if index < len(item.choices)]
     if item.target is not None:
         answers.append(item.target)
     return [question + answer for answer in (*answers, *item.references)]

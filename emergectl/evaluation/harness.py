@@ -1,32 +1,43 @@
 """Task files of lm-evaluation-harness among the tasks that are asked (extra `lm-eval`).
 
 lm-eval runs a file as a whole, so what is interrupted begins anew; what is complete is not asked
-again. Its own metrics stand in the results as `lm_eval/NAME`, beside ours, which are computed from
-the item records like those of any other task.
+again. Its own metrics stand beside ours, which are computed from the item records like those of any
+other task. What they are, our registry says, and which way is better lm-eval itself; of a metric
+that nobody here knows the value alone is kept, in results.json.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emergectl.errors import RequestError, ToldError
-from emergectl.evaluation.item_files import RESULTS, open_items, read_json
-from emergectl.evaluation.results import TaskResult, Value, metrics_to_take, summarize
+from emergectl.evaluation.estimates import estimates, mean
+from emergectl.evaluation.item_files import RESULTS, Resume, open_items, read_json
+from emergectl.evaluation.metrics import metric_facts
+from emergectl.evaluation.results import (
+    TaskResult,
+    asked_apart,
+    fingerprint_of_records,
+    metrics_to_take,
+    summarize,
+)
 from emergectl.evaluation.task_items import Asking
+from emergectl.store.measurements import Measurement, measurement_from_json
+from emergectl.tasks.task import Fact
 
 if TYPE_CHECKING:
+    from emergectl.evaluation.lm_eval import OwnMetric
+    from emergectl.evaluation.records import ItemRecord
     from emergectl.inference.loading import LanguageModel, Weights
     from emergectl.runtime.place import Place
 
 METRICS = ("accuracy", "exact_match", "logprob", "logprob_per_token", "brier", "margin")
 """those of ours that are tried on the records"""
-
-_RIGHT_OR_WRONG = ("acc", "exact_match", "em", "mcc", "f1")
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,8 @@ class HarnessTask:
 
 
 def prepare_file(path: Path, asking: Asking) -> HarnessTask:
-    """The task of a file. RequestError without lm-eval, and for what lm-eval decides itself."""
+    """The task of a file. RequestError without lm-eval, for what lm-eval decides itself, and for
+    a file that cannot be used, or whose code is not allowed."""
     if importlib.util.find_spec("lm_eval") is None:
         raise RequestError(
             f"{path} is a task of lm-evaluation-harness: pip install 'emergectl[lm-eval]'"
@@ -51,6 +63,9 @@ def prepare_file(path: Path, asking: Asking) -> HarnessTask:
     if asking.samples > 1 or asking.temperature or asking.until_passes:
         raise RequestError(f"{path}: how many texts are written, and how, is the file's to say")
     metrics_to_take(METRICS, asking.metrics)  # an unknown one is said before anything is asked
+    from emergectl.evaluation.lm_eval_files import read_task_file
+
+    read_task_file(path, allow_code=asking.allow_code)
     return HarnessTask(path, asking)
 
 
@@ -60,11 +75,13 @@ def evaluate_file(
     load: Callable[[], LanguageModel],
     folder: Path,
     *,
+    run: Path,
     place: Place,
-    resume: bool,
+    resume: Resume,
     bf16: bool,
 ) -> TaskResult:
-    """Have lm-eval run the file with the model that `load` gives; results go to `folder`.
+    """Have lm-eval run the file with the model that `load` gives; results go to `folder`, and what
+    was measured into `run`.
 
     Raises RequestError for a file that lm-eval cannot use, and AlreadyRunningError.
     """
@@ -80,8 +97,15 @@ def evaluate_file(
         "bf16": bf16,
     }
     with open_items(folder, asked, resume=resume, place=place) as file:
-        if file.is_complete:
-            records, own = file.records, read_json(folder / RESULTS)["lm_eval"]
+        was_there = file.is_complete
+        if was_there:
+            before = read_json(folder / RESULTS)
+            records, own = file.records, before["lm_eval"]
+            theirs = [
+                measurement_from_json(one, f"{folder / RESULTS}: harness")
+                for one in before.get("harness", ())
+            ]
+            shots = before["shots"]
         else:
             from emergectl.evaluation.lm_eval import run_task_file
 
@@ -93,28 +117,64 @@ def evaluate_file(
                     shots=asking.shots or None,
                     limit=asking.limit,
                     seed=asking.seed,
+                    allow_code=asking.allow_code,
                 )
             except RequestError as error:  # the same on every rank: the file is to blame
                 if place.is_main:
                     raise
                 raise ToldError(str(error), error.exit_code) from error
-            records, own = list(found.records), found.metrics
+            records, own, shots = list(found.records), found.metrics, found.shots
+            told_apart = asked_apart({**asked, "shots": shots})
+            theirs = _measurements(found.own, records, task.label, weights.step, told_apart)
         names = [metric.name for metric in metrics_to_take(METRICS, asking.metrics)]
         told: dict[str, Any] = {
             **file.asked,
+            "shots": shots,
             "step": weights.step,
             "metric_names": names,
             "by": list(asking.by),
             "chance": {},
         }
         result, told = summarize(folder, records, told, seed=asking.seed)
-        file.finish(records, {**told, "lm_eval": own})
-    theirs = tuple(_value(name, value, result) for name, value in own.items())
+        values = (*theirs, *result.values)
+        told |= {"lm_eval": own, "harness": [one.to_json() for one in theirs]}
+        file.finish(records, told, run=run, measured=values)
     without = tuple(name for name in result.without if name in asking.metrics)
-    return replace(result, values=(*theirs, *result.values), without=without)
+    return replace(result, values=values, without=without, was_there=was_there)
 
 
-def _value(name: str, value: float, result: TaskResult) -> Value:
-    kind = "discontinuous" if name.partition(",")[0].startswith(_RIGHT_OR_WRONG) else "continuous"
-    items = result.items - sum(result.skipped.values())
-    return Value(f"lm_eval/{name}", kind, value, None, None, None, items)  # type: ignore[arg-type]
+def _measurements(
+    own: Sequence[OwnMetric],
+    records: Sequence[ItemRecord],
+    task: str,
+    step: int | None,
+    asked: dict[str, Fact],
+) -> list[Measurement]:
+    """lm-eval's values of metrics that are known here, with intervals where they are means."""
+    fingerprint = fingerprint_of_records(records)
+    count = sum(record.skipped is None for record in records)
+    found = []
+    for one in own:
+        what = metric_facts(one.metric)
+        if what is None:
+            continue
+        if one.higher_is_better is not None:
+            what = replace(what, direction="up" if one.higher_is_better else "down")
+        measure = mean(one.of_items)
+        (bounds,) = estimates([(what, measure)]) if measure else (None,)
+        found.append(
+            Measurement(
+                task=task,
+                metric=one.metric,
+                value=one.value,
+                what=what,
+                source="harness",
+                step=step,
+                low=bounds.low if bounds else None,
+                high=bounds.high if bounds else None,
+                n=len(one.of_items) or count,
+                asked={**asked, "filter": one.filter},
+                items=fingerprint,
+            )
+        )
+    return found

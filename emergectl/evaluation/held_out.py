@@ -1,21 +1,24 @@
-"""Held-out evaluation: every item of a feed scored once, into records.
+"""Held-out evaluation: every row of a feed scored once, and measured.
 
-Ranks share the rows; the records come back in row order on every rank, so that all of them take
+Ranks share the rows; what is kept comes back in row order on every rank, so that all of them take
 the same decisions from the same numbers. What scales with devices is handed in (`gather`,
 `autocast`), so that this serves the training loop and `eval` alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from emergectl.data.feeds import Feed
-from emergectl.evaluation.held_out_metrics import Records, metrics_of
+from emergectl.evaluation.columns import Rows, columns_of_rows
+from emergectl.evaluation.metrics import held_out_metrics
+from emergectl.evaluation.results import Measured, measure_columns
 from emergectl.runtime.place import Place
+from emergectl.store.measurements import Measurement, Source
 from emergectl.tasks.learning.materials import HeldOut
 from emergectl.tasks.objectives.objective import Objective
 
@@ -28,8 +31,8 @@ def score_rows(
     place: Place,
     batch_size: int,
     goes_on: Callable[[], bool] = lambda: True,
-) -> Records | None:
-    """Records of all rows, in order; None where `goes_on` says no between two batches.
+) -> Rows | None:
+    """What is kept of all rows, in order; None where `goes_on` says no between two batches.
 
     `goes_on` must give the same answer on every rank. The model's training mode is put back.
     """
@@ -64,25 +67,49 @@ def _score(
     return {name: tensor.numpy() for name, tensor in kept.items()}
 
 
+def measure_rows(
+    rows: Rows, held_out: HeldOut, *, step: int, source: Source, chance: Mapping[str, float]
+) -> list[Measurement]:
+    """Every metric of held-out rows. `chance`: `set/metric` → what blind guessing gets."""
+    columns = columns_of_rows(rows, bytes_per_token=held_out.bytes_per_token, unfit=held_out.unfit)
+    of = Measured(
+        task=held_out.name,
+        source=source,
+        step=step,
+        asked={},
+        items=held_out.fingerprint,
+        chance=chance_of(held_out, chance),
+    )
+    return measure_columns(columns, held_out_metrics(), of)
+
+
+def chance_of(held_out: HeldOut, chance: Mapping[str, float]) -> dict[str, float]:
+    """Metric → chance of one set, from `set/metric` → chance of all of them."""
+    named = {tuple(name.rsplit("/", 1)): value for name, value in chance.items()}
+    return {metric: value for (name, metric), value in named.items() if name == held_out.name}
+
+
 def evaluate_all(
     model: PreTrainedModel,
     objective: Objective,
     sets: Sequence[HeldOut],
     *,
+    step: int,
     place: Place,
     batch_size: int,
+    chance: Mapping[str, float],
     goes_on: Callable[[], bool] = lambda: True,
-) -> dict[str, float] | None:
-    """Every metric of every set, as `set/metric`; None where `goes_on` says no meanwhile.
+) -> list[Measurement] | None:
+    """Every metric of every set at a step of training; None where `goes_on` says no meanwhile.
 
     Sets that ask the same rows of the same feed are scored once.
     """
-    scored: dict[tuple[int, int], Records] = {}
-    values: dict[str, float] = {}
+    scored: dict[tuple[int, int], Rows] = {}
+    measured: list[Measurement] = []
     for held_out in sets:
         key = (id(held_out.feed), held_out.rows)
         if key not in scored:
-            records = score_rows(
+            rows = score_rows(
                 model,
                 held_out.objective or objective,
                 held_out,
@@ -90,11 +117,8 @@ def evaluate_all(
                 batch_size=batch_size,
                 goes_on=goes_on,
             )
-            if records is None:
+            if rows is None:
                 return None
-            scored[key] = records
-        metrics = metrics_of(
-            scored[key], bytes_per_token=held_out.bytes_per_token, share=held_out.feed.share_fitting
-        )
-        values |= {f"{held_out.name}/{name}": value for name, value in metrics.items()}
-    return values
+            scored[key] = rows
+        measured += measure_rows(scored[key], held_out, step=step, source="loop", chance=chance)
+    return measured

@@ -9,7 +9,8 @@ for each draw would cost minutes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ Statistic = Callable[[Weights], NDArray[np.float64]]
 DRAWS = 1000
 _Z = 1.959963984540054  # the normal distribution's 97.5% point
 _WEIGHTS_AT_ONCE = 2_000_000
+_KEPT_WEIGHTS = 20_000_000  # two bytes each
 
 
 def wilson(right: float, items: int) -> tuple[float, float]:
@@ -35,26 +37,73 @@ def wilson(right: float, items: int) -> tuple[float, float]:
     return low, 1.0 if right >= items else middle + half
 
 
+def end_of_range(
+    values: NDArray[np.float64] | None, least: float | None, most: float | None
+) -> tuple[float, float] | None:
+    """The exact 95% interval of a mean of numbers in [least, most] that all are `least`, or `most`.
+
+    Drawing such items again shows no spread at all. With q the chance of an item that is not at
+    the end, n items all are with (1 - q)^n, so q ≤ 1 - 0.025^(1/n) (Clopper & Pearson 1934), and
+    one that is not lies at most the whole range away. None for all other numbers.
+    """
+    if values is None or not len(values) or least is None or most is None:
+        return None
+    away = (1.0 - 0.025 ** (1.0 / len(values))) * (most - least)
+    if (values == least).all():
+        return least, least + away
+    return (most - away, most) if (values == most).all() else None
+
+
 def bootstrap(statistic: Statistic, items: int, *, seed: int = 0) -> tuple[float, float] | None:
     """The percentile interval over DRAWS draws of the items, with replacement (Efron 1979).
 
     The same items and seed give the same interval. Draws in which the statistic is not defined are
     left out; None where that is more than half of them, or where there is one item alone.
     """
+    return bootstrap_together([statistic], items, seed=seed)[0]
+
+
+def bootstrap_together(
+    statistics: Sequence[Statistic], items: int, *, seed: int = 0
+) -> list[tuple[float, float] | None]:
+    """`bootstrap` of several statistics of the same items, which are drawn once."""
     if items < 2:
+        return [None] * len(statistics)
+    with np.errstate(invalid="ignore"):  # an infinite loss that is not drawn is none
+        parts = [
+            [statistic(weights) for statistic in statistics] for weights in _draws(items, seed)
+        ]
+    return [_percentiles(np.concatenate(values)) for values in zip(*parts, strict=True)]
+
+
+def _percentiles(found: NDArray[np.float64]) -> tuple[float, float] | None:
+    defined = found[~np.isnan(found)]
+    if len(defined) < DRAWS / 2:
         return None
+    with np.errstate(invalid="ignore"):
+        low, high = np.percentile(defined, [2.5, 97.5])
+    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+
+
+def _draws(items: int, seed: int) -> Iterator[Weights]:
+    """Weights of DRAWS draws, in parts; those of few items are kept, since the training loop asks
+    for the same at every evaluation."""
+    kept = items * DRAWS <= _KEPT_WEIGHTS
+    for counts in _kept_draws(items, seed) if kept else _new_draws(items, seed):
+        yield counts.astype(np.float64)
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(items: int, seed: int) -> tuple[NDArray[np.uint16], ...]:
+    return tuple(_new_draws(items, seed))
+
+
+def _new_draws(items: int, seed: int) -> Iterator[NDArray[np.uint16]]:
     rng = np.random.default_rng(seed)
-    values: list[NDArray[np.float64]] = []
     at_once = max(1, _WEIGHTS_AT_ONCE // items)
     for start in range(0, DRAWS, at_once):
         draws = min(at_once, DRAWS - start)
         drawn = rng.integers(0, items, size=(draws, items))
         drawn += np.arange(draws)[:, None] * items
         counts = np.bincount(drawn.ravel(), minlength=draws * items)
-        values.append(statistic(counts.reshape(draws, items).astype(np.float64)))
-    found = np.concatenate(values)
-    defined = found[~np.isnan(found)]
-    if len(defined) < DRAWS / 2:
-        return None
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return float(low), float(high)
+        yield counts.reshape(draws, items).astype(np.uint16)

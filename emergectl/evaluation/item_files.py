@@ -3,7 +3,8 @@
 `asked.json` comes first and says what is asked. `items.jsonl` grows as answers come in, in
 whatever order, a line each; a kill costs the torn last line at most. When all have come it is put
 into the order of the items, as a whole, and `results.json` is written: where that stands, the
-evaluation is complete. Asked again with `--resume`, only the items that are missing are asked.
+evaluation is complete, and kept when the same is asked again. Asked again with `--resume`, only
+the items that are missing are asked.
 
 Of several ranks rank 0 alone holds the folder; the others know what it found there, take in the
 same answers and write nothing.
@@ -13,17 +14,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from emergectl.errors import AlreadyRunningError, DataError, RequestError
 from emergectl.evaluation.records import ItemRecord, record_from_json, record_to_json
 from emergectl.runtime.rank_agreement import on_main
 from emergectl.store.atomic import json_safe, write_json, write_text
 from emergectl.store.lock import LOCK_NAME, drop_ballast, take_lock
+from emergectl.store.measurements import Measurement, append_measurements
 from emergectl.store.metrics_log import MetricsLog, read_metrics
 
 if TYPE_CHECKING:
@@ -31,21 +33,29 @@ if TYPE_CHECKING:
 
 ASKED, ITEMS, RESULTS = "asked.json", "items.jsonl", "results.json"
 
+Resume = bool | Literal["same"]
+"""whether to go on with what is there; `same`: where it was asked in the same way"""
+
 
 class ItemFile:
     """The growing items.jsonl of one task, held by this process alone."""
 
-    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: bool) -> None:
-        """Begin anew, or go on where `resume` and something is there.
+    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: Resume) -> None:
+        """Begin anew; keep what is there where it is complete and was asked the same; go on with
+        it where `resume`.
 
-        Raises RequestError where what is there was asked otherwise, naming the difference.
+        Raises RequestError where that was asked otherwise, naming the difference; with `same` it is
+        asked anew then.
         """
         self.folder = folder
         self.records: list[ItemRecord] = []
         """what has come so far, in whatever order"""
         self.asked = asked = json.loads(json.dumps(json_safe(asked)))
-        if resume and (folder / ASKED).exists():
-            self._check_same(asked)
+        there = (folder / ASKED).exists()
+        differs = self._difference(asked) if there else None
+        if resume is True and differs:
+            raise RequestError(differs)
+        if there and not differs and (resume or self.is_complete):
             self.records = list(read_items(folder / ITEMS))
         else:
             for name in (RESULTS, ITEMS):
@@ -63,24 +73,38 @@ class ItemFile:
         self._log.append(record_to_json(record))
         self.records.append(record)
 
-    def finish(self, records: Iterable[ItemRecord], results: dict[str, Any]) -> None:
-        """Leave all records in this order, and the results."""
+    def finish(
+        self,
+        records: Iterable[ItemRecord],
+        results: dict[str, Any],
+        *,
+        run: Path,
+        measured: Sequence[Measurement],
+    ) -> None:
+        """Leave all records in this order, the results, and what was measured in the run's
+        measurements; nothing where all of that was left before."""
+        results = json.loads(json.dumps(json_safe(results)))
+        if self.is_complete and read_json(self.folder / RESULTS) == results:
+            return
         write_items(self.folder / ITEMS, records)
+        append_measurements(run, measured)
         write_json(self.folder / RESULTS, results)
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         self._log.close()
 
-    def _check_same(self, asked: dict[str, Any]) -> None:
+    def _difference(self, asked: dict[str, Any]) -> str | None:
+        """How what is there was asked otherwise; None where it was asked the same."""
         path = self.folder / ASKED
         before = read_json(path)
         for name in asked:
             if before.get(name) != asked[name]:
-                raise RequestError(
+                return (
                     f"{path}: was asked with {name} {_short(before.get(name))}, not "
                     f"{_short(asked[name])}; without --resume it is asked anew"
                 )
+        return None
 
 
 @dataclass
@@ -96,13 +120,20 @@ class FollowedItems:
         """Take in what came of one item."""
         self.records.append(record)
 
-    def finish(self, records: Iterable[ItemRecord], results: dict[str, Any]) -> None:
+    def finish(
+        self,
+        records: Iterable[ItemRecord],
+        results: dict[str, Any],
+        *,
+        run: Path,
+        measured: Sequence[Measurement],
+    ) -> None:
         """Nothing: rank 0 leaves the records and the results."""
 
 
 @contextmanager
 def open_items(
-    folder: Path, asked: dict[str, Any], *, resume: bool, place: Place
+    folder: Path, asked: dict[str, Any], *, resume: Resume, place: Place
 ) -> Iterator[ItemFile | FollowedItems]:
     """The item file of a folder, which is made; AlreadyRunningError where somebody is at it."""
     with ExitStack() as stack:
@@ -118,7 +149,7 @@ def open_items(
 
 
 @contextmanager
-def _held(folder: Path, asked: dict[str, Any], *, resume: bool) -> Iterator[ItemFile]:
+def _held(folder: Path, asked: dict[str, Any], *, resume: Resume) -> Iterator[ItemFile]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     if lock is None:

@@ -10,9 +10,9 @@ are left out and counted: lm-eval itself would cut them.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,22 +28,47 @@ from emergectl.evaluation.lm_eval_files import read_task_file, sandboxed_templat
 from emergectl.evaluation.records import ItemRecord
 from emergectl.inference.loading import LanguageModel
 from emergectl.inference.requests import Question, Scored, TooLong, Writing
+from emergectl.tasks.task import hash_of_prompt
 
 _DEFAULT_MAX_TOKENS = 256
 """of free writing, as lm-eval has it"""
 
 
 @dataclass(frozen=True)
+class OwnMetric:
+    """A metric as lm-eval took it."""
+
+    metric: str
+    filter: str
+    """what made an answer of a text; `none` where nothing did"""
+    value: float
+    higher_is_better: bool | None
+    """None where lm-eval does not say"""
+    of_items: tuple[float, ...]
+    """the number of each item, where the value is their mean"""
+
+    @property
+    def name(self) -> str:
+        """What lm-eval calls it."""
+        return f"{self.metric},{self.filter}"
+
+
+@dataclass(frozen=True)
 class TaskResult:
-    """What lm-eval found: `metrics` as it names them (`acc`, `exact_match,strict`), and items."""
+    """What lm-eval found: its own metrics, and items."""
 
     task: str
     shots: int
-    metrics: dict[str, float]
+    own: tuple[OwnMetric, ...]
     items: int
     """those that the metrics are of"""
     records: tuple[ItemRecord, ...]
     """one an item, in the order of the data, those that were too long among them"""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Values as lm-eval names them: `acc`, `exact_match,strict`."""
+        return {one.name.removesuffix(",none"): one.value for one in self.own}
 
 
 class AsLM(LM):
@@ -138,7 +163,7 @@ def run_task_file(
     return TaskResult(
         task=name,
         shots=int(task.config.num_fewshot or 0),
-        metrics=_metrics(found["results"][name]),
+        own=tuple(_own_metrics(task, found["results"][name], found["samples"][name])),
         items=len(asked),
         records=tuple(sorted(records, key=lambda record: int(record.item))),
     )
@@ -274,19 +299,29 @@ def _record(task: Any, number: int, *, prompt: str, **answers: Any) -> ItemRecor
         task=task.config.task,
         item=str(number),
         facts={},
-        prompt_hash=hashlib.sha256(prompt.encode()).hexdigest()[:16],
+        prompt_hash=hash_of_prompt(prompt),
         shots=int(task.config.num_fewshot or 0),
         **answers,
     )
 
 
-def _metrics(results: Mapping[str, Any]) -> dict[str, float]:
-    """lm-eval's metrics; of its `metric,filter` names the filter `none` is left out."""
-    return {
-        name.removesuffix(",none"): float(value)
-        for name, value in results.items()
-        if isinstance(value, (int, float)) and "," in name and "_stderr" not in name
-    }
+def _own_metrics(
+    task: Any, results: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]
+) -> Iterator[OwnMetric]:
+    """lm-eval's metrics, from its `metric,filter` names, and what it made them of."""
+    directions = task.higher_is_better() or {}
+    for name, value in results.items():
+        metric, comma, kept = name.partition(",")
+        if not isinstance(value, int | float) or not comma or metric.endswith("_stderr"):
+            continue
+        numbers = [one.get(metric) for one in samples if one.get("filter", "none") == kept]
+        found = tuple(float(one) for one in numbers if isinstance(one, int | float))
+        is_mean = len(found) == len(numbers) > 0 and math.isclose(
+            math.fsum(found) / len(found), value, rel_tol=1e-9, abs_tol=1e-12
+        )
+        yield OwnMetric(
+            metric, kept, float(value), directions.get(metric), found if is_mean else ()
+        )
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """lm-evaluation-harness's task files, read as data: a YAML mapping and what it includes.
 
-Such a file may name Python functions beside it (`!function`) and metrics that would be fetched
-from a hub as code. Both are refused here unless the person allows that file's code; templates run
-in Jinja's sandbox in any case. Relative `data_files` are looked for beside the file.
+Such a file may name Python functions beside it (`!function`), refused here unless the person allows
+its code, and metrics that would be fetched from a hub as code, refused always; templates run in
+Jinja's sandbox in any case. Relative `data_files` are looked for beside the file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import yaml
 
 from emergectl.errors import RequestError
 
+ALLOW = "allow it with --allow-code (evaluation.allow_code: true)"
 FETCHED = "would be fetched as code from a hub: use one that ships with lm-eval"
 
 
@@ -29,9 +30,11 @@ def read_task_file(path: Path, *, allow_code: bool = False) -> dict[str, Any]:
     if "task" not in settings or not isinstance(settings["task"], str):
         raise RequestError(f"{path}: no single task of lm-eval: it has no `task: NAME`")
     if settings.get("unsafe_code") and not allow_code:
-        raise RequestError(f"{path}: the task runs what the model writes as code: refused")
-    if not allow_code:
-        _check_metrics(path, settings)
+        raise RequestError(
+            f"{path}: the task runs what the model writes as code: refused; where that may be, "
+            f"{ALLOW}"
+        )
+    _check_metrics(path, settings)
     return _beside(settings, path.expanduser().absolute().parent)
 
 
@@ -69,7 +72,7 @@ def _loader(path: Path, allow_code: bool) -> type[yaml.SafeLoader]:
         if not allow_code:
             raise RequestError(
                 f"{path}:{node.start_mark.line + 1}: `!function {name}` would run Python code "
-                "that came with the file: refused; read that code, then allow it"
+                f"that came with the file: refused; read that code, then {ALLOW}"
             )
         from lm_eval.tasks._yaml_loader import _import_func_in_yml
 
@@ -90,6 +93,8 @@ def _check_metrics(path: Path, settings: dict[str, Any]) -> None:
     listed = settings.get("metric_list") or []
     for entry in listed if isinstance(listed, list) else [listed]:
         name = entry.get("metric") if isinstance(entry, dict) else entry
+        if callable(name):
+            continue  # a `!function` that was allowed
         if not isinstance(name, str) or name not in metric_registry:
             raise RequestError(f"{path}: lm-eval has no metric {name!r}, it {FETCHED}")
         if isinstance(entry, dict) and entry.get("hf_evaluate"):

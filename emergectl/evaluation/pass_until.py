@@ -98,7 +98,7 @@ def mean_rate_interval(rates: Sequence[PassRate]) -> tuple[float, float] | None:
     if len(rates) == 1:
         return rates[0].low, rates[0].high
     passes, samples = sum(rate.passes for rate in rates), sum(rate.samples for rate in rates)
-    if passes not in (0, samples) or len({rate.samples for rate in rates}) > 1:
+    if not samples or passes not in (0, samples) or len({rate.samples for rate in rates}) > 1:
         return None
     together = pass_rate(passes, samples, reached=False)
     return together.low, together.high

@@ -23,13 +23,16 @@ order; what an item does not have is left out:
                    best first; or what the task finds in the first text written
     correct        whether that is right by the task's own rule; for an item with only a target,
                    whether greedy decoding would write it
+    chosen         places of the choices taken, where any number of them may be right, none too
+                   (labels that a text bears): the log-probability of each is then that of yes
     skipped        why the item could not be asked (too long …): then there are no scores, and it
                    counts in no metric
     extra          samples_right: how many of several samples are right; passes, samples, reached:
                    where texts were sampled until enough of them pass, how many did, among how
                    many, and whether that was enough (`written` then holds the first one alone);
-                   what the task grades besides (f1); contaminated: whether the item stands in the
-                   training text, where that was asked
+                   what the task grades besides (f1); right_tokens: of held-out rows, tokens of the
+                   target that greedy prediction gets right, given those before; contaminated:
+                   whether the item stands in the training text, where that was asked
 
 Log-probabilities that are not finite stand there as the strings "-inf", "nan".
 """
@@ -71,6 +74,7 @@ class ItemRecord:
     written: tuple[str, ...] = ()
     prediction: Any = None
     correct: bool | None = None
+    chosen: tuple[int, ...] | None = None
     skipped: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -83,7 +87,7 @@ def record_to_json(record: ItemRecord) -> dict[str, Any]:
     return {
         name: value
         for name, value in asdict(record).items()
-        if name in _ALWAYS or not (value is None or value in ((), {}))
+        if name in _ALWAYS or not (value is None or (value in ((), {}) and name != "chosen"))
     }
 
 
@@ -97,6 +101,8 @@ def record_from_json(values: Mapping[str, Any], where: str) -> ItemRecord:
         kept: dict[str, Any] = dict(values)
         for name in ("choices", "right", "worth", "references", "written"):
             kept[name] = tuple(kept.get(name, ()))
+        if "chosen" in kept:
+            kept["chosen"] = tuple(kept["chosen"])
         if "target_score" in kept:
             kept["target_score"] = _scored(kept["target_score"])
         kept["choice_scores"] = tuple(map(_scored, kept.get("choice_scores", ())))

@@ -14,6 +14,7 @@ from emergectl.evaluation.item_files import ITEMS, RESULTS, read_items, read_jso
 from emergectl.evaluation.metrics import find_metric
 from emergectl.evaluation.results import TaskResult, facts_of, summarize
 from emergectl.store.atomic import json_floats, write_json
+from emergectl.store.measurements import append_measurements
 
 
 def rescore_run(
@@ -41,13 +42,14 @@ def rescore_run(
         asked["metric_names"] = list(dict.fromkeys([*asked["metric_names"], *metrics]))
         asked["by"] = list(dict.fromkeys([*asked["by"], *by]))
         result, told = summarize(folder, records, asked, seed=asked["seed"])
+        append_measurements(run, result.values)
         write_json(folder / RESULTS, told)
         results.append(result)
     return results
 
 
 def _finished(run: Path) -> Iterator[Path]:
-    """Folders of finished evaluations of tasks: those of held-out sets have no `metric_names`."""
+    """Folders of finished evaluations; what held-out sets left long ago has no `metric_names`."""
     for path in sorted((run / "evals").rglob(RESULTS)):
         if "metric_names" in read_json(path):
             yield path.parent

@@ -1,52 +1,42 @@
-"""From records to what a table shows: each metric's value, interval and chance, whole and by group.
+"""From columns to measured values: each metric's value, interval and chance, whole and by group.
 
-Nothing here touches a model: it is all that `eval --rescore` needs.
+Nothing here touches a model: it is all that the training loop needs of an evaluation once rows are
+scored, and all that `eval --rescore` needs.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emergectl.evaluation.metrics import Kind, Metric, find_metric
+from emergectl.evaluation.columns import Columns, columns_of_records
+from emergectl.evaluation.estimates import estimates
+from emergectl.evaluation.metrics import find_metric
+from emergectl.evaluation.metrics.definition import Metric
 from emergectl.evaluation.records import ItemRecord
-from emergectl.tasks.task import Fact
+from emergectl.store.measurements import Measurement, Source
+from emergectl.tasks.task import Fact, ItemKey, fingerprint_of
+
+ASKED_APART = ("shots", "samples", "temperature", "until_passes", "bf16", "generates")
+"""of what an evaluation was asked with, what tells two of the same items apart, where it is set"""
 
 
 @dataclass(frozen=True)
-class Value:
-    """One metric of one group of items (of all of them where `group` is None).
+class Measured:
+    """What measured values have in common, whatever the metric."""
 
-    `low`, `high`: the 95% interval; None where there is none. `chance`: what blind guessing gets,
-    where that is known. `items`: how many items it is of.
-    """
-
-    metric: str
-    kind: Kind
-    value: float
-    low: float | None
-    high: float | None
-    chance: float | None
-    items: int
+    task: str
+    source: Source
+    step: int | None
+    asked: Mapping[str, Fact]
+    items: str | None
+    """the fingerprint of the items"""
+    chance: Mapping[str, float]
+    """metric → what needs no ability, where the columns cannot tell it"""
     group: tuple[str, Fact] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The value as an object of results.json."""
-        group = {} if self.group is None else {"group": dict([self.group])}
-        return {
-            "metric": self.metric,
-            "kind": self.kind,
-            **group,
-            "value": self.value,
-            "low": self.low,
-            "high": self.high,
-            "chance": self.chance,
-            "items": self.items,
-        }
 
 
 def metrics_to_take(own: Iterable[str], asked: Iterable[str] = ()) -> list[Metric]:
@@ -56,26 +46,57 @@ def metrics_to_take(own: Iterable[str], asked: Iterable[str] = ()) -> list[Metri
     log-probability is added. Raises RequestError for an unknown name.
     """
     metrics = [find_metric(name) for name in dict.fromkeys([*own, *asked])]
-    if not any(metric.kind == "continuous" for metric in metrics):
+    if not any(metric.facts.kind == "continuous" for metric in metrics):
         metrics.append(find_metric("logprob"))
     return metrics
 
 
-def values_of(
+def measure_columns(
+    columns: Columns, metrics: Iterable[Metric], of: Measured, *, seed: int = 0
+) -> list[Measurement]:
+    """Every metric that the columns can give; the intervals follow from `seed`."""
+    given = [(one, found) for one in metrics if (found := one.measure(columns)) is not None]
+    values = estimates([(one.facts, found) for one, found in given], seed=seed)
+    return [
+        Measurement(
+            task=of.task,
+            metric=metric.name,
+            value=estimate.value,
+            what=metric.facts,
+            source=of.source,
+            step=of.step,
+            low=estimate.low,
+            high=estimate.high,
+            n=measure.items,
+            chance=of.chance.get(metric.name) if measure.chance is None else measure.chance,
+            group=of.group,
+            asked=of.asked,
+            items=of.items,
+        )
+        for (metric, measure), estimate in zip(given, values, strict=True)
+    ]
+
+
+def measure_records(
     records: Sequence[ItemRecord],
     metrics: Sequence[Metric],
+    of: Measured,
     *,
     by: Sequence[str] = (),
-    chance: Mapping[str, float] | None = None,
+    bytes_per_token: float | None = None,
     seed: int = 0,
-) -> list[Value]:
+) -> list[Measurement]:
     """Every metric that the records can give: of all items, then of each group by each fact.
 
-    Skipped items count in none. `chance` is the task's own, used for the whole where a metric
-    cannot tell it from the records; a group's may be another. The intervals follow from `seed`.
+    Skipped items count in none. `of.chance` is the whole's: a group's may be another.
     """
     asked = [record for record in records if record.skipped is None]
-    values = _values(asked, metrics, chance or {}, None, seed)
+
+    def measure(some: Sequence[ItemRecord], what: Measured) -> list[Measurement]:
+        columns = columns_of_records(some, bytes_per_token=bytes_per_token)
+        return measure_columns(columns, metrics, what, seed=seed)
+
+    values = measure(asked, of)
     for fact in by:
         groups: dict[Fact, list[ItemRecord]] = {}
         for record in asked:
@@ -83,7 +104,7 @@ def values_of(
             if fact in found:
                 groups.setdefault(found[fact], []).append(record)
         for name in sorted(groups, key=_in_order):
-            values += _values(groups[name], metrics, {}, (fact, name), seed)
+            values += measure(groups[name], replace(of, chance={}, group=(fact, name)))
     return values
 
 
@@ -98,13 +119,15 @@ class TaskResult:
     """asked and skipped"""
     skipped: dict[str, int]
     """reason → items"""
-    values: tuple[Value, ...]
+    values: tuple[Measurement, ...]
     without: tuple[str, ...]
     """metrics that these records cannot give"""
     path: Path
     """where results.json and items.jsonl are"""
     contaminated: int | None = None
     """items that stand in the training text; None where that was not looked for"""
+    was_there: bool = False
+    """whether all of it had been asked before"""
     notes: tuple[str, ...] = ()
     """what reading the task's rows came upon"""
 
@@ -117,7 +140,21 @@ def summarize(
     `asked` holds `task`, `model`, `step`, `metric_names`, `by` and `chance`, and is kept.
     """
     metrics = [find_metric(name) for name in asked["metric_names"]]
-    values = values_of(records, metrics, by=asked["by"], chance=asked["chance"], seed=seed)
+    values = measure_records(
+        records,
+        metrics,
+        Measured(
+            task=asked["task"],
+            source="eval",
+            step=asked["step"],
+            asked=asked_apart(asked),
+            items=asked.get("fingerprint") or fingerprint_of_records(records),
+            chance=asked["chance"],
+        ),
+        by=asked["by"],
+        bytes_per_token=asked.get("bytes_per_token"),
+        seed=seed,
+    )
     skipped = dict(Counter(one.skipped for one in records if one.skipped is not None))
     given = {value.metric for value in values}
     result = TaskResult(
@@ -135,32 +172,36 @@ def summarize(
     return result, told
 
 
+def asked_apart(asked: Mapping[str, Any]) -> dict[str, Fact]:
+    """What of an asking tells it apart from others of the same items: shots, samples …"""
+    plain = {"samples": 1}
+    return {
+        name: asked[name]
+        for name in ASKED_APART
+        if asked.get(name) and asked[name] != plain.get(name)
+    }
+
+
+def shown_metric(one: Measurement) -> str:
+    """What a table calls a metric: those that lm-evaluation-harness took itself are its own."""
+    if one.source != "harness":
+        return one.metric
+    kept = one.asked.get("filter", "none")
+    return f"lm_eval/{one.metric}" if kept == "none" else f"lm_eval/{one.metric},{kept}"
+
+
+def fingerprint_of_records(records: Sequence[ItemRecord]) -> str:
+    """The fingerprint of the items that were asked, in their order, whatever the task is called."""
+    return fingerprint_of(
+        ItemKey(record.prompt_hash, record.item, record.target, record.choices, record.right)
+        for record in records
+        if record.skipped is None
+    )
+
+
 def facts_of(record: ItemRecord) -> dict[str, Fact]:
     """What a record can be grouped by: its item's facts, and what was found out since."""
     return {**record.facts, **record.extra}
-
-
-def _values(
-    records: Sequence[ItemRecord],
-    metrics: Sequence[Metric],
-    chance: Mapping[str, float],
-    group: tuple[str, Fact] | None,
-    seed: int,
-) -> list[Value]:
-    values = []
-    for metric in metrics:
-        measure = metric.measure(records)
-        if measure is None:
-            continue
-        value = measure.value()
-        if math.isnan(value):
-            continue
-        low, high = measure.interval(seed=seed) or (None, None)
-        known = measure.chance if measure.chance is not None else chance.get(metric.name)
-        values.append(
-            Value(metric.name, metric.kind, value, low, high, known, measure.items, group)
-        )
-    return values
 
 
 def _in_order(name: Fact) -> tuple[bool, float, str]:

@@ -25,7 +25,7 @@ from emergectl.data.unknown import UnknownCounter
 from emergectl.errors import RequestError
 from emergectl.evaluation.contamination import RULE
 from emergectl.evaluation.harness import HarnessTask, evaluate_file, prepare_file
-from emergectl.evaluation.item_files import FollowedItems, ItemFile, open_items
+from emergectl.evaluation.item_files import FollowedItems, ItemFile, Resume, open_items
 from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.results import TaskResult, summarize
 from emergectl.evaluation.task_items import Asking, PreparedTask, ask, check_groups, in_item_order
@@ -109,13 +109,14 @@ def evaluate_tasks(
     folder: Path,
     *,
     place: Place | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     bf16: bool = False,
     contaminated: Mapping[str, Collection[str]] | None = None,
     watch: Watch | None = None,
 ) -> Iterator[TaskResult]:
     """Ask every task of every step; results go to `folder/step-N/TASK` and are yielded as they
-    stand (of a model that is no run's, to `folder/TASK`).
+    stand (of a model that is no run's, to `folder/TASK`). `folder` is the `evals` of a run, whose
+    measurements.jsonl is told of them.
 
     `place`: where it computes and with which ranks, all of which yield everything while rank 0
     alone writes; None is this process on its GPU, if there is one.
@@ -132,15 +133,17 @@ def evaluate_tasks(
             if isinstance(task, HarnessTask):
                 watch.check()
                 load = partial(models.holding, some)
-                yield evaluate_file(task, some, load, at, place=place, resume=resume, bf16=bf16)
+                yield evaluate_file(
+                    task, some, load, at, run=folder.parent, place=place, resume=resume, bf16=bf16
+                )
                 continue
             asked = _asked(task, some, bf16)
             with open_items(at, asked, resume=resume, place=place) as file:
-                notes: tuple[str, ...] = ()
-                if not file.is_complete:
-                    notes = _ask_rest(models, some, task, file, watch)
+                was_there = file.is_complete
+                notes = () if was_there else _ask_rest(models, some, task, file, watch)
                 records = _marked(task, in_item_order(task, file.records), contaminated)
-                yield _finish(file, task, some, records, notes)
+                result = _finish(file, task, some, records, run=folder.parent)
+                yield replace(result, notes=(*result.notes, *notes), was_there=was_there)
 
 
 def alone() -> Place:
@@ -259,7 +262,8 @@ def _finish(
     task: PreparedTask,
     weights: Weights,
     records: Sequence[ItemRecord],
-    notes: tuple[str, ...],
+    *,
+    run: Path,
 ) -> TaskResult:
     marks = [record.extra["contaminated"] for record in records if "contaminated" in record.extra]
     asked: dict[str, Any] = {
@@ -268,14 +272,15 @@ def _finish(
         "metric_names": [metric.name for metric in task.metrics],
         "by": [*task.asking.by, *(["contaminated"] if any(marks) else [])],
         "chance": dict(task.task.chance),
+        "generates": task.task.ask == "generate",
     }
     if marks:
         asked["contamination"] = {"rule": RULE, "items": sum(marks), "of": len(marks)}
     if report := getattr(task.task, "report", None):
         asked["read"] = dict(report)
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
-    file.finish(records, told)
-    return replace(result, notes=(*task.task.notes, *notes))
+    file.finish(records, told, run=run, measured=result.values)
+    return replace(result, notes=task.task.notes)
 
 
 def _folder_name(task: Prepared) -> str:

@@ -19,6 +19,7 @@ from emergectl.config.schema import Experiment
 from emergectl.config.task_files import written_task
 from emergectl.errors import ExperimentError, InterruptedRunError, PreemptedError, RequestError
 from emergectl.evaluation.contamination import find_contaminated
+from emergectl.evaluation.item_files import Resume
 from emergectl.evaluation.results import TaskResult
 from emergectl.evaluation.run_tasks import Prepared, Tell, Watch, evaluate_tasks, prepare_tasks
 from emergectl.evaluation.task_items import Asking, PreparedTask
@@ -48,6 +49,7 @@ def asking_of(experiment: Experiment) -> Asking:
         most_samples=spec.most_samples,
         metrics=tuple(spec.metrics),
         by=tuple(spec.by),
+        allow_code=spec.allow_code,
     )
 
 
@@ -90,7 +92,7 @@ def ask_model(
     place: Place,
     stop: StopRequest,
     tell: Tell,
-    resume: bool,
+    resume: Resume,
     contamination: bool,
 ) -> tuple[Path, list[TaskResult]]:
     """Ask what an experiment says: of a run in its `evals/`, of any other model in a new run.
@@ -232,7 +234,7 @@ def _into_metrics(run: Run, results: Sequence[TaskResult]) -> None:
     run.metrics.truncate(0)
     for step in sorted({result.step or 0 for result in results}):
         values = {
-            f"{result.task}/{value.metric}": value.value
+            value.name: value.value
             for result in results
             if (result.step or 0) == step
             for value in result.values

@@ -20,12 +20,12 @@ from itertools import islice
 from typing import Any
 
 from emergectl.errors import RequestError
-from emergectl.evaluation.metrics import Metric
+from emergectl.evaluation.metrics.definition import Metric
 from emergectl.evaluation.pass_until import Sampled, pass_until
 from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.results import metrics_to_take
 from emergectl.inference.requests import Model, Question, Scored, TooLong, Writing
-from emergectl.tasks.task import Item, TextTask, parted, put
+from emergectl.tasks.task import Item, TextTask, hash_of_prompt, parted, put
 
 SHOT_POOL = 1000
 """shots are drawn from so many training items at most: the train split may be endless"""
@@ -54,6 +54,8 @@ class Asking:
     """beside the task's own"""
     by: tuple[str, ...] = ()
     """facts to group by"""
+    allow_code: bool = False
+    """whether files of lm-evaluation-harness may run the Python code that came with them"""
 
 
 @dataclass(frozen=True)
@@ -318,7 +320,7 @@ def _record(prepared: PreparedTask, place: int, **found: Any) -> ItemRecord:
         task=prepared.label,
         item=item.id,
         facts=dict(item.facts),
-        prompt_hash=hashlib.sha256(context.encode(errors="surrogatepass")).hexdigest()[:16],
+        prompt_hash=hash_of_prompt(context),
         shots=prepared.asking.shots,
         target=item.target,
         choices=item.choices,

@@ -19,6 +19,7 @@ from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
 from emergectl.inference.encoding import Pair
 from emergectl.inference.prefix_tree import Forest, Tree, plant
+from emergectl.models.attention import CAUSAL
 from emergectl.models.forward import token_logits
 
 _CLOSE = 1e-3
@@ -90,7 +91,7 @@ def _head_only_at(model: PreTrainedModel, places: torch.Tensor) -> Iterator[None
 
 
 def _mask(model: PreTrainedModel, mask: torch.Tensor) -> torch.Tensor:
-    if model.config._attn_implementation == "sdpa":
+    if model.config._attn_implementation in ("sdpa", CAUSAL):
         return mask
     dtype = model.dtype
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)

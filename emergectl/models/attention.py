@@ -13,20 +13,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-MASKLESS = "causal_without_mask"
-"""Name of the attention function. There is no mask function of the name, so that transformers
-passes no mask."""
-
-OF_MEMBERS = "causal_of_members"
-"""Name of the same for models that run under `torch.vmap`."""
+CAUSAL = "emergectl_causal"
+"""Name of the attention function, which plainly causal models keep in their config: nothing is
+switched from call to call, so that threads may share a model. Without an attention mask there is
+no mask at all, with one it is that of sdpa."""
 
 LONGEST_BY_PRODUCTS = 1024
 
@@ -44,8 +43,10 @@ def attend_causally(
     """Attention of every token to itself and all before it, as transformers calls it.
 
     query: [batch, heads, seq, head_dim]; key, value: the same with as many or fewer heads. Returns
-    [batch, seq, heads, head_dim], and no weights.
+    [batch, seq, heads, head_dim], and no weights. Inside `torch.vmap` all members are one call.
     """
+    if not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(query):
+        return _as_one_batch(module, query, key, value, attention_mask, scaling=scaling), None
     if attention_mask is None and _products_are_faster(query, key):
         mixed = _by_products(module, query, key, value, dropout=dropout, scaling=scaling)
         return mixed.transpose(1, 2).contiguous(), None
@@ -54,15 +55,33 @@ def attend_causally(
     )
 
 
-def attend_as_one_batch(
+def causal_mask(
+    *args: Any,
+    q_length: int,
+    kv_length: int,
+    attention_mask: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> torch.Tensor | None:
+    """The mask of `sdpa`, as transformers asks for it; none where causality says everything.
+
+    transformers itself would build one under torch.compile, where it cannot look for padding.
+    """
+    if attention_mask is None and q_length == kv_length:
+        return None
+    return sdpa_mask(
+        *args, q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, **kwargs
+    )
+
+
+def _as_one_batch(
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
+    *,
+    scaling: float | None,
+) -> torch.Tensor:
     """`attend_causally` inside one `torch.vmap`, without dropout: all members in one call."""
     if attention_mask is not None:
         raise ValueError("members attend without a mask")
@@ -70,7 +89,7 @@ def attend_as_one_batch(
     def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         return attend_causally(module, query, key, value, None, scaling=scaling)[0]
 
-    return _Folded.apply(attend, query, key, value), None
+    return cast(torch.Tensor, _Folded.apply(attend, query, key, value))
 
 
 class _Folded(torch.autograd.Function):
@@ -105,8 +124,8 @@ class _Folded(torch.autograd.Function):
         return attend(*folded).unflatten(0, (members, -1)), 0
 
 
-AttentionInterface.register(MASKLESS, attend_causally)
-AttentionInterface.register(OF_MEMBERS, attend_as_one_batch)
+AttentionInterface.register(CAUSAL, attend_causally)
+AttentionMaskInterface.register(CAUSAL, causal_mask)
 
 
 def _products_are_faster(query: torch.Tensor, key: torch.Tensor) -> bool:

@@ -23,8 +23,10 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from emergectl.config.schema import ModelSpec
 from emergectl.data.labels import HeadLabels
 from emergectl.errors import ExperimentError, RequestError
+from emergectl.models.attention import CAUSAL
 from emergectl.models.families import import_family
 from emergectl.models.family_config import family_config, set_dropout
+from emergectl.models.forward import attends_plainly
 from emergectl.models.model_types import family_kind
 from emergectl.models.safety import check_model_directory, shapes_in_header, weight_files
 
@@ -127,7 +129,7 @@ def load_model(
         _check_loaded(source, model, report, say)
         _grow_vocabulary(model, vocab_size, say)
     if seq_len is not None:
-        _check_reach(model, seq_len)
+        _check_reach(model, seq_len, say)
     return _finished(model)
 
 
@@ -348,8 +350,12 @@ def _grow_vocabulary(
         say(f"embeddings grown from {own} to the tokenizer's {vocab_size} tokens")
 
 
-def _check_reach(model: PreTrainedModel, seq_len: int) -> None:
-    """Refuse sequences longer than the learned positions of the weights."""
+def _check_reach(model: PreTrainedModel, seq_len: int, say: Callable[[str], None]) -> None:
+    """Refuse sequences longer than the learned positions of the weights.
+
+    Rotary positions can be computed as far as one likes, but mean nothing where they were never
+    trained: that is said.
+    """
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and name.endswith(
             ("wpe", "position_embeddings", "embed_positions")
@@ -361,6 +367,12 @@ def _check_reach(model: PreTrainedModel, seq_len: int) -> None:
                 raise ExperimentError(
                     "data.seq_len", f"the weights have {reach} positions, got {seq_len}"
                 )
+    known = getattr(model.config, "max_position_embeddings", None)
+    if isinstance(known, int) and seq_len > known:
+        say(
+            f"data.seq_len {seq_len} reaches beyond the {known} positions that the weights know "
+            "(max_position_embeddings): what stands further back is new to them"
+        )
 
 
 def _finished(model: PreTrainedModel) -> PreTrainedModel:
@@ -369,6 +381,8 @@ def _finished(model: PreTrainedModel) -> PreTrainedModel:
     if embedding.padding_idx is not None and _is_a_real_token(model.config, embedding.padding_idx):
         # Where pad is also the end of text, PyTorch would keep its embedding from learning.
         embedding.padding_idx = None
+    if attends_plainly(model.base_model.config):
+        model.base_model.config._attn_implementation_internal = CAUSAL
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
             # It would look at every batch, for which a GPU has to be waited for, and warn of

@@ -10,14 +10,13 @@ cannot look whether there is padding.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from emergectl.models.attention import MASKLESS, OF_MEMBERS
+from emergectl.models.attention import CAUSAL
 from emergectl.models.families import find_family
 
 Batch = dict[str, torch.Tensor]
@@ -28,8 +27,7 @@ def token_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 
     Rows of a causal model are padded on the right, if at all.
     """
-    with maskless(model):
-        return model(**_inputs(model, batch)).logits
+    return model(**_inputs(model, batch)).logits
 
 
 def logits_of_members(
@@ -45,19 +43,18 @@ def logits_of_members(
         found = torch.func.functional_call(model, own, (), _inputs(model, rows))
         return found.logits
 
-    with maskless(model, OF_MEMBERS):
-        return torch.vmap(forward)(dict(weights), batch)
+    return torch.vmap(forward)(dict(weights), batch)
 
 
 def target_logits(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of the vocabulary and the labels that stand beside them: [rows, seq, vocab] and
     [rows, seq].
 
-    Of an encoder–decoder `seq` are the places of the answers alone (`split_rows`).
+    Of an encoder–decoder `seq` are the places of the answers alone (`encoder_decoder_inputs`).
     """
     if not model.config.is_encoder_decoder:
         return token_logits(model, batch), batch["labels"]
-    inputs, labels = split_rows(
+    inputs, labels = encoder_decoder_inputs(
         batch,
         start=model.config.decoder_start_token_id,
         end=model.config.eos_token_id,
@@ -67,7 +64,7 @@ def target_logits(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, t
 
 # How long the prompts and the answers are is only known from the labels.
 @torch.compiler.disable
-def split_rows(batch: Batch, *, start: int, end: int) -> tuple[Batch, torch.Tensor]:
+def encoder_decoder_inputs(batch: Batch, *, start: int, end: int) -> tuple[Batch, torch.Tensor]:
     """Rows of a prompt and its answer as an encoder and a decoder take them.
 
     batch: `input_ids`, `labels` [rows, seq], as for a causal model: the first label of a row
@@ -96,49 +93,34 @@ def split_rows(batch: Batch, *, start: int, end: int) -> tuple[Batch, torch.Tens
 
 def classification_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """Scores of the classes: [batch, labels]. Padding on the right for causal families."""
-    with maskless(model):
-        return model(**_inputs(model, batch)).logits
+    return model(**_inputs(model, batch)).logits
 
 
 def last_hidden_states(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """What the output head of the model sees: [batch, seq, width]. Padding on the right."""
-    with maskless(model):
-        return model.base_model(**_inputs(model, batch)).last_hidden_state
-
-
-@contextlib.contextmanager
-def maskless(model: PreTrainedModel, attention: str = MASKLESS) -> Iterator[None]:
-    """Inside, a plainly causal model attends without masks, whatever mask it is given."""
-    config = model.base_model.config
-    if not attends_plainly(config):
-        yield
-        return
-    before = config._attn_implementation_internal
-    config._attn_implementation_internal = attention
-    try:
-        yield
-    finally:
-        config._attn_implementation_internal = before
+    return model.base_model(**_inputs(model, batch)).last_hidden_state
 
 
 def attends_plainly(config: PretrainedConfig) -> bool:
-    """A family known to attend to all that came before, in every layer, through sdpa."""
+    """A family known to attend to all that came before, in every layer, through sdpa or ours."""
     family = find_family(config.model_type)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     return (
         family is not None
         and family.kind == "causal"
-        and config._attn_implementation == "sdpa"
+        and config._attn_implementation in ("sdpa", CAUSAL)
         and kinds == {"full_attention"}
     )
 
 
 def _inputs(model: PreTrainedModel, batch: Batch) -> dict[str, Any]:
-    """What of a batch goes into the model: all but the labels, no cache, and token types only
-    where the model tells two of them apart."""
+    """What of a batch goes into the model: all but the labels, no cache, token types only where
+    the model tells two of them apart, and no mask where causality says all that it would."""
     inputs: dict[str, Any] = {name: t for name, t in batch.items() if name != "labels"}
     if getattr(model.config, "type_vocab_size", 0) < 2:
         inputs.pop("token_type_ids", None)
+    if attends_plainly(model.base_model.config):
+        inputs.pop("attention_mask", None)
     if hasattr(model.config, "use_cache"):
         inputs["use_cache"] = False
     return inputs

@@ -1,6 +1,6 @@
 """At which step does an ability appear? One written rule for pictures and for the closing line.
 
-The rule marks a place on a curve of one run. It is no finding: whether an ability is emergent, and
+The rule marks a point on a curve of one run. It is no finding: whether an ability is emergent, and
 with what confidence, is decided over many runs in `analysis`.
 """
 

@@ -13,10 +13,10 @@ from emergectl.store.run import read_facts
 from emergectl.store.table import last_values, read_row
 
 
-def runs_of(rows: Iterable[Row]) -> list[Path]:
-    """The run directories that the rows came from, in order."""
+def runs_of(origins: Iterable[str]) -> list[Path]:
+    """The run directories that values came from (each `file` or `file:line`), in order."""
     found: dict[Path, None] = {}
-    for path in dict.fromkeys(file_of(row.where) for row in rows):
+    for path in dict.fromkeys(map(file_of, dict.fromkeys(origins))):
         folder = next((p for p in path.parents if (p / "run.json").is_file()), None)
         if folder is not None:
             found[folder] = None
@@ -24,7 +24,7 @@ def runs_of(rows: Iterable[Row]) -> list[Path]:
 
 
 def file_of(where: str) -> Path:
-    """The file of a place `file`, `file:line` or `file:key`."""
+    """The file of `file`, `file:line` or `file:key`."""
     path = Path(where)
     while not path.exists() and ":" in path.name:
         path = path.with_name(path.name.rpartition(":")[0])

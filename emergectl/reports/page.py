@@ -25,8 +25,8 @@ from emergectl import __version__
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.findings import AbilityFinding, Findings, axis_in_words
 from emergectl.analysis.plain import as_plain
-from emergectl.analysis.table import Table
-from emergectl.analysis.verdict import WORDS
+from emergectl.analysis.table import Row
+from emergectl.analysis.verdict import VERDICTS
 from emergectl.reports.costs import (
     ModelCost,
     RunCost,
@@ -42,7 +42,7 @@ from emergectl.reports.inline import inline_svg
 from emergectl.reports.panels import one_line
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERSION = "emergectl.report/1"
+REPORT_VERSION = "emergectl.report/1"
 DEFINITIONS = {
     "emergent": "at chance at small scales, above it at large ones, and no smooth curve fits as "
     "well: all three shown, with false discoveries controlled over all abilities",
@@ -72,21 +72,28 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with the version of its form; the findings with theirs."""
-        return {"format": VERSION, **as_plain(self), "findings": self.findings.to_json()}
+        return {"format": REPORT_VERSION, **as_plain(self), "findings": self.findings.to_json()}
 
 
-def make_report(table: Table, findings: Findings, *, title: str, commands: Sequence[str]) -> Report:
-    """What was found in a table, with what its runs or models cost."""
-    folders = runs_of(table.rows)
-    runs = run_costs(folders)
+def make_report(
+    findings: Findings, rows: Sequence[Row], *, title: str, commands: Sequence[str]
+) -> Report:
+    """What was found, with what the runs or models behind it cost.
+
+    rows: of the table that was examined; without them (of findings that were saved) only the
+    measurements shown in full tell where they came from.
+    """
+    shown = (seed for a in findings.abilities for rung in a.measured for seed in rung.seeds)
+    origins = [row.where for row in rows] or [seed.where for seed in shown]
+    runs = run_costs(runs_of(origins))
     return Report(
         title=title,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
         commands=tuple(commands),
-        sources=() if runs else tuple(sorted({str(file_of(row.where)) for row in table.rows})),
+        sources=() if runs else tuple(sorted({str(file_of(where)) for where in origins})),
         runs=runs,
-        models=() if runs else table_costs(table.rows),
+        models=() if runs else table_costs(rows),
         totals=totals(runs),
         findings=findings,
     )
@@ -151,7 +158,7 @@ def _sections(abilities: Sequence[AbilityFinding]) -> list[tuple[str, list[int]]
 
 
 def _strength(ability: AbilityFinding) -> int:
-    return WORDS.index(ability.verdict)
+    return VERDICTS.index(ability.verdict)
 
 
 def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> Any:

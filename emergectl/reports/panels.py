@@ -23,7 +23,7 @@ CURVES_IN_A_PANEL = 6
 
 
 TRAINING_LOSS = "loss"
-LOSS = MetricFacts("continuous", "down", "loss", likelihood="token")
+TRAINING_LOSS_FACTS = MetricFacts("continuous", "down", "loss", likelihood="token")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ def collect(
     labels: Mapping[str, str],
 ) -> dict[str, StepCurve]:
     """The training loss and every metric of whole tasks, by name, in order of appearance."""
-    training = StepCurve(TRAINING_LOSS, TRAINING_LOSS, "", TRAINING_LOSS, LOSS, [], [])
+    training = StepCurve(
+        TRAINING_LOSS, TRAINING_LOSS, "", TRAINING_LOSS, TRAINING_LOSS_FACTS, [], []
+    )
     for record in records:
         loss = record.get(TRAINING_LOSS)
         if isinstance(loss, int | float) and not isinstance(loss, bool):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from emergectl.store.measurements import Measurement
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
@@ -53,6 +55,9 @@ class Listener(Protocol):
         flops, seconds); names with one are of an evaluation (validation/loss, copy/accuracy).
         """
 
+    def measured(self, measurements: Sequence[Measurement]) -> None:
+        """What an evaluation measured, with intervals; its line was told to `metrics` before."""
+
     def message(self, text: str) -> None:
         """Something a person should read, in one line."""
 
@@ -73,6 +78,10 @@ class ListenerGroup:
     def metrics(self, record: Mapping[str, float]) -> None:
         for member in self.members:
             member.metrics(record)
+
+    def measured(self, measurements: Sequence[Measurement]) -> None:
+        for member in self.members:
+            member.measured(measurements)
 
     def message(self, text: str) -> None:
         for member in self.members:

@@ -9,6 +9,7 @@ from typing import Any
 
 from emergectl.errors import RequestError
 from emergectl.store.locate import short_id
+from emergectl.store.measurements import read_measurements
 from emergectl.store.metrics_log import read_metrics
 from emergectl.store.run import read_facts
 from emergectl.store.table import (
@@ -39,7 +40,7 @@ class Curve:
 
 
 def read_curve(run: Path, metric: str) -> Curve:
-    """The values of a metric over a run.
+    """The values of a metric over a run: of its log, else of what was measured, `task/metric`.
 
     Raises RequestError, with the metrics there are, where the run has logged no such metric.
     """
@@ -49,6 +50,13 @@ def read_curve(run: Path, metric: str) -> Curve:
         known |= record.keys()
         if metric in record and "step" in record:
             values[record["step"]] = record[metric]
+    if not values:
+        for one in read_measurements(run):
+            if one.group is None:
+                name = f"{one.task}/{one.metric}"
+                known.add(name)
+                if metric in (name, one.metric):
+                    values[one.step or 0] = one.value
     if not values:
         there = ", ".join(sorted(known - set(_X_AXES))) or "no metrics yet"
         raise RequestError(f"{run.name}: has no metric {metric!r}; it has {there}")

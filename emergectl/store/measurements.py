@@ -87,6 +87,11 @@ class Measurement:
     asked: Mapping[str, Fact] = field(default_factory=dict)
     items: str | None = None
 
+    @property
+    def name(self) -> str:
+        """What metrics.jsonl and a person call it: `task/metric`."""
+        return f"{self.task}/{self.metric}"
+
     @cached_property
     def outputs(self) -> tuple[object, ...]:
         """What it was computed from: metrics of equal `outputs` are of the same outputs."""

@@ -88,9 +88,9 @@ def pick_checkpoint(run: Path, which: str) -> Path:
         step = int(which)
     else:
         raise RequestError(f"no checkpoint `{which}`; say last, best or a step")
-    for place in (folder, run / "snapshots"):
-        if step in checkpoints.list_steps(place):
-            return checkpoints.verify(place / checkpoints.step_name(step)).path
+    for home in (folder, run / "snapshots"):
+        if step in checkpoints.list_steps(home):
+            return checkpoints.verify(home / checkpoints.step_name(step)).path
     kept = sorted({*steps, *checkpoints.list_steps(run / "snapshots")})
     raise RequestError(f"{run.name} keeps no step {step}; it keeps {', '.join(map(str, kept))}")
 
@@ -140,7 +140,7 @@ def link_out(path: Path, directory: Path) -> Path | None:
     # The hub's own cache keeps files as links into the `blobs` beside its `snapshots`.
     homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
     target = path.resolve()
-    return None if any(target.is_relative_to(place) for place in homes) else target
+    return None if any(target.is_relative_to(home) for home in homes) else target
 
 
 def once_settled(experiment: Experiment, kept: Experiment) -> Experiment | None:

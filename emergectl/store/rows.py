@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -69,11 +69,10 @@ def rows_of_run(path: Path, lookup: Lookup | None = None) -> list[Row]:
     run = _measured_run(path, facts)
     log = _Log(path / "metrics.jsonl")
     measured, file = read_measurements(path), path / FILE
-    trained = facts.get("stage") != "evaluate"
-    if trained and not any(one.source == "loop" for one in measured):
+    if facts.get("stage") != "evaluate":
         if not measured:
             file = path / "metrics.jsonl"
-        measured = [*_of_older_run(log, facts, lookup, path / "metrics.jsonl"), *measured]
+        measured = [*_of_older_run(log, facts, lookup, measured), *measured]
     losses, where = _losses(measured), str(file)
     states: dict[int | None, tuple[float | None, float | None, float | None]] = {}
     for step in {one.step for one in measured}:
@@ -148,6 +147,7 @@ class _Log:
     """What metrics.jsonl tells of each step; a training line and an evaluation are one."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.records: dict[int, dict[str, Any]] = {}
         for record in read_metrics(path):
             self.records.setdefault(record.get("step", 0), {}).update(record)
@@ -178,19 +178,26 @@ class _Log:
 
 
 def _of_older_run(
-    log: _Log, facts: Mapping[str, Any], lookup: Lookup | None, file: Path
+    log: _Log, facts: Mapping[str, Any], lookup: Lookup | None, measured: Sequence[Measurement]
 ) -> Iterator[Measurement]:
-    """The evaluations of a run that was made before measurements were typed."""
+    """The evaluations in the log of a run that was made, or begun, before measurements were typed:
+    those of steps before the first that `measured` tells of."""
+    own = [one.step or 0 for one in measured if one.source == "loop" and one.task != "test"]
+    begun = min(own, default=math.inf)
     chances, rows = facts.get("chance") or {}, facts.get("held_out") or {}
     for step, record in log.records.items():
+        if step >= begun:
+            continue
         for name, value in record.items():
             task, slash, metric = name.rpartition("/")
             if not slash or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
+            if metric == "accuracy" and f"{task}/exact_match" in record:
+                metric = "token_accuracy"  # as it is called since
             what = lookup(metric) if lookup else None
             if what is None:
                 raise DataError(
-                    f"{file}: {name} was measured before values were typed, and no metric is "
+                    f"{log.path}: {name} was measured before values were typed, and no metric is "
                     f"called {metric}; `emergectl eval {facts['id']}` measures it anew"
                 )
             chance, n = chances.get(name), rows.get(task)

@@ -11,7 +11,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,12 +23,14 @@ from typing import Any
 
 from emergectl.errors import DataError, RequestError
 from emergectl.store.locate import list_runs, name_in_id
+from emergectl.store.measurements import FILE as MEASUREMENTS
 from emergectl.store.metrics_log import parse_line
 from emergectl.store.run import read_facts
 from emergectl.store.status import STATES, parse_timestamp, read_status, utc_now
 
 COLUMNS = ("id", "name", "stage", "status", "step", "loss", "seconds", "created", "reason")
 TAIL_BYTES = 16384
+MEASURED_BYTES = 4096
 
 _FILTER = re.compile(r"(?P<key>[^=<>!]+?)\s*(?P<op><=|>=|!=|==?|<|>)\s*(?P<value>.*)", re.DOTALL)
 _AGO = re.compile(r"(?P<n>\d+(?:\.\d+)?)\s*(?P<unit>[smhdw])")
@@ -58,8 +61,25 @@ class RunRow:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """The last value of each metric that stands in the end of the log."""
-        return last_values(self.path / "metrics.jsonl")
+        """The last value of each metric that stands in the end of the log, and of what was
+        measured besides, by `task/metric`."""
+        measured = [
+            (f"{one['task']}/{one['metric']}", one["value"]) for one in last_measured(self.path)
+        ]
+        return last_values(self.path / "metrics.jsonl") | dict(reversed(measured))
+
+    @cached_property
+    def measured(self) -> str | None:
+        """What was measured last, in words: a share of items that are right, else a loss, else
+        whatever stands first."""
+        last: list[dict[str, Any]] = []
+        for one in last_measured(self.path):
+            if last and one.get("step") != last[0].get("step"):
+                break
+            last.append(one)
+        order = {"share": 0, "loss": 2}
+        first = min(last, key=lambda one: order.get(str(one.get("quantity")), 1), default=None)
+        return None if first is None else _in_words(first)
 
     @cached_property
     def experiment(self) -> dict[str, Any]:
@@ -76,9 +96,16 @@ class RunRow:
         return key in KEYS or key in self.metrics or key in self.experiment
 
     def __getitem__(self, key: str) -> Any:
-        if key in KEYS:
+        if key in KEYS or key == "measured":
             return str(self.path) if key == "path" else getattr(self, key)
         return self.metrics[key] if key in self.metrics else self.experiment.get(key)
+
+
+def _in_words(one: dict[str, Any]) -> str:
+    value, low, high = one["value"], one.get("low"), one.get("high")
+    told = f"{value:.4g}" if isinstance(value, int | float) else str(value)
+    bounds = "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
+    return f"{one['task']}/{one['metric']} {told}{bounds}"
 
 
 KEYS = (*COLUMNS, "seed", "host", "parent", "sweep", "trial", "path")
@@ -100,6 +127,15 @@ def list_rows(
         condition.check(rows)
         rows = [row for row in rows if condition(row)]
     return _sorted(rows, sort)[:limit]
+
+
+def without_trials(rows: Sequence[RunRow]) -> tuple[list[RunRow], dict[str, Counter[str]]]:
+    """The runs that are no trials of a sweep, and how many trials of each sweep stand how."""
+    sweeps: dict[str, Counter[str]] = {}
+    for row in rows:
+        if row.sweep is not None:
+            sweeps.setdefault(row.sweep, Counter())[row.status] += 1
+    return [row for row in rows if row.sweep is None], sweeps
 
 
 def is_filter(text: str) -> bool:
@@ -160,6 +196,16 @@ def last_value(path: Path, metric: str) -> Any:
                 if metric in record:
                     return record[metric]
     return None
+
+
+def last_measured(run: Path) -> Iterator[dict[str, Any]]:
+    """The measurements of all items (of no group) in the end of a run's file, the last first, as
+    they stand there: `read_measurements` checks them, which takes longer."""
+    for line in reversed(_last_lines(run / MEASUREMENTS, MEASURED_BYTES)):
+        with suppress(DataError):
+            one = parse_line(line, "")
+            if "group" not in one and {"task", "metric", "value"} <= one.keys():
+                yield one
 
 
 def _last_lines(path: Path, window_bytes: int) -> list[bytes]:

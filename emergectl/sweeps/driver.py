@@ -24,6 +24,7 @@ from emergectl.sweeps.claims import Claims
 from emergectl.sweeps.ensembles import FEWEST, Wish, best_size, candidates, in_words
 from emergectl.sweeps.folder import SETTLED, Standing, SweepFolder
 from emergectl.sweeps.hosts import host_name
+from emergectl.sweeps.marks import mark_asked
 from emergectl.sweeps.protocol import Order, as_line
 from emergectl.sweeps.work import Work
 from emergectl.sweeps.worker_pool import Crew, Gone, Worker, may_have_gpus, shares, workers_that_pay
@@ -59,6 +60,8 @@ class Running:
     key: str
     step: int = 0
     steps: int | None = None
+    asking: str | None = None
+    """what it is asked at this moment, once it is trained"""
     began: float = field(default_factory=time.monotonic)
 
 
@@ -201,6 +204,8 @@ class Driver:
         if not pack:
             return []
         first = pack[0].key
+        if pack[0].trained:
+            return pack
         kind, step = self._work.kind(first), self._standings[first].step
         alike = [
             key
@@ -208,6 +213,7 @@ class Driver:
             if kind is not None
             and self._work.kind(key) == kind
             and self._standings[key].step == step
+            and not self._standings[key].trained
         ]
         for key in alike:
             if len(pack) >= self._size(kind, 1 + len(alike)):
@@ -232,7 +238,7 @@ class Driver:
             return False
         key = self._open[0]
         kind = self._work.kind(key)
-        if kind is None or kind in self._sizes:
+        if kind is None or kind in self._sizes or self._standings[key].trained:
             return False
         alike = sum(self._work.kind(other) == kind for other in self._open)
         share = -(-alike // max(1, self._wanted_workers()))
@@ -291,6 +297,10 @@ class Driver:
             running.step, running.steps = said["step"], said["steps"]
         elif "at" in said:
             self._running[said["at"]].step = said["step"]
+        elif "asking" in said:
+            at = "" if said["step"] is None else f"step {said['step']:,}, "
+            told = f"{at}{said['task']}: {said['done']:,} of {said['items']:,} items"
+            self._running[said["asking"]].asking = told
         elif "metrics" in said:
             if self._work.metric(said["metrics"], said["step"], said["value"]):
                 worker.tell(as_line(prune=said["metrics"]))
@@ -354,7 +364,9 @@ class Driver:
 
     def _give_up(self, key: str, reason: str) -> None:
         standing = self._standings[key]
-        if standing.path is not None:
+        if standing.path is not None and standing.trained and self._folder.asks is not None:
+            mark_asked(standing.path, self._folder.asks, reason)
+        elif standing.path is not None:
             with open_run(standing.path) as run:
                 run.set_status("failed", exit_code=1, reason=reason)
         standing = replace(self._standings[key], state="failed", reason=reason)

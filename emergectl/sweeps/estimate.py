@@ -22,6 +22,7 @@ from scipy.optimize import nnls
 from emergectl.config.schema import Experiment
 from emergectl.errors import EmergectlError
 from emergectl.models.ladder import parameters_of
+from emergectl.sweeps.ensembles import FEWEST, Wish, best_size, candidates, kind_of
 from emergectl.sweeps.plan import Trial
 from emergectl.sweeps.protocol import as_line, plain_experiment
 from emergectl.sweeps.worker_pool import Crew, Gone, shares, workers_that_pay
@@ -85,11 +86,17 @@ class Estimate:
 
 
 def estimate(
-    trials: Sequence[Trial], *, workers: int | None, logs: Path, times: int = 1
+    trials: Sequence[Trial],
+    *,
+    workers: int | None,
+    logs: Path,
+    times: int = 1,
+    ensemble: Wish = "off",
 ) -> Estimate:
     """Measure one trial of each shape, and reckon the rest. Raises EmergectlError where one fails.
 
-    A worker is started for it, whose output goes to a file in `logs`.
+    A worker is started for it, whose output goes to a file in `logs`. With `ensemble` it also
+    measures how much faster trials go that are trained as one.
     """
     shapes: dict[str, Trial] = {}
     for trial in trials:
@@ -104,8 +111,16 @@ def estimate(
         if "error" in found:
             raise EmergectlError(f"trial {shapes[shape].id[:12]}: {found['error']}")
         measured[shape] = found
-    costs = [_cost(trial, measured[shape_of(trial.experiment)]) for trial in trials]
     number = workers or workers_that_pay(devices, count)
+    gains = _gains(trials, ensemble, number, logs) if times == 1 else {}
+    costs = [
+        _cost(
+            trial,
+            measured[shape_of(trial.experiment)],
+            gain=gains.get(kind_of(trial.experiment), 1.0),
+        )
+        for trial in trials
+    ]
     device = next(iter(measured.values()))["device"]
     return Estimate(costs, min(number, count), device, times)
 
@@ -143,7 +158,43 @@ def _measure(
         crew.end()
 
 
-def _cost(trial: Trial, found: Mapping[str, Any]) -> Cost:
+def _gains(
+    trials: Sequence[Trial], ensemble: Wish, workers: int, logs: Path
+) -> dict[str | None, float]:
+    """Kind of trial → how many times the tokens per second of one alone its ensembles make."""
+    alike: dict[str | None, list[Experiment]] = {}
+    for trial in trials:
+        alike.setdefault(kind_of(trial.experiment), []).append(trial.experiment)
+    sizes: dict[str | None, list[int]] = {}
+    for kind, experiments in alike.items():
+        share = -(-len(experiments) // workers)
+        if kind is not None and isinstance(ensemble, int) and share > 1:
+            sizes[kind] = [min(ensemble, share)]
+        elif kind is not None and ensemble == "auto" and share >= FEWEST:
+            sizes[kind] = candidates(share)
+    if not sizes:
+        return {}
+    crew = Crew(logs, "weigh")
+    worker = crew.start(shares(workers, 0, worker=0, visible=None))
+    left, gains = list(sizes), dict[str | None, float]()
+    try:
+        while left:
+            for _, said in crew.listen(1.0):
+                if isinstance(said, Gone):
+                    raise EmergectlError(f"the probe died ({said.in_words()}); see {worker.log}")
+                if "weighed" in said:
+                    kind, rates = left.pop(0), dict(said["weighed"])
+                    size = max(rates) if isinstance(ensemble, int) and rates else 1
+                    size = best_size(rates) if ensemble == "auto" and rates else size
+                    gains[kind] = rates[size] / rates[1] if rates else 1.0
+                if left:
+                    worker.weigh(plain_experiment(alike[left[0]][0]), sizes[left[0]])
+    finally:
+        crew.end()
+    return gains
+
+
+def _cost(trial: Trial, found: Mapping[str, Any], *, gain: float = 1.0) -> Cost:
     experiment = trial.experiment
     budget = plan_budget(
         experiment.train,
@@ -152,7 +203,7 @@ def _cost(trial: Trial, found: Mapping[str, Any]) -> Cost:
         flops_per_step=found["flops_per_step"],
     )
     steps = budget.steps
-    by_steps = math.inf if steps is None else steps * found["step_seconds"]
+    by_steps = math.inf if steps is None else steps * found["step_seconds"] / gain
     epoch = Fraction(found["rows_per_epoch"], experiment.train.batch_size)
     looks = _looks(experiment.evaluation.every, steps, epoch)
     training = min(by_steps, budget.seconds or math.inf)

@@ -31,8 +31,19 @@ from emergectl.store.locate import list_runs
 from emergectl.store.measurements import Direction
 from emergectl.store.run import read_facts
 from emergectl.store.status import read_status, timestamp, utc_now
+from emergectl.sweeps.marks import is_asked
 
-State = Literal["waiting", "running", "done", "pruned", "failed", "preempted", "interrupted"]
+State = Literal[
+    "waiting",
+    "running",
+    "trained",
+    "done",
+    "pruned",
+    "failed",
+    "preempted",
+    "interrupted",
+]
+"""trained: but not asked all yet that the sweep asks"""
 SETTLED: tuple[State, ...] = ("done", "pruned")
 PRUNED = "pruned"
 """how the reason of a run begins that a search gave up: it is done as far as it will go"""
@@ -66,6 +77,8 @@ class Standing:
     reason: str | None = None
     record: Record | None = None
     path: Path | None = None
+    trained: bool = False
+    """whether its training is at its end, whatever became of what it was asked"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,8 @@ class SweepFolder:
 
     root: Path
     name: str
+    asks: str | None = None
+    """digest of what each trial is asked once it is trained; None: nothing"""
 
     @property
     def path(self) -> Path:
@@ -103,13 +118,17 @@ class SweepFolder:
         write_bytes(self.path / "sweep.yaml", source.read_bytes())
         trials = [asdict(each) for each in planned]
         metric, direction = judged or (None, None)
-        told = {"metric": metric, "direction": direction, "trials": trials}
+        told = {"metric": metric, "direction": direction, "asks": self.asks, "trials": trials}
         write_json(self.path / "plan.json", told)
 
     def read_plan(self) -> list[Planned]:
         """The trials as the latest start had them. Raises RequestError where there was none."""
         trials = self._plan()["trials"]
         return [Planned(str(each["key"]), dict(each["values"])) for each in trials]
+
+    def as_begun(self) -> SweepFolder:
+        """This folder with what the latest start asks of its trials."""
+        return replace(self, asks=self._plan().get("asks"))
 
     def read_metric(self) -> tuple[str | None, Direction | None]:
         """What a search judges by, and which is better; (None, None) for a grid."""
@@ -195,6 +214,10 @@ class SweepFolder:
             state = "pruned"
         else:
             state = status.state  # type: ignore[assignment]
+        trained = state == "done"
+        if trained and self.asks is not None:
+            over, trouble = is_asked(path, self.asks)
+            state, reason = ("failed", trouble) if trouble else (state if over else "trained", None)
         return Standing(
             state=state,
             step=status.step,
@@ -202,6 +225,7 @@ class SweepFolder:
             reason=reason,
             record=record,
             path=path,
+            trained=trained,
         )
 
     def log(self, line: str) -> None:

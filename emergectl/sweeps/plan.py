@@ -27,10 +27,12 @@ from emergectl.config.sweep_schema import LadderSpec, SearchSpec
 from emergectl.config.values import Interval, read_interval
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.evaluation.metrics import metric_facts
+from emergectl.evaluation.watched import check_watched
 from emergectl.models.families import matrices_per_layer
 from emergectl.models.ladder import parameters_of, shape_of_size
 from emergectl.store.measurements import Direction
-from emergectl.tasks.resolve import check_asked
+from emergectl.sweeps.asked import Asks, check_own_tasks, load_asks
+from emergectl.tasks.resolve import check_asked, resolve
 
 MAX_TRIALS = 100_000
 MAX_ERRORS = 20
@@ -57,6 +59,8 @@ class Plan:
     trials: tuple[Trial, ...]
     doubled: int = 0
     """combinations left out because an earlier one is the same experiment"""
+    asks: Asks | None = None
+    """what each trial is asked once it is trained"""
     dropped: tuple[str, ...] = ()
     """what swept sections leave out of the experiment's own, in words"""
 
@@ -82,9 +86,10 @@ def plan_sweep(sweep: LoadedSweep, *, check_paths: bool = True) -> Plan:
 
     Raises RequestError, one line for each different error, naming the line of the sweep file.
     """
+    asks = load_asks(sweep, check_paths=check_paths)
     if sweep.spec.search is not None:
         _check_search(sweep, check_paths)
-        return Plan(sweep, (), dropped=_dropped(sweep))
+        return Plan(sweep, (), asks=asks, dropped=_dropped(sweep))
     points = list(_points(sweep))
     if not points:
         raise error_at(sweep, ["exclude"], "leaves no trial")
@@ -96,7 +101,7 @@ def plan_sweep(sweep: LoadedSweep, *, check_paths: bool = True) -> Plan:
             trials.setdefault(trial.id, trial)
     errors.raise_any()
     doubled = len(points) - len(trials)
-    return Plan(sweep, tuple(trials.values()), doubled=doubled, dropped=_dropped(sweep))
+    return Plan(sweep, tuple(trials.values()), doubled, asks, _dropped(sweep))
 
 
 def _dropped(sweep: LoadedSweep) -> tuple[str, ...]:
@@ -135,8 +140,12 @@ def make_trial(sweep: LoadedSweep, point: Point, *, check_paths: bool = True) ->
         if loaded.experiment.stage == "evaluate":
             raise ExperimentError("stage", "a sweep trains; `emergectl eval` asks what there is")
         check_asked(loaded.experiment)
+        if loaded.experiment.stage != "evaluate":
+            check_watched(resolve(loaded.experiment))
     except ExperimentError as error:
         raise loaded.locate(error) from None
+    if sweep.spec.evaluate is not None and not sweep.spec.evaluate.tasks:
+        check_own_tasks(sweep, loaded.experiment)
     digest = experiment_hash(loaded.experiment)
     named = _named(loaded, f"{sweep.name}-{digest[:8]}")
     plain = loaded.experiment.model_dump(mode="json", by_alias=True)

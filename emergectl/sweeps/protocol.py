@@ -2,19 +2,22 @@
 
 Driver → worker: `run` (a pack of one or more orders), `probe` (an experiment), `weigh` (an
 experiment, and sizes of ensembles), `prune` (a key), `stop` (a signal's number). Worker → driver:
-`ready`, then of each trial `began`, `at` (a step), `metrics`, and `ended`, with `leaving` where the
-worker can go on with nothing; `probed`, `weighed`. The end of
-the driver's pipe is the driver's end: a worker then keeps a checkpoint and leaves.
+`ready`, then of each trial `began`, `at` (a step), `metrics`, `asking` (a task), and `ended`, with
+`leaving` where the worker can go on with nothing; `probed`, `weighed`. The end of the driver's pipe
+is the driver's end: a worker then keeps a checkpoint and leaves.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from emergectl.config.schema import Experiment
+
+Send = Callable[..., None]
+"""says something, by keyword, to the other end"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,10 @@ class Order:
     argv: list[str]
     watch: str | None = None
     """metric that a search wants to hear of while the trial runs"""
+    asks: dict[str, Any] | None = None
+    """what the trial is asked once it is trained (`asked.Asks.of`)"""
+    trained: bool = False
+    """whether only that is left"""
 
 
 def as_line(**message: Any) -> bytes:

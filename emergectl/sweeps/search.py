@@ -27,7 +27,7 @@ from emergectl.sweeps.folder import Planned, Record, Standing, SweepFolder
 from emergectl.sweeps.plan import Plan, Trial, make_trial, search_direction
 from emergectl.sweeps.protocol import Order
 from emergectl.sweeps.table import last_metrics
-from emergectl.sweeps.work import kept_record, make_order
+from emergectl.sweeps.work import kept_record, make_order, with_asks
 
 if TYPE_CHECKING:
     import optuna
@@ -121,7 +121,8 @@ class SearchWork:
         else:
             trial = self._trial(self._drawn(record))
             record = kept_record(self._folder, key, trial, standing)
-        return make_order(self._folder, record, trial, self._argv, watch=self._search.metric)
+        order = make_order(self._folder, record, trial, self._argv, watch=self._search.metric)
+        return with_asks(order, self._plan.asks, trial, standing)
 
     def kind(self, key: str) -> str | None:
         """None: a search learns from each trial before it draws the next."""
@@ -148,7 +149,7 @@ class SearchWork:
             return
         if standing.state == "pruned":
             self._study.tell(record.number, state=optuna.trial.TrialState.PRUNED)
-        elif standing.state == "failed" or standing.path is None:
+        elif standing.path is None or (standing.state == "failed" and not standing.trained):
             self._study.tell(record.number, state=optuna.trial.TrialState.FAIL)
         else:
             value = self._value(standing.path)

@@ -133,7 +133,7 @@ def best_trials(
     `direction`: which is better; None: as the metric is. Raises RequestError where no trial that
     is done has the metric.
     """
-    done = [each for each in planned if folder.look(each.key).state == "done"]
+    done = [each for each in planned if folder.look(each.key).trained]
     last: dict[str, dict[str, TrialRow]] = {}
     for each in rows_of_sweep(folder, done):
         one = each.row.measurement

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from emergectl.store.run import new_run_id
+from emergectl.sweeps.asked import Asks
 from emergectl.sweeps.ensembles import kind_of
 from emergectl.sweeps.folder import Planned, Record, Standing, SweepFolder
 from emergectl.sweeps.plan import Plan, Trial
@@ -44,7 +45,7 @@ class GridWork:
 
     def __init__(self, plan: Plan, folder: SweepFolder, argv: Sequence[str]) -> None:
         self._trials = {trial.id: trial for trial in plan.trials}
-        self._folder = folder
+        self._folder, self._asks = folder, plan.asks
         self._argv = list(argv)
         self._kinds: dict[str, str | None] = {}
 
@@ -56,7 +57,8 @@ class GridWork:
         """The trial's experiment, in its run."""
         trial = self._trials[key]
         record = kept_record(self._folder, key, trial, standing)
-        return make_order(self._folder, record, trial, self._argv)
+        order = make_order(self._folder, record, trial, self._argv)
+        return with_asks(order, self._asks, trial, standing)
 
     def kind(self, key: str) -> str | None:
         """By the trial's experiment."""
@@ -89,6 +91,13 @@ def kept_record(
     if standing.state == "failed":
         return folder.keep(replace(record, retries=record.retries + 1))
     return record
+
+
+def with_asks(order: Order, asks: Asks | None, trial: Trial, standing: Standing) -> Order:
+    """The order with what the trial is asked once it is trained; that alone where it is."""
+    if asks is None:
+        return order
+    return replace(order, asks=asks.of(trial.experiment), trained=standing.trained)
 
 
 def make_order(

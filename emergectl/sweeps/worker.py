@@ -20,17 +20,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emergectl.config.schema import Experiment
 from emergectl.errors import EmergectlError, PreemptedError
 from emergectl.runtime.stop import StopRequest
-from emergectl.sweeps.protocol import Order, as_line
+from emergectl.sweeps.protocol import Order, Send, as_line
 
 SECONDS_BETWEEN_STEPS = 1.0
-
-Send = Callable[..., None]
 
 
 class TrialStop(StopRequest):
@@ -73,6 +71,9 @@ class Teller:
         if now - self._told >= SECONDS_BETWEEN_STEPS:
             self._told = now
             self._send(at=self._order.key, step=record["step"])
+
+    def measured(self, measurements: Any) -> None:
+        """They stand in the run's measurements.jsonl."""
 
     def message(self, text: str) -> None:
         """It stands in the run's log."""
@@ -179,9 +180,11 @@ class Process:
 
 
 def _run(orders: Sequence[Order], control: Control, process: Process, send: Send) -> bool:
-    """Train a pack of trials and tell how each ended; whether the worker can go on."""
+    """Train a pack of trials, ask them what their sweep asks, and tell how each ended; whether the
+    worker can go on."""
     sound = True
     trials: list[OpenTrial] = []
+    to_ask: list[Order] = [order for order in orders if order.trained]
 
     def ended(trial: Order | OpenTrial, error: Exception | None) -> None:
         nonlocal sound
@@ -193,21 +196,46 @@ def _run(orders: Sequence[Order], control: Control, process: Process, send: Send
         del control.trials[trial.key]
         send(ended=trial.key, reason=reason, leaving=not sound)
 
+    def over(trial: OpenTrial, error: Exception | None) -> None:
+        """Its training is; what it is asked waits until the pack's is."""
+        if error is None and trial.order.asks is not None:
+            trial.close(None, None)
+            to_ask.append(trial.order)
+        else:
+            ended(trial, error)
+
     for order in orders:
         stop = control.trials[order.key] = TrialStop(control.stop)
+        if order.trained:
+            continue
         try:
             trials.append(OpenTrial(order, stop, send))
         except Exception as error:  # A bug of one trial is that trial's end, and no other's.
             ended(order, error)
     if len(trials) == 1:
-        ended(trials[0], _alone(trials[0]))
+        over(trials[0], _alone(trials[0]))
     elif trials:
         from emergectl.training.session import run_together
 
         requests = [(trial.experiment, trial.session) for trial in trials]
-        run_together(requests, ended=lambda number, error: ended(trials[number], error))
+        run_together(requests, ended=lambda number, error: over(trials[number], error))
+    trials.clear()
+    for order in to_ask:
+        process.restore()
+        ended(order, _asked(order, control.trials[order.key], send))
     process.restore()
     return sound
+
+
+def _asked(order: Order, stop: StopRequest, send: Send) -> Exception | None:
+    """Ask a trained trial; what ended it, if not its end."""
+    from emergectl.sweeps.ask_trials import ask_trial
+
+    try:
+        ask_trial(order, stop, send)
+    except Exception as error:
+        return error
+    return None
 
 
 def _reason(error: Exception) -> str:
@@ -231,7 +259,7 @@ class OpenTrial:
         from emergectl.training.session import Session
         from emergectl.training.tracking import open_trackers
 
-        self.key, self._stop = order.key, stop
+        self.order, self.key, self._stop = order, order.key, stop
         self.experiment = Experiment.model_validate(order.experiment)
         path = Path(order.root) / order.run
         before: dict[str, Any] = {}

@@ -240,7 +240,7 @@ class BigBench(TextTask):
         """An item among `target_scores`: its choices in an order of their own."""
         best = max(scores.values())
         choices = sorted(scores)
-        # Many files put the right choice first: appended in that order it could be told by place.
+        # Many files put the right choice first, and its position would give it away.
         random.Random(hashlib.sha256(question.encode()).digest()).shuffle(choices)
         appended = ""
         if self.document.get("append_choices_to_input", True):
@@ -257,6 +257,8 @@ class BigBench(TextTask):
 
     def _among_options(self, question: str, targets: Sequence[str]) -> Item:
         """An item whose options stand in its input, or are all the targets of the file."""
+        if not targets:
+            raise ValueError("neither `target` nor `target_scores`")
         options = _options_in(question) or self._classes
         right = tuple(options.index(target) for target in targets if target in options)
         if not right:

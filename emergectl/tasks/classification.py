@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import ClassVar
 
-from emergectl.data.sources import Check, Row, as_class, as_labels
+from emergectl.data.sources import Check, Row, as_label, as_labels
 from emergectl.tasks.file_task import FileTask
 from emergectl.tasks.task import Ask, Item
 
@@ -20,7 +20,7 @@ _LISTED = 8
 
 
 class Classification(FileTask):
-    """Which of several labels a text bears."""
+    """Which of several labels a text has."""
 
     name: ClassVar[str] = "classification"
     ask: ClassVar[Ask] = "choice"
@@ -32,12 +32,12 @@ class Classification(FileTask):
     """the question; {…} is any role or column"""
     choices: dict[str, str] | list[str] | None = None
     """the labels, or label → the words that a model is to write for it; null: the labels that the
-    rows to learn from bear (those to test on where there are none)"""
+    rows to learn from have (those to test on where there are none)"""
 
     @property
     def roles(self) -> dict[str, Check]:
         """The prompt's columns, and `label`."""
-        return {**super().roles, "label": as_class}
+        return {**super().roles, "label": as_label}
 
     @property
     def chance(self) -> Mapping[str, float]:
@@ -54,7 +54,7 @@ class Classification(FileTask):
 
     def items_of(self, row: Row) -> Iterator[Item]:
         """One item: every label's words are a choice."""
-        right = place_of(row.values["label"], self.words)
+        right = index_of(row.values["label"], self.words)
         yield Item("", self.rendered(row), choices=tuple(self.words.values()), right=(right,))
 
     def _found_labels(self) -> list[str]:
@@ -71,7 +71,7 @@ class SentencePairs(Classification):
 
 
 class MultiLabel(FileTask):
-    """Which labels a text bears: one question (yes or no) for each text and label."""
+    """Which labels a text has: one question (yes or no) for each text and label."""
 
     name: ClassVar[str] = "multilabel"
     ask: ClassVar[Ask] = "choice"
@@ -83,9 +83,9 @@ class MultiLabel(FileTask):
     """the question; {label} is the words of the label that is asked for"""
     choices: dict[str, str] | list[str] | None = None
     """the labels, or label → the words that stand for it in the question; null: the labels that
-    the rows to learn from bear (those to test on where there are none)"""
+    the rows to learn from have (those to test on where there are none)"""
     no: str = "no"
-    """what a model writes where a text does not bear the label"""
+    """what a model writes where a text does not have the label"""
     yes: str = "yes"
     """what a model writes where it does"""
 
@@ -115,19 +115,19 @@ class MultiLabel(FileTask):
 
     def items_of(self, row: Row) -> Iterator[Item]:
         """An item for each label there is."""
-        borne = {place_of(label, self.words) for label in row.values["labels"]}
-        for number, (label, words) in enumerate(self.words.items()):
+        own = {index_of(label, self.words) for label in row.values["labels"]}
+        for index, (label, words) in enumerate(self.words.items()):
             yield Item(
                 "",
                 self.rendered(row, label=words),
                 choices=(self.no, self.yes),
-                right=(int(number in borne),),
+                right=(int(index in own),),
                 facts={"label": label},
             )
 
 
-def place_of(label: str, known: Mapping[str, str]) -> int:
-    """The number of a label. Raises ValueError for one that is not known."""
+def index_of(label: str, known: Mapping[str, str]) -> int:
+    """The index of a label. Raises ValueError for one that is not known."""
     names = list(known)
     if label not in known:
         more = f" … ({len(names)} in all)" if len(names) > _LISTED else ""

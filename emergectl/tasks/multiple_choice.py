@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-from emergectl.data.sources import Check, Row, as_label, as_text
+from emergectl.data.sources import Check, Row, as_name, as_text
 from emergectl.tasks.file_task import FileTask
 from emergectl.tasks.task import Ask, Item
 
@@ -40,7 +40,7 @@ class MultipleChoice(FileTask):
     def roles(self) -> dict[str, Check]:
         """The prompt's columns, the options and the right answer."""
         options: dict[str, Check] = dict.fromkeys(self.choice_columns, as_text)
-        return {**super().roles, **(options or {"choices": as_options}), "answer": as_label}
+        return {**super().roles, **(options or {"choices": as_options}), "answer": as_name}
 
     @property
     def chance(self) -> Mapping[str, float]:
@@ -68,20 +68,20 @@ class MultipleChoice(FileTask):
         )
 
     def _right(self, answer: str, options: list[str]) -> int:
-        """The number of the right option. Raises ValueError where there is none such."""
+        """The index of the right option. Raises ValueError where there is none such."""
         if self.answer_is == "text":
-            place = options.index(answer) if answer in options else -1
+            index = options.index(answer) if answer in options else -1
         elif self.answer_is == "letter":
-            place = LETTERS.find(answer.strip("() .").upper()) if answer.strip("() .") else -1
+            index = LETTERS.find(answer.strip("() .").upper()) if answer.strip("() .") else -1
         else:
             first = 1 if self.answer_is == "index from 1" else 0
-            place = int(answer) - first if answer.lstrip("-").isdigit() else -1
-        if not 0 <= place < len(options):
+            index = int(answer) - first if answer.lstrip("-").isdigit() else -1
+        if not 0 <= index < len(options):
             raise ValueError(
                 f"the answer {answer!r} is none of the {len(options)} options as "
                 f"`answer_is: {self.answer_is}`"
             )
-        return place
+        return index
 
 
 def as_options(value: Any) -> list[str]:
@@ -90,7 +90,7 @@ def as_options(value: Any) -> list[str]:
         value = value["text"]
     if not isinstance(value, list):
         raise ValueError("expected a list of options")
-    options = [as_label(option) for option in value]
+    options = [as_name(option) for option in value]
     if not 2 <= len(options) <= len(LETTERS):
         raise ValueError(f"{len(options)} options; there must be 2 to {len(LETTERS)}")
     return options

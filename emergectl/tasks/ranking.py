@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from emergectl.data.sources import Check, Row, as_field, as_label
+from emergectl.data.sources import Check, Row, as_field, as_name
 from emergectl.tasks.file_task import FileTask
 from emergectl.tasks.task import Ask, Item
 
@@ -80,7 +80,7 @@ class GroupedRanking(FileTask):
     @property
     def roles(self) -> dict[str, Check]:
         """`item` (its text) and `group` (what the items of one history share)."""
-        return {**super().roles, "item": as_label, "group": as_label}
+        return {**super().roles, "item": as_name, "group": as_name}
 
     @property
     def chance(self) -> Mapping[str, float]:

@@ -1,7 +1,7 @@
 """What an experiment asks for, settled once, without torch, data or weights.
 
 The schema sees fields, this sees whether they go together: family and objective, size, task and
-its parameters, columns and templates, the metric that is watched. `resolve` gives all of it as one
+its parameters, columns and templates. `resolve` gives all of it as one
 object, which everything downstream takes. `validate` calls it, and training before anything is
 made, so that a wrong request costs a fraction of a second.
 """
@@ -87,7 +87,6 @@ def resolve(experiment: Experiment, *, model_type: str | None = None) -> Resolve
     resolved = _with_tasks(experiment, model_type, objective)
     if not resolved.learnt:
         _check_columns(experiment, objective)
-    _check_watched(resolved)
     data = experiment.data
     holds_out = resolved.evaluated or data.validation or data.validation_fraction > 0
     if experiment.train.early_stopping is not None and not holds_out:
@@ -273,29 +272,6 @@ def _check_columns(experiment: Experiment, objective: type[Objective]) -> None:
                         f"data.{part}.{number}.columns.{role}",
                         f"`{objective.name}` reads {_listed(roles)}{_nearest(role, roles)}",
                     )
-
-
-def _check_watched(resolved: ResolvedExperiment) -> None:
-    spec, objective = resolved.experiment.evaluation, resolved.objective
-    watched = spec.best.removeprefix("-")
-    if watched.startswith("test/"):
-        raise ExperimentError(
-            "evaluation.best",
-            "the test data is asked once, at the end, and chooses nothing; watch a metric of "
-            f"`validation/…`, such as {watched.replace('test/', 'validation/', 1)}",
-        )
-    names = objective.metric_names(is_task=resolved.sequence_task is not None)
-    known = [*names]
-    known += [] if resolved.learnt else [f"validation/{name}" for name in names]
-    counted = find_objective("answer").metric_names(is_task=True)
-    known += [f"{label}/{name}" for label in resolved.evaluated for name in counted]
-    if spec.train_rows:
-        known += [f"train/{name}" for name in names]
-    if watched not in known:
-        raise ExperimentError(
-            "evaluation.best",
-            f"no metric `{watched}` with `{objective.name}`; there are: {', '.join(names)}",
-        )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -9,9 +9,10 @@ check parameters alone, so numpy is imported where items are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -171,6 +172,37 @@ def parted(context: str) -> tuple[str, str]:
 
 def _question(template: Template, item: Item) -> str:
     return template.question.replace("{prompt}", item.prompt) + template.before_answer
+
+
+class ItemKey(NamedTuple):
+    """What an item is, as it is put before a model: equal if the same is asked.
+
+    `prompt_hash` is that of the text before the answer (`hash_of_prompt`), `item` the item's id.
+    """
+
+    prompt_hash: str
+    item: str
+    target: str | None
+    choices: tuple[str, ...]
+    right: tuple[int, ...]
+
+
+def key_of(item: Item, context: str) -> ItemKey:
+    """The key of an item that is asked behind `context`."""
+    return ItemKey(hash_of_prompt(context), item.id, item.target, item.choices, item.right)
+
+
+def hash_of_prompt(text: str) -> str:
+    """The first 16 hex digits of the sha256 of the text put before a model."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def fingerprint_of(keys: Iterable[tuple[object, ...]]) -> str:
+    """A fingerprint of items in their order, from their keys: 16 hex digits."""
+    digest = hashlib.sha256()
+    for key in keys:
+        digest.update(f"{tuple(key)!r}\n".encode(errors="surrogatepass"))
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

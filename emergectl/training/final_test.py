@@ -8,10 +8,9 @@ that a run that is killed at its end and started again does not ask twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from emergectl.models.build import load_weights
 from emergectl.runtime.ranks import Ranks
@@ -34,7 +33,7 @@ class FinalTest:
     ranks: Ranks
     chosen_by: str
     """the metric by which the best checkpoint was kept"""
-    measure: Callable[[int], Any] | None
+    measure: Callable[[int], Sequence[Measurement] | None] | None
     """what the model as it is does, under a step; None where a stop was asked for meanwhile"""
 
     def __call__(self, *, anew: bool) -> bool:
@@ -46,7 +45,7 @@ class FinalTest:
             return True
         asked = None if anew or self.recorder.run is None else _asked(self.recorder.run)
         if self.ranks.from_main(bool(asked)):
-            self.recorder.log({f"{one.task}/{one.metric}": one.value for one in asked or ()})
+            self.recorder.log({one.name: one.value for one in asked or ()})
             return True
         step, best, last = self.ranks.from_main(self._chosen())
         if best is not None:

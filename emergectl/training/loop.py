@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, Protocol, cast
@@ -22,11 +22,13 @@ from torch import nn
 from emergectl.config.schema import Experiment
 from emergectl.data.feeds import Feed, row_lengths
 from emergectl.errors import TrainingError
+from emergectl.evaluation.watched import watched_value
 from emergectl.models.counting import RowFlops
 from emergectl.models.memory import is_out_of_memory
 from emergectl.runtime.precision import autocast
 from emergectl.runtime.ranks import Ranks, seed_step, without_sync
 from emergectl.runtime.stop import StopRequest
+from emergectl.store.measurements import Measurement
 from emergectl.tasks.objectives.objective import Objective
 from emergectl.training.budget import Budget
 from emergectl.training.checkpointing import Trained
@@ -58,8 +60,8 @@ class Job:
     precision: str
     compiled: bool
     ranks: Ranks
-    evaluate: Callable[[], dict[str, float] | None]
-    """held-out metrics of the model as it is; None where a stop was asked for meanwhile"""
+    evaluate: Callable[[], list[Measurement] | None]
+    """what is measured of the model as it is; None where a stop was asked for meanwhile"""
     ask_test: AskTest
     flops: RowFlops
     recorder: Recorder
@@ -255,30 +257,30 @@ def _look(job: Job, *, final: bool) -> bool:
     epoch = Fraction(job.feed.rows, experiment.train.batch_size)
     if is_due(experiment.snapshots.every, step, steps_per_epoch=epoch):
         job.recorder.snapshot()
-    metrics: dict[str, float] | None = {}
+    measured: list[Measurement] | None = []
     due = is_due(experiment.evaluation.every, step, steps_per_epoch=epoch)
     if final or step == 0 or due:
-        metrics = job.evaluate()
-        if metrics is None:
+        measured = job.evaluate()
+        if measured is None:
             return False
     job.trained.progress.looked_at = step
-    if metrics:
-        _judge(job, metrics)
+    if measured:
+        _judge(job, measured)
     return True
 
 
-def _judge(job: Job, metrics: dict[str, float]) -> None:
+def _judge(job: Job, measured: Sequence[Measurement]) -> None:
     """Record an evaluation, and whether it is the best so far."""
     progress, spec = job.trained.progress, job.experiment
-    losses = {name: value for name, value in metrics.items() if name.endswith("loss")}
-    broken = [name for name, value in losses.items() if not math.isfinite(value)]
-    job.recorder.evaluation(metrics)
+    losses = [one for one in measured if one.what.quantity == "loss"]
+    broken = [one for one in losses if not math.isfinite(one.value)]
+    job.recorder.evaluation(measured)
     if broken and spec.train.nan == "stop":
         raise TrainingError(
-            f"{broken[0]} is {losses[broken[0]]} at step {progress.step}: stopped, the last "
+            f"{broken[0].name} is {broken[0].value} at step {progress.step}: stopped, the last "
             "checkpoint is good; lower optimizer.lr or set train.precision=fp32"
         )
-    value = _watched(metrics, spec.evaluation.best)
+    value = watched_value(measured, spec.evaluation.best)
     stopping = spec.train.early_stopping
     margin = stopping.min_delta if stopping else 0.0
     best = math.inf if progress.best_value is None else progress.best_value
@@ -289,17 +291,6 @@ def _judge(job: Job, metrics: dict[str, float]) -> None:
             job.recorder.checkpoint()
     else:
         progress.evaluations_without_improvement += 1
-
-
-def _watched(metrics: dict[str, float], best: str) -> float:
-    """The metric that `evaluation.best` names, negated where higher is better."""
-    name = best.removeprefix("-")
-    found = [metric for metric in metrics if name in (metric, metric.partition("/")[2])]
-    if not found:
-        raise TrainingError(
-            f"evaluation.best: no metric `{name}`; measured are {', '.join(sorted(metrics))}"
-        )
-    return -metrics[found[0]] if best.startswith("-") else metrics[found[0]]
 
 
 def _is_stale(job: Job) -> bool:

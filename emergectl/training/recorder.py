@@ -6,12 +6,13 @@ Only rank 0 has a run directory and listeners; on the other ranks every call ret
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from emergectl.config.schema import Experiment
 from emergectl.models.counting import ParameterCount
 from emergectl.runtime.listeners import Listener
+from emergectl.store.measurements import Measurement, append_measurements
 from emergectl.store.run import Run
 from emergectl.training.checkpointing import Progress, Trained
 
@@ -75,10 +76,13 @@ class Recorder:
         self._window_tokens, self._window_flops, self._window_seconds = 0, 0.0, 0.0
         self._write(record)
 
-    def evaluation(self, metrics: Mapping[str, float]) -> None:
-        """Write the line of an evaluation."""
-        if self.run is not None and metrics:
-            self._write(metrics)
+    def evaluation(self, measured: Sequence[Measurement]) -> None:
+        """Write what an evaluation measured: the measurements, and their line in the log."""
+        if self.run is None or not measured:
+            return
+        append_measurements(self.run.path, measured)
+        self._write({one.name: one.value for one in measured})
+        self.listener.measured(measured)
 
     def log(self, values: Mapping[str, float]) -> None:
         """Write a line of values that were measured before, and stand with the measurements."""

@@ -39,6 +39,7 @@ from emergectl.runtime.precision import DTYPES, autocast, make_deterministic, ma
 from emergectl.runtime.ranks import Ranks, is_lost_rank
 from emergectl.runtime.stop import StopRequest
 from emergectl.store import checkpoints
+from emergectl.store.measurements import Measurement, forget_after
 from emergectl.store.origins import starting_at
 from emergectl.store.run import Run
 from emergectl.tasks.learning.materials import (
@@ -248,7 +249,7 @@ def prepare(experiment: Experiment, session: Session) -> Job:
     _announce(
         experiment, session, materials, parameters, per_step, arithmetic, budget, recorder, restored
     )
-    evaluate = _evaluator(experiment, session, materials, model, arithmetic)
+    evaluate = _evaluator(experiment, session, materials, trained, arithmetic)
     return Job(
         experiment=experiment,
         objective=materials.objective,
@@ -310,10 +311,11 @@ def _restore(trained: Trained, materials: Materials, session: Session) -> int | 
         for reason in rejected:
             session.say(f"passed over a damaged checkpoint, and set it aside: {reason}")
     path = session.ranks.from_main(path)
-    if path is None:
-        return None
-    trained.restore(path)
-    return trained.progress.step
+    if path is not None:
+        trained.restore(path)
+    if session.run is not None:
+        forget_after(session.run.path, trained.progress.looked_at)
+    return None if path is None else trained.progress.step
 
 
 def _peak(arithmetic: Arithmetic, ranks: Ranks) -> float | None:
@@ -328,9 +330,9 @@ def _evaluator(
     experiment: Experiment,
     session: Session,
     materials: Materials,
-    model: PreTrainedModel,
+    trained: Trained,
     arithmetic: Arithmetic,
-) -> Callable[[Sequence[HeldOut], int], dict[str, float] | None]:
+) -> Callable[[Sequence[HeldOut], int], list[Measurement] | None]:
     """A function that measures sets with the model as it is, which is that of a step."""
     ranks = session.ranks
     place = Place(
@@ -344,13 +346,15 @@ def _evaluator(
     def goes_on() -> bool:
         return ranks.sum([float(session.stop.signum is not None)])[0] == 0
 
-    def evaluate(sets: Sequence[HeldOut], step: int) -> dict[str, float] | None:  # noqa: ARG001
+    def evaluate(sets: Sequence[HeldOut], step: int) -> list[Measurement] | None:
         return evaluate_all(
-            model,
+            trained.model,
             materials.objective,
             sets,
+            step=step,
             place=place,
             batch_size=experiment.evaluation.batch_size or experiment.train.batch_size,
+            chance=materials.chance,
             goes_on=goes_on,
         )
 

@@ -32,6 +32,7 @@ from emergectl.config.schema import TrackerSpec
 from emergectl.errors import RequestError
 from emergectl.runtime.listeners import Listener, RunFacts
 from emergectl.store.masking import mask_values
+from emergectl.store.measurements import Measurement
 from emergectl.training.trackers import TRACKERS, Record, TrackedRun, Tracker
 
 QUEUE_LENGTH = 10_000
@@ -93,6 +94,16 @@ class BackgroundTracker:
             target=self._work, args=(facts,), name=f"tracker-{self._name}", daemon=True
         )
         self._thread.start()
+
+    def measured(self, measurements: Sequence[Measurement]) -> None:
+        """The ends of the intervals; the values themselves stand in the line of metrics.jsonl."""
+        for step in dict.fromkeys(one.step for one in measurements):
+            record: dict[str, float] = {"step": step or 0}
+            for one in measurements:
+                if one.step == step and one.low is not None and one.high is not None:
+                    record |= {f"{one.name}/low": one.low, f"{one.name}/high": one.high}
+            if len(record) > 1:
+                self.metrics(record)
 
     def metrics(self, record: Record) -> None:
         if self._trouble is None:

@@ -130,6 +130,6 @@ def test_the_sigmoid_fits_as_well_as_scipys_curve_fit() -> None:
 
 
 def _weights(curve):  # type: ignore[no-untyped-def]
-    from emergectl.analysis.shapes import weigh
+    from emergectl.analysis.shapes import rung_weights
 
-    return weigh(curve)[0]
+    return rung_weights(curve)[0]

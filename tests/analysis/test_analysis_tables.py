@@ -77,7 +77,7 @@ def test_what_cannot_be_used_is_counted_with_its_first_place(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        (TIDY + "a,acc,1,,1.5,,\n", 2, "0 to 1"),
+        (TIDY + "a,acc,1,,1.5,,\n", 2, "between 0 and 1"),
         (TIDY + "a,acc,1,,half,,\n", 2, "expected a number"),
         (TIDY + "a,acc,1,,0.5,0,\n", 2, "number of items"),
         (TIDY + "a,acc,1,,0.5\n", 2, "5 cells; the header has 7"),
@@ -126,7 +126,7 @@ def test_flops_are_six_times_parameters_times_tokens_where_they_are_not_given(
 def test_the_axis_is_the_one_along_which_rows_differ(tmp_path: Path) -> None:
     table = table_of(tmp_path, "step,params,value\n1,7,1\n2,7,2\n3,7,3\n")
     assert choose_axis(table) == "step"
-    with pytest.raises(RequestError, match="--x"):
+    with pytest.raises(RequestError, match="no scale"):
         choose_axis(table_of(tmp_path, "value\n1\n"))
 
 
@@ -197,3 +197,168 @@ def test_other_json_is_refused(tmp_path: Path) -> None:
 )
 def test_the_size_is_read_from_a_models_name(name: str, size: float | None) -> None:
     assert size_in(name) == size
+
+
+def values_of(table: Table) -> dict[str, list[float]]:
+    return {curve.name: curve.values.tolist() for curve in curves_of(table, "params")}
+
+
+def test_records_with_varying_fields_say_the_same_in_any_order(tmp_path: Path) -> None:
+    records = [{"task": "t", "params": p, "value": p / 100} for p in (1, 10)]
+    records += [{**record, "group": "B", "value": 0.5} for record in records]
+    lines = [json.dumps(record) + "\n" for record in records]
+    expected = {"t/value": [0.01, 0.1], "B/t/value": [0.5, 0.5]}
+    for order in (lines, lines[::-1], lines[2:] + lines[:2]):
+        assert values_of(table_of(tmp_path, "".join(order), "t.jsonl")) == expected
+        assert values_of(table_of(tmp_path, "".join(order), "t.jsonl", group="group")) == expected
+
+
+def test_a_column_of_later_records_can_be_named(tmp_path: Path) -> None:
+    text = '{"value": 0.5, "params": 1}\n{"value": 0.6, "params": 1, "run": 7, "em": 0.1}\n'
+    assert [row.seed for row in table_of(tmp_path, text, "t.jsonl", seed="run").rows] == ["", "7"]
+    kept = read_tables([tmp_path / "t.jsonl"], where={"run": "7"})
+    assert [row.value for row in kept.rows] == [0.6]
+    wide = table_of(tmp_path, text, "t.jsonl", values=("em",))
+    assert [row.value for row in wide.rows] == [0.1]
+    with pytest.raises(RequestError, match="no column 'runs'; did you mean 'run'"):
+        table_of(tmp_path, text, "t.jsonl", seed="runs")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_semicolons_tabs_and_decimal_commas_are_read(
+    tmp_path: Path, name: str, delimiter: str
+) -> None:
+    lines = ["task;params;value;n", "t;1.000.000;0,25;1.000", "t;2,5M;0,5;100"]
+    text = "\n".join(lines).replace(";", delimiter) + "\n"
+    rows = table_of(tmp_path, text, name).rows
+    assert [(r.params, r.value, r.n) for r in rows] == [(1e6, 0.25, 1000), (2.5e6, 0.5, 100)]
+
+
+def test_numbers_are_read_as_people_write_them(tmp_path: Path) -> None:
+    text = (
+        "task,params,tokens,step,value\n"
+        't,125M,300B,50K,25%\nt,1.3B,3T,"143,000",0.5\nt,"6,900,000,000",1e9,1,−0.5\n'
+    )
+    rows = table_of(tmp_path, text).rows
+    assert [(r.params, r.tokens, r.step, r.value) for r in rows] == [
+        (125e6, 300e9, 5e4, 0.25),
+        (1.3e9, 3e12, 143000, 0.5),
+        (6.9e9, 1e9, 1, -0.5),
+    ]
+    with pytest.raises(DataError, match="value is '125M'; expected a number"):
+        table_of(tmp_path, "value,params\n125M,1\n")
+
+
+@pytest.mark.parametrize("metric", ["acc", "accuracy", "exact_match"])
+def test_percent_are_asked_about_under_any_known_name(tmp_path: Path, metric: str) -> None:
+    with pytest.raises(DataError, match=r"percent\? then --scale value=0\.01"):
+        table_of(tmp_path, f"task,metric,params,value\nq,{metric},1,25.1\n")
+    scaled = f"task,metric,params,value\nq,{metric},1,25.1\n"
+    (row,) = table_of(tmp_path, scaled, scales={"value": 0.01}).rows
+    assert row.value == pytest.approx(0.251)
+
+
+def test_percent_under_an_unknown_name_are_asked_about(tmp_path: Path) -> None:
+    table = table_of(tmp_path, "task,params,mmlu\nq,1,25.1\nq,2,30\n", values=("mmlu",))
+    with pytest.raises(DataError, match=r"mmlu is 25\.1.*percent"):
+        with_defaults(table, n=1000, chance={})
+    notes = with_defaults(table, n=None, chance={}).notes
+    assert any("values from 0 to 30; are these percent?" in note for note in notes)
+
+
+def test_a_number_of_items_makes_a_share_of_a_metric_that_nobody_knows(tmp_path: Path) -> None:
+    table = table_of(tmp_path, "params,mmlu\n1,0.25\n2,0.3\n", values=("mmlu",))
+    whats = [with_defaults(table, n=n, chance={}).rows[0].what for n in (None, 1000)]
+    assert [what.quantity for what in whats] == ["mean", "share"]
+
+
+def test_the_direction_of_an_unknown_metric_is_said_and_can_be_told(tmp_path: Path) -> None:
+    table = table_of(tmp_path, "task,metric,params,value\nq,regret,1,3\nq,acc,1,0.5\n")
+    told = with_defaults(table, n=None, chance={"": 0.25}, lower=["regret"])
+    assert [(r.what.direction, r.chance) for r in told.rows] == [("down", None), ("up", 0.25)]
+    assert told.notes == []
+    table = table_of(tmp_path, "task,metric,params,value\nq,regret,1,3\nq,acc,1,0.5\n")
+    (note, *_) = with_defaults(table, n=None, chance={}).notes
+    assert note.startswith("direction of regret is not known: taken as rising; say --lower regret")
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "scale"),
+    [("log_perplexity", "down", "linear"), ("loss", "down", "linear"), ("ppl", "down", "log")],
+)
+def test_losses_are_what_the_registry_says(
+    tmp_path: Path, metric: str, direction: str, scale: str
+) -> None:
+    (row,) = table_of(tmp_path, f"task,metric,params,value\nq,{metric},1,3\n").rows
+    assert (row.what.direction, row.what.scale) == (direction, scale)
+    (row,) = table_of(tmp_path, f"params,{metric}\n1,3\n", values=(metric,)).rows
+    assert (row.what.direction, row.what.scale) == (direction, scale)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (("a,strict",), ["a,strict/value"]),
+        (("a,strict,b",), ["a,strict/value", "b/value"]),
+        (("b,a,strict",), ["b/value", "a,strict/value"]),
+        (("a,strict=t/em,b=t/lp",), ["t/em", "t/lp"]),
+        (("a,strict=t/em,strict", "b"), ["t/em,strict", "b/value"]),
+        (("c=d",), ["c=d/value"]),
+        (("c=d=e/acc",), ["e/acc"]),
+    ],
+)
+def test_columns_may_have_commas_and_signs_in_their_names(
+    tmp_path: Path, values: tuple[str, ...], names: list[str]
+) -> None:
+    text = 'params,"a,strict",b,c=d\n1,0.1,0.2,0.3\n'
+    rows = table_of(tmp_path, text, values=values).rows
+    assert [f"{row.task}/{row.metric}" for row in rows] == names
+
+
+def test_sizes_are_read_from_names_where_no_column_tells_a_scale(tmp_path: Path) -> None:
+    text = "model,acc\nEleutherAI/pythia-70m,0.1\nbloom-1b1,0.2\nx-1b-3b,0.3\n"
+    table = table_of(tmp_path, text, value="acc")
+    assert [row.params for row in table.rows] == [70e6, 1.1e9, 1e9]
+    assert "params are read from the models' names" in table.notes[0]
+    assert "1b, the first of 1b, 3b" in table.notes[1]
+
+
+def test_models_that_share_a_scale_are_named(tmp_path: Path) -> None:
+    text = "model,params,task,value\na,1,t,0.1\nb,1,t,0.3\nc,2,t,0.5\n"
+    table = table_of(tmp_path, text)
+    (curve,) = curves_of(table, "params")
+    assert curve.values.tolist() == [pytest.approx(0.2), 0.5]
+    assert "such as a, b at params 1" in table.notes[-1]
+
+
+def test_what_two_values_differ_in_is_named(tmp_path: Path) -> None:
+    text = "task,params,shots,value\nt,1,0,0.2\nt,1,5,0.4\n"
+    with pytest.raises(DataError, match=r"differ in shots \(0, 5\).*--group 'shots'"):
+        curves_of(table_of(tmp_path, text), "params")
+    assert values_of(table_of(tmp_path, text, group="shots")) == {
+        "0/t/value": [0.2],
+        "5/t/value": [0.4],
+    }
+
+
+def test_a_unit_of_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no column `tokens` to scale"):
+        table_of(tmp_path, "params,value\n1,2\n", scales={"tokens": 2})
+
+
+@pytest.mark.parametrize(("option", "names"), [("--chance", {"nosuch": 0.1}), ("--lower", {})])
+def test_a_name_that_no_row_has_is_refused(
+    tmp_path: Path, option: str, names: dict[str, float]
+) -> None:
+    table = table_of(tmp_path, "params,value\n1,2\n")
+    lower = ["nosuch"] if option == "--lower" else []
+    with pytest.raises(RequestError, match=f"{option} nosuch: no task or metric"):
+        with_defaults(table, n=None, chance=names, lower=lower)
+
+
+def test_bytes_that_are_no_text_are_named_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"params,value\n1,2\n\xff,3\n")
+    with pytest.raises(DataError, match=r"t\.csv:3: byte 1: not UTF-8"):
+        read_tables([path])

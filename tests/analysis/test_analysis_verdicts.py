@@ -9,10 +9,10 @@ import pytest
 from metric_kinds import LOSS, SCORE, SHARE
 from scipy import stats
 
-from emergectl.analysis.breaks import breakthroughness, difference, linearity, locate
+from emergectl.analysis.breaks import break_difference, breakthroughness, linearity, locate
 from emergectl.analysis.columns import Columns
 from emergectl.analysis.curves import Curve, make_curve
-from emergectl.analysis.examine import describe
+from emergectl.analysis.examine import describe_finding
 from emergectl.analysis.plain import as_plain
 from emergectl.analysis.ratio import upper_tail
 from emergectl.analysis.reading import read_tables
@@ -130,7 +130,7 @@ def test_whatever_numbers_come_a_verdict_comes_without_a_warning() -> None:
         what = SHARE if bounded else SCORE
         finding = judged(make_curve(x, values, what=what, items=items, chance=chance))
         assert finding.verdict in ("emergent", "smooth", "flat", "undetermined")
-        json.dumps(as_plain(describe(finding)), allow_nan=False)
+        json.dumps(as_plain(describe_finding(finding)), allow_nan=False)
 
 
 def test_a_constant_rate_at_chance_is_flat(curve_through: Make) -> None:
@@ -168,9 +168,9 @@ def test_one_break_seen_under_two_metrics_differs_by_nothing(curve_through: Make
     rng = np.random.default_rng(0)
     early = locate(curve_through([0, 0, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]), rng)
     middle = locate(curve_through(STEP), rng)
-    same = difference(middle, locate(curve_through(STEP, items=300), rng))
+    same = break_difference(middle, locate(curve_through(STEP, items=300), rng))
     assert same.low < 0 < same.high
-    apart = difference(early, middle)
+    apart = break_difference(early, middle)
     assert 0.4 < apart.low < 1 < apart.high < 1.6
 
 
@@ -219,9 +219,8 @@ def test_the_tasks_of_wei_over_open_models_rise_without_a_break_that_scatter_all
 ) -> None:
     names = ("arithmetic_2dm_2_acc", "ipa_transliterate_2_exact_match", "ipa_transliterate_2_bleu")
     columns = Columns(values=names, model="Model", flops="flops_e21", scales={"flops": 1e21})
-    table = read_tables(
-        [published("obsscaling_base/emergent_joined.csv")], columns, lookup=metric_facts
-    )
+    file = published("obsscaling_base/emergent_joined.csv")
+    table = read_tables([file], columns, lookup=metric_facts)
     findings = judge(curves_of(with_defaults(table, n=None, chance={"": 0.0}), "flops"))
     assert [f.evidence.p_rise < 0.001 for f in findings] == [True] * 3
     assert "emergent" not in {f.verdict for f in findings}

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from emergectl.analysis.curves import Curve, make_curve
-from emergectl.analysis.examine import describe
+from emergectl.analysis.examine import describe_finding
 from emergectl.analysis.verdict import judge
 from emergectl.store.measurements import MetricFacts
 
@@ -39,6 +39,6 @@ if __name__ == "__main__":
     findings = judge(every, workers=2)
     judged = time.perf_counter() - began
     for finding in findings:
-        describe(finding)
+        describe_finding(finding)
     whole = time.perf_counter() - began
     print(f"{len(every):,} curves: judged in {judged:.1f} s, described after {whole:.1f} s")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from emergectl.cli.main import main
+from emergectl.store.measurements import Measurement, MetricFacts, append_measurements
 
 WIDE = """size,add,sub
 1,0.0,0.05
@@ -210,3 +211,76 @@ def test_a_file_that_is_not_there_is_named(
 ) -> None:
     assert main(["analyze", "emergence", str(tmp_path / "no.csv")]) == 2
     assert "no.csv" in capsys.readouterr().err
+
+
+def a_run(folder: Path, number: int, *, params: int, losses: dict[int, float]) -> Path:
+    """A finished run: held-out loss by step, tokens a hundred times the steps."""
+    run = folder / f"20260101-00000{number % 10}-r-{number:04x}"
+    run.mkdir()
+    facts = {"id": run.name, "name": "ladder", "seed": 0}
+    counts = {"parameters": 15 * params, "non_embedding_parameters": params}
+    (run / "run.json").write_text(json.dumps(facts | counts))
+    lines = [{"step": step, "tokens": step * 100, "flops": 600 * params * step} for step in losses]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    what = MetricFacts("continuous", "down", "loss", likelihood="token")
+    rows = [
+        Measurement("validation", "loss", loss, what, "loop", step) for step, loss in losses.items()
+    ]
+    append_measurements(run, rows)
+    return run
+
+
+def test_a_scaling_law_is_fitted_to_runs_each_at_its_last_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, most = [], (10**5, 10**6, 10**7, 10**8)
+    for params in (10**5, 10**6, 10**7, 10**8):
+        for last in most:
+            tokens = {step: step * 100 for step in (last // 10, last)}
+            losses = {s: 1.7 + 40 / params**0.34 + 410 / d**0.28 for s, d in tokens.items()}
+            runs.append(a_run(tmp_path, len(runs), params=params, losses=losses))
+    command = ["analyze", "scaling", *map(str, runs), "--draws", "100"]
+    assert main([*command, "--json"]) == 0
+    law = json.loads(capsys.readouterr().out)
+    assert law["runs"] == 16
+    assert law["parameter_count"] == "non-embedding"
+    assert law["parameters"]["alpha"]["value"] == pytest.approx(0.34, rel=0.02)
+    assert law["parameters"]["E"]["value"] == pytest.approx(1.7, rel=0.02)
+    assert main(command) == 0
+    assert "params: non-embedding parameters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [(10,), (10, 1000)])
+def test_a_run_with_one_or_two_evaluations_is_shown(
+    steps: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = a_run(tmp_path, 0, params=10**5, losses={step: 3 - step / 1000 for step in steps})
+    assert main(["report", str(run)]) == 0
+    page = (run / "report" / "report.html").read_text()
+    assert f"{len(steps)} scales; 5 are the fewest" in page
+    assert main(["analyze", "emergence", str(run)]) == 0
+    assert "1 undetermined" in capsys.readouterr().err
+
+
+def test_every_table_and_page_says_which_count_of_parameters_it_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wide: Path
+) -> None:
+    runs = [
+        a_run(tmp_path, k, params=10 ** (5 + k), losses={10: 3 - k / 10, 100: 2.9 - k / 10})
+        for k in range(3)
+    ]
+    command = [*map(str, runs), "--x", "params"]
+    assert main(["analyze", "emergence", *command]) == 0
+    told = capsys.readouterr()
+    assert "non-embedding parameters" in told.out
+    assert "over non-embedding parameters" in told.err
+    assert main(["analyze", "emergence", *command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] == "non-embedding"
+    assert main(["report", *command, "--format", "md"]) == 0
+    page = capsys.readouterr().out
+    assert "over non-embedding parameters" in page
+    assert "| run | state | total parameters | non-embedding |" in page
+    assert "| 1.5M | 100k |" in page
+    options = ["--params", "size", "--values", "add"]
+    assert main(["report", str(wide), *options, "--format", "md"]) == 0
+    assert "over parameters (as given)" in capsys.readouterr().out

@@ -121,7 +121,7 @@ def test_the_table_shows_intervals_chance_and_groups(
 def test_csv_has_every_column(run: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001
     assert main(["eval", "sums", "--tasks", TASK, "--limit", "5", "--csv"]) == 0
     header, *rows = told(capsys)[0].splitlines()
-    assert header == "step,task,group,metric,value,low,high,chance,n"
+    assert header == "model,step,task,group,metric,value,low,high,chance,n"
     assert len(rows) == 3
     assert rows[0].endswith(",5")
 
@@ -164,6 +164,7 @@ def test_an_evaluation_that_is_stopped_goes_on_where_it_was(
     command = ["eval", "sums", "--tasks", TASK]
     (whole,) = results_of(capsys, *command)
     before = items(whole["path"])
+    shutil.rmtree(whole["path"])  # what is complete would be kept
     with monkeypatch.context() as patched:
         StopAfter(patched, 7, signum)
         assert main(command) == code
@@ -181,7 +182,7 @@ def test_an_evaluation_that_is_stopped_goes_on_where_it_was(
 
 
 def test_what_is_complete_is_not_asked_again(
-    run: Path,  # noqa: ARG001
+    run: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -189,6 +190,10 @@ def test_what_is_complete_is_not_asked_again(
     first = results_of(capsys, *command)
     monkeypatch.setattr(run_tasks, "load_language_model", None)
     assert results_of(capsys, *command, "--resume") == first
+    measured = (run / "measurements.jsonl").read_bytes()
+    assert main(command) == 0
+    assert f"asked before, and kept ({first[0]['path']})" in told(capsys)[1]
+    assert (run / "measurements.jsonl").read_bytes() == measured
 
 
 def test_rescoring_adds_metrics_and_groups_without_a_model(
@@ -290,9 +295,7 @@ def test_contamination_is_told_and_grouped_by(
     some = {record["item"] for record in items(clean["path"])[:4]}
     monkeypatch.setattr(session, "find_contaminated", lambda _, tasks: {tasks[0].label: some})
     (found,) = results_of(capsys, *command)
-    groups = {
-        one["group"]["contaminated"]: one["items"] for one in found["metrics"] if "group" in one
-    }
+    groups = {one["group"]["contaminated"]: one["n"] for one in found["metrics"] if "group" in one}
     assert groups == {False: 56, True: 4}
     assert main(command) == 0
     assert "4 of 60 items are in the training data" in told(capsys)[1]
@@ -399,6 +402,7 @@ def test_sampling_that_was_stopped_goes_on_item_by_item_with_the_same_samples(
     asked = ("eval", "sums", "--tasks", TASK, *UNTIL)
     (whole,) = results_of(capsys, *asked)
     expected = items(whole["path"])
+    shutil.rmtree(whole["path"])
     append, kept = ItemFile.append, []
 
     def append_few(self: ItemFile, record: ItemRecord) -> None:
@@ -469,3 +473,51 @@ def test_a_run_that_is_misspelt_is_guessed_before_the_hub_is_asked(
     assert run.name == "sums"
     assert main(["eval", "sumz", "--tasks", TASK]) == 2
     assert "no run `sumz` (did you mean `sums`?)" in told(capsys)[1]
+
+
+def test_all_checkpoints_are_asked_only_what_they_were_not_asked_before(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("eval", "sums", "--tasks", TASK)
+    (last,) = results_of(capsys, *command)
+    first = (Path(last["path"]) / "asked.json").stat().st_mtime_ns
+    both = results_of(capsys, *command, "--checkpoint", "all")
+    assert [result["step"] for result in both] == [12, 24]
+    kept = {path: path.stat().st_mtime_ns for path in run.glob("evals/*/*/asked.json")}
+    assert results_of(capsys, *command, "--checkpoint", "all") == both
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert (Path(last["path"]) / "asked.json").stat().st_mtime_ns == first
+    # Asked otherwise, it is asked anew.
+    fewer = results_of(capsys, *command, "--checkpoint", "all", "--limit", "7")
+    assert [result["items"] for result in fewer] == [7, 7]
+
+
+def test_a_sweeps_models_are_asked_one_after_the_other_into_one_table(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = run.parent
+    folder = root / "sweeps" / "study"
+    (folder / "trials").mkdir(parents=True)
+    names = ["20260101-000000-a-0000", "20260101-000000-b-0001", "none-yet"]
+    for number, name in enumerate(names):
+        if number < 2:
+            shutil.copytree(run, root / name)
+            facts = json.loads((root / name / "run.json").read_text())
+            (root / name / "run.json").write_text(json.dumps(facts | {"id": name}))
+        record = {"key": str(number), "trial": str(number), "run": name}
+        (folder / "trials" / f"{number}.json").write_text(json.dumps(record))
+    trials = [{"key": str(number), "values": {}} for number in range(3)]
+    (folder / "plan.json").write_text(json.dumps({"trials": trials}))
+    assert main(["eval", "study", "--tasks", TASK]) == 0
+    out, err = told(capsys)
+    assert "study: 1 of 3 trials are not trained: left out" in err
+    header, *rows = out.splitlines()
+    assert header.split()[0] == "model"
+    assert {row.split()[0] for row in rows} == set(names[:2])
+    asked = {path: path.stat().st_mtime_ns for path in root.glob("2026*/evals/*/*/asked.json")}
+    assert len(asked) == 2
+    found = results_of(capsys, "eval", "study", "--tasks", TASK, "--checkpoint", "all")
+    assert [(one["model"], one["step"]) for one in found] == [
+        (f"{name}@{step}", step) for name in names[:2] for step in (12, 24)
+    ]
+    assert {path: path.stat().st_mtime_ns for path in asked} == asked

@@ -7,10 +7,8 @@ import os
 import pty
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ import pytest
 from emergectl.cli.main import main
 from emergectl.config.schema import Experiment
 from emergectl.store.checkpoints import commit
+from emergectl.store.measurements import Measurement, MetricFacts, append_measurements
 from emergectl.store.run import Run, create_run, open_run
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J"
@@ -93,6 +92,66 @@ def test_list_filters_sorts_and_limits(ask: Ask) -> None:
     assert len(table(ask("list", "--limit", "1", "--csv"))) == 1
 
 
+SHARE = MetricFacts("discontinuous", "up", "share")
+LOSS = MetricFacts("continuous", "down", "loss")
+
+
+@pytest.fixture
+def with_sweep(tmp_path: Path) -> Path:
+    """A run by itself, of which two things were measured, and the trials of a sweep."""
+    root = tmp_path / "runs"
+    alone = make_run(root, "alone")
+    whole = Measurement("sums", "exact_match", 0.75, SHARE, "eval", 40, low=0.6, high=0.875, n=40)
+    rows = [
+        Measurement("sums", "exact_match", 0.125, SHARE, "eval", 20),
+        whole,
+        replace(whole, value=0.5, group=("digits", 2)),
+        Measurement("sums", "loss", 2.5, LOSS, "eval", 40),
+    ]
+    append_measurements(alone, rows)
+    for state in ("done", "done", "failed"):
+        trial = make_run(root, "study-1", state=state)
+        facts = json.loads((trial / "run.json").read_text())
+        (trial / "run.json").write_text(json.dumps(facts | {"sweep": "study"}))
+    return root
+
+
+def test_list_counts_the_trials_of_a_sweep_and_shows_them_when_asked_to(
+    with_sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed(*arguments: str) -> tuple[list[str], str]:
+        assert main(["runs", "list", *arguments, "--runs-dir", str(with_sweep)]) == 0
+        out, err = capsys.readouterr()
+        return out.splitlines()[1:], err
+
+    rows, said = listed()
+    assert len(rows) == 1
+    assert "alone" in rows[0]
+    assert "sweep study: 3 trials: 2 done, 1 failed (`runs list sweep=study`)" in said
+    assert [len(listed(*given)[0]) for given in (["--all"], ["sweep=study"], ["name=study*"])] == [
+        4,
+        3,
+        3,
+    ]
+
+
+def test_list_and_compare_show_what_was_measured(
+    with_sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(with_sweep)
+    assert main(["runs", "list", "--runs-dir", root]) == 0
+    assert "sums/exact_match 0.75 [0.6, 0.875]" in capsys.readouterr().out
+    assert main(["runs", "list", "sums/exact_match>=0.7", "--json", "--runs-dir", root]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["name"] == "alone"
+    command = ["runs", "compare", "name=alone", "-m", "sums/exact_match", "--json"]
+    assert main([*command, "--runs-dir", root]) == 0
+    assert [list(row.values()) for row in json.loads(capsys.readouterr().out)] == [
+        [20, 0.125],
+        [40, 0.75],
+    ]
+
+
 def test_list_of_nothing_says_so_on_stderr_and_gives_programs_an_empty_table(
     ask: Ask, tmp_path: Path
 ) -> None:
@@ -119,22 +178,25 @@ def test_tail_prints_the_last_lines_three_ways(ask: Ask) -> None:
     assert ask("tail", "add", "--log").out.endswith("a line \n")
 
 
-def test_tail_follows_a_run_until_it_ends(ask: Ask, tmp_path: Path) -> None:
+def test_tail_follows_a_run_until_it_ends(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_run(tmp_path, "live")
     run = open_run(path)
     run.set_status("running")
+    steps = iter((50, 60))
 
-    def work() -> None:
-        for step in (50, 60):
-            time.sleep(0.3)
+    def meanwhile(_seconds: float) -> None:
+        """What happens between two looks."""
+        step = next(steps, None)
+        if step is not None:
             run.metrics.append({"step": step})
+            return
         run.set_status("done")
         run.close()
 
-    worker = threading.Thread(target=work)
-    worker.start()
+    monkeypatch.setattr("emergectl.cli.following.time.sleep", meanwhile)
     answer = ask("tail", "live", "-n", "1", "--follow", root=tmp_path)
-    worker.join()
     assert answer.out.split() == ["step", "40", "loss", "2", "step", "50", "step", "60"]
 
 

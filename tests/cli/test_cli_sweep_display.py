@@ -1,12 +1,14 @@
-"""How long a sweep will take, told while it runs."""
+"""How a sweep goes and how long it will take, told while it runs."""
 
+import io
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
-from emergectl.cli.sweep_display import Course
+from emergectl.cli.sweep_display import Course, LiveSweepDisplay
 from emergectl.config.schema import Experiment
 from emergectl.sweeps.driver import Running
 from emergectl.sweeps.folder import Planned, Standing
@@ -71,3 +73,25 @@ def test_nothing_remains_when_all_is_done() -> None:
     ours.update({}, standings("a", a=3.0))
     assert ours.remaining_seconds == 0
     assert "left" not in " ".join(ours.in_words())
+
+
+@pytest.mark.parametrize("width", [30, 60, 120])
+def test_the_panel_shows_its_counts_and_the_time_that_is_left_whole(width: int) -> None:
+    now = [0.0]
+    ours = course(now, {key: {"train": {"steps": 100}, "seed": ord(key)} for key in "abcd"})
+    hand = {"a": Running(key="a", step=0, steps=100)}
+    ours.update(hand, standings("abcd", d=7.0))
+    now[0], hand["a"].step = 10.0, 50
+    ours.update(hand, standings("abcd", d=7.0))
+    display = LiveSweepDisplay(ours, io.StringIO())
+    screen = Console(width=width, file=io.StringIO())
+    lines = [
+        "".join(segment.text for segment in line).rstrip()
+        for line in screen.render_lines(display._render(), screen.options)
+    ]
+    assert set(lines[0]) <= set("━╸╺ ")
+    said = " ".join(" ".join(lines[1:]).split())
+    for part in ours.in_words():
+        assert part in said
+    assert "left" in said
+    assert "step 50/100" in said

@@ -10,8 +10,11 @@ from emergectl.data.rows import CUT, UNFIT, WHOLE, RowShape, row_encoder
 from emergectl.data.templates import render, template_fields
 from emergectl.data.tokenizers import build_tokenizer
 from emergectl.errors import DataError, ExperimentError
-from emergectl.evaluation.held_out_metrics import metrics_of
+from emergectl.evaluation.columns import columns_of_records, columns_of_rows
+from emergectl.evaluation.held_out_records import records_of_rows
+from emergectl.evaluation.metrics import held_out_metrics
 from emergectl.inference.encoding import Coder
+from emergectl.tasks.learning.materials import HeldOut
 
 REVIEWS = [{"text": f"第{n}个 review, {'good' * (n % 7)}", "label": n % 3 > 0} for n in range(40)]
 BYTE = TokenizerSpec(kind="byte")
@@ -241,10 +244,15 @@ def test_prompts_give_way_and_answers_that_do_not_fit_are_told_and_count_as_wron
         assert any(said in warning for warning in data.report["warnings"]), said
     assert (data.report["train"][0]["cut"], data.report["train"][0]["left_out"]) == (4, 8)
     # A model that is right in all that it can be asked is right in half of all.
-    records = {name: np.full(8, 3.0) for name in ("nll", "targets", "correct")}
-    share = data.validation.share_fitting
-    assert metrics_of(records, share=share)["exact_match"] == 0.5
-    assert metrics_of(records, share=share)["accuracy"] == 1.0
+    rows = {name: np.full(8, 3.0) for name in ("nll", "targets", "correct")}
+    unfit = HeldOut("validation", data.validation, 8).unfit
+    for columns in (
+        columns_of_rows(rows, unfit=unfit),
+        columns_of_records(list(records_of_rows(rows, "validation", unfit=unfit))),
+    ):
+        found = {metric.name: metric.measure(columns) for metric in held_out_metrics()}
+        assert (found["exact_match"].value, found["exact_match"].items) == (0.5, 16)
+        assert (found["token_accuracy"].value, found["loss"].value) == (1.0, 1.0)
 
 
 def test_rows_that_are_too_long_are_left_out_or_refused_where_that_is_asked_for(build, write):

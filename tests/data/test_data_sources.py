@@ -15,7 +15,6 @@ from emergectl.data import readers
 from emergectl.data.files import source_files
 from emergectl.data.readers import Tally
 from emergectl.data.sources import (
-    as_class,
     as_field,
     as_label,
     as_labels,
@@ -449,10 +448,10 @@ def test_two_columns_of_one_name_in_a_parquet_file_are_refused(tmp_path, read):
 @pytest.mark.parametrize("value", ["NaN", "nan", " nan "])
 def test_a_class_that_a_table_writes_as_missing_is_none(value):
     with pytest.raises(ValueError, match="the label is missing"):
-        as_class(value)
+        as_label(value)
     with pytest.raises(ValueError, match="the label is missing"):
         as_labels(["a", value])
-    assert as_class("nano") == "nano"
+    assert as_label("nano") == "nano"
 
 
 def test_what_is_no_file_is_told_from_what_is_not_there(tmp_path, read):

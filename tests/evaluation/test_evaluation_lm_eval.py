@@ -19,11 +19,14 @@ from lm_eval.tasks import TaskManager
 
 from emergectl.errors import RequestError
 from emergectl.evaluation.harness import evaluate_file, prepare_file
+from emergectl.evaluation.intervals import wilson
 from emergectl.evaluation.item_files import read_items
 from emergectl.evaluation.lm_eval import AsLM, run_task_file
 from emergectl.evaluation.lm_eval_files import read_task_file
+from emergectl.evaluation.results import shown_metric
 from emergectl.evaluation.task_items import Asking
 from emergectl.inference.loading import LanguageModel, Weights
+from emergectl.store.measurements import read_measurements
 
 TEXT_OF_WORDS = "the cat dog sat on a red mat and saw how far home is in rain or sun one two three"
 WORDS = TEXT_OF_WORDS.split()
@@ -253,11 +256,12 @@ def test_eval_runs_a_task_file_and_keeps_records_and_both_sides_metrics(
         asked.weights,
         lambda: asked,
         tmp_path / "out",
+        run=tmp_path,
         place=asked.place,
         resume=False,
         bf16=False,
     )
-    values = {value.metric: value.value for value in result.values}
+    values = {shown_metric(value): value.value for value in result.values}
     assert (
         values["lm_eval/acc"]
         == values["accuracy"]
@@ -269,6 +273,23 @@ def test_eval_runs_a_task_file_and_keeps_records_and_both_sides_metrics(
         raise AssertionError("what is complete is not asked again")
 
     again = evaluate_file(
-        task, asked.weights, no_model, tmp_path / "out", place=asked.place, resume=True, bf16=False
+        task,
+        asked.weights,
+        no_model,
+        tmp_path / "out",
+        run=tmp_path,
+        place=asked.place,
+        resume=True,
+        bf16=False,
     )
     assert again.values == result.values
+    assert again.was_there
+    left = read_measurements(tmp_path)
+    assert [(one.source, one.metric) for one in left] == [
+        (one.source, one.metric) for one in result.values
+    ]
+    (theirs,) = [one for one in left if (one.source, one.metric) == ("harness", "acc")]
+    (ours,) = [one for one in left if (one.source, one.metric) == ("eval", "accuracy")]
+    assert theirs.asked == {"filter": "none"}
+    assert (theirs.low, theirs.high) == wilson(theirs.value * 20, 20)
+    assert (theirs.n, theirs.items) == (20, ours.items)

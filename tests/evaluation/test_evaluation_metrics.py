@@ -1,7 +1,6 @@
 """Metrics of item records, against scikit-learn, sacrebleu and sums by hand on the same items."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -10,7 +9,8 @@ from scipy.special import softmax
 from sklearn import metrics as sk
 
 from emergectl.errors import RequestError
-from emergectl.evaluation.estimates import Measure
+from emergectl.evaluation.columns import columns_of_records
+from emergectl.evaluation.estimates import Measure, estimates
 from emergectl.evaluation.intervals import wilson
 from emergectl.evaluation.metrics import find_metric, metric_names
 from emergectl.evaluation.ranking import random_reciprocal_rank
@@ -59,9 +59,14 @@ def classified(
 
 
 def measure(name: str, records: list[ItemRecord]) -> Measure:
-    found = find_metric(name).measure(records)
+    found = find_metric(name).measure(columns_of_records(records))
     assert found is not None
     return found
+
+
+def interval(name: str, records: list[ItemRecord]) -> tuple[float | None, float | None]:
+    (found,) = estimates([(find_metric(name).facts, measure(name, records))])
+    return found.low, found.high
 
 
 def value(name: str, records: list[ItemRecord]) -> float:
@@ -113,15 +118,15 @@ def test_choices_in_another_order_are_the_same_classes() -> None:
 def test_a_drawn_class_that_is_missing_leaves_no_trace_in_the_interval_of_roc_auc() -> None:
     records = [chosen([0.0, 1.0], 1), *(chosen([float(i), 0.0], 0) for i in range(9))]
     assert value("roc_auc", records) == 1.0
-    assert measure("roc_auc", records).interval() == (1.0, 1.0)
-    assert math.isnan(value("roc_auc", records[1:]))
+    assert interval("roc_auc", records) == (1.0, 1.0)
+    assert find_metric("roc_auc").measure(columns_of_records(records[1:])) is None
 
 
 def test_chance_of_choices_follows_from_the_items() -> None:
     records = [chosen([0.0, 1.0], 0), chosen([0.0, 1.0, 2.0, 3.0], 3)]
     assert measure("accuracy", records).chance == pytest.approx((1 / 2 + 1 / 4) / 2)
     assert measure("brier", records).chance == pytest.approx((1 / 2 + 3 / 4) / 2)
-    assert measure("accuracy", records).interval() == pytest.approx(wilson(1, 2))
+    assert interval("accuracy", records) == pytest.approx(wilson(1, 2))
 
 
 def test_a_long_choice_may_win_by_the_byte() -> None:
@@ -201,7 +206,7 @@ def test_pass_at_k_takes_only_items_with_enough_samples() -> None:
     ]
     assert value("pass@1", records) == pytest.approx(0.25)
     assert measure("pass@2", records).items == 2
-    assert find_metric("pass@3").measure(records) is None
+    assert find_metric("pass@3").measure(columns_of_records(records)) is None
 
 
 def test_likelihoods_are_sums_over_tokens_and_bytes() -> None:
@@ -239,7 +244,9 @@ def test_overlap_is_that_of_sacrebleu(pairs: list[tuple[str, list[str]]], tokeni
     records = written(pairs)
     assert value("bleu", records) == pytest.approx(bleu)
     assert value("chrf", records) == pytest.approx(chrf)
-    low, high = measure("chrf", records).interval() or (math.nan, math.nan)
+    low, high = interval("chrf", records)
+    assert low is not None
+    assert high is not None
     assert low <= chrf <= high
 
 
@@ -268,12 +275,12 @@ def test_a_metric_that_is_none_is_refused_with_what_there_is(name: str) -> None:
 def test_no_metric_invents_a_value_for_records_that_cannot_give_it() -> None:
     empty = record(target="x")
     for name in metric_names():
-        found = find_metric(name.replace("@k", "@2")).measure([empty])
+        found = find_metric(name.replace("@k", "@2")).measure(columns_of_records([empty]))
         assert found is None, name
 
 
 def test_every_right_or_wrong_metric_has_a_continuous_one_of_the_same_outputs() -> None:
-    kinds = {name: find_metric(name.replace("@k", "@1")).kind for name in metric_names()}
+    kinds = {name: find_metric(name.replace("@k", "@1")).facts.kind for name in metric_names()}
     assert set(kinds.values()) == {"discontinuous", "continuous"}
     for name in ("logprob", "brier", "margin", "edit_distance", "bleu", "mrr"):
         assert kinds[name] == "continuous"

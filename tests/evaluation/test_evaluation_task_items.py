@@ -13,8 +13,9 @@ from reference_model import ReferenceModel
 
 from emergectl.errors import AlreadyRunningError, DataError, RequestError
 from emergectl.evaluation.item_files import open_items, read_items, write_items
+from emergectl.evaluation.metrics.definition import Metric
 from emergectl.evaluation.records import ItemRecord, record_from_json, record_to_json
-from emergectl.evaluation.results import metrics_to_take, values_of
+from emergectl.evaluation.results import Measured, measure_records, metrics_to_take
 from emergectl.evaluation.task_items import (
     NO_TOKENS,
     Asking,
@@ -26,9 +27,21 @@ from emergectl.evaluation.task_items import (
 from emergectl.inference.loading import LanguageModel
 from emergectl.inference.requests import Question, Scored, Writing
 from emergectl.runtime.place import Place
+from emergectl.store.measurements import Measurement
 from emergectl.tasks.task import Ask, Item, Split, Template, TextTask
 
 ALONE = Place(device=torch.device("cpu"), autocast=nullcontext)
+
+
+def values_of(
+    records: Sequence[ItemRecord],
+    metrics: Sequence[Metric],
+    *,
+    by: Sequence[str] = (),
+    chance: dict[str, float] | None = None,
+) -> list[Measurement]:
+    of = Measured("t", "eval", None, {}, None, chance or {})
+    return measure_records(records, metrics, of, by=by)
 
 
 class Letters(TextTask):
@@ -165,7 +178,7 @@ def test_what_is_too_long_is_skipped_counted_and_in_no_metric(slow: ReferenceMod
     assert [record.skipped is None for record in records] == [True, False, False]
     assert "the model reaches" in str(records[1].skipped)
     assert records[1].correct is None
-    assert {value.items for value in values_of(records, asked.metrics)} == {1}
+    assert {value.n for value in values_of(records, asked.metrics)} == {1}
 
 
 class Odd(Choosing):
@@ -238,7 +251,8 @@ def run_into(folder: Path, asked: PreparedTask, model: ReferenceModel, *, stop_a
             answered += 1
             if answered == stop_after:
                 return answered
-        file.finish(in_item_order(asked, file.records), {"done": True})
+        records = in_item_order(asked, file.records)
+        file.finish(records, {"done": True}, run=folder, measured=())
     return answered
 
 
@@ -315,7 +329,7 @@ def test_items_are_sampled_until_they_pass_and_the_rate_is_what_the_model_says(
     assert sum(drawn) >= sum(record.extra["samples"] for record in records)
     values = {value.metric: value for value in values_of(records, asked.metrics)}
     assert list(values) == ["exact_match", "logprob", "logprob_per_token", "pass_rate"]
-    assert values["pass_rate"].items == 6
+    assert values["pass_rate"].n == 6
 
 
 def test_sampling_until_passes_is_for_tasks_of_writing() -> None:
@@ -370,11 +384,11 @@ def test_groups_come_in_order_with_their_own_intervals(slow: ReferenceModel) -> 
     places = [v.group[1] for v in values if v.group and v.group[0] == "place"]
     assert places == [place for place in range(12) for _ in range(2)]
     whole = [value for value in values if value.group is None]
-    assert [(v.metric, v.chance, v.items) for v in whole] == [
+    assert [(v.metric, v.chance, v.n) for v in whole] == [
         ("exact_match", 0.1, 12),
         ("logprob", None, 12),
     ]
-    assert {v.items for v in values if v.group and v.group[0] == "even"} == {6}
+    assert {v.n for v in values if v.group and v.group[0] == "even"} == {6}
     assert all(v.chance is None for v in values if v.group)
 
 

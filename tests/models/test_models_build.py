@@ -130,6 +130,21 @@ def test_a_head_that_the_weights_lack_comes_from_the_seed_and_is_said(
     assert torch.equal(one.get_input_embeddings().weight, body)
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_sequences_beyond_what_rotary_weights_were_trained_for_are_told(
+    family: str, tmp_path: Path
+) -> None:
+    save_model(make(family, seq_len=8), tmp_path)
+    said: list[str] = []
+    load_model(tmp_path, head="causal", seed=0, seq_len=8, say=said.append)
+    assert said == []
+    load_model(tmp_path, head="causal", seed=0, seq_len=9, say=said.append)
+    assert said == [
+        "data.seq_len 9 reaches beyond the 8 positions that the weights know "
+        "(max_position_embeddings): what stands further back is new to them"
+    ]
+
+
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "t5"])
 def test_classifiers_ignore_the_padding_of_a_row(family: str) -> None:
     model = make(family, "classify", seq_len=12).eval()

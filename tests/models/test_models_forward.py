@@ -10,9 +10,8 @@ from emergectl.config.schema import ModelSpec
 from emergectl.models.build import new_model
 from emergectl.models.families import FAMILIES
 from emergectl.models.forward import (
+    encoder_decoder_inputs,
     last_hidden_states,
-    maskless,
-    split_rows,
     target_logits,
     token_logits,
 )
@@ -80,12 +79,24 @@ def test_outside_a_mask_counts_as_before(family: str) -> None:
     assert not torch.allclose(masked[0, -1], bare[0, -1])
 
 
-def test_the_model_is_itself_again_after_an_error() -> None:
-    model = make("gpt2")
-    before = model.config._attn_implementation
-    with pytest.raises(IndexError), maskless(model):
-        token_logits(model, {"input_ids": torch.full((1, 4), 50)})
-    assert model.config._attn_implementation == before
+@pytest.mark.parametrize("family", CAUSAL)
+def test_a_masked_pass_amid_one_without_is_the_same_as_ever(family: str) -> None:
+    """As another thread might run it: nothing of a model is switched while it runs."""
+    model, batch = make(family), padded_batch()
+    left = {
+        "input_ids": batch["input_ids"].flip(1),
+        "attention_mask": batch["attention_mask"].flip(1),
+    }
+    alone, without = model(**left).logits, token_logits(model, batch)
+    amid: list[torch.Tensor] = []
+
+    def another(*_: Any) -> None:
+        handle.remove()
+        amid.append(model(**left).logits)
+
+    handle = model.base_model.register_forward_pre_hook(another)
+    torch.testing.assert_close(token_logits(model, batch), without)
+    torch.testing.assert_close(amid[0], alone)
 
 
 def test_a_sliding_window_keeps_its_mask() -> None:
@@ -103,7 +114,7 @@ def test_an_encoder_reads_the_prompt_and_a_decoder_writes_the_answer() -> None:
         "input_ids": torch.tensor([[11, 12, 13, 21, 0], [14, 22, 23, 24, 0]]),
         "labels": torch.tensor([[-100, -100, 21, 9, -100], [22, 23, 24, 9, -100]]),
     }
-    inputs, labels = split_rows(batch, start=1, end=9)
+    inputs, labels = encoder_decoder_inputs(batch, start=1, end=9)
     assert inputs["input_ids"][inputs["attention_mask"].bool()].tolist() == [11, 12, 13, 9, 14, 9]
     assert inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
     assert inputs["decoder_input_ids"].tolist() == [[1, 21, 9, 1], [1, 22, 23, 24]]
@@ -112,7 +123,7 @@ def test_an_encoder_reads_the_prompt_and_a_decoder_writes_the_answer() -> None:
 
 def test_a_prompt_that_fills_the_row_is_closed_all_the_same() -> None:
     batch = {"input_ids": torch.tensor([[5, 6]]), "labels": torch.tensor([[-100, 9]])}
-    inputs, labels = split_rows(batch, start=1, end=9)
+    inputs, labels = encoder_decoder_inputs(batch, start=1, end=9)
     assert (inputs["input_ids"].tolist(), labels.tolist()) == ([[5, 6, 9]], [[9]])
 
 

@@ -137,3 +137,33 @@ def test_threads_that_take_at_the_same_time_never_both_have_it(tmp_path: Path) -
     for thread in threads:
         thread.join()
     assert len(holders) <= 1
+
+
+def test_whoever_makes_a_claim_too_late_sees_the_living_one_before_it_and_withdraws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(tmp_path, "a.0", process_start="0")  # of a process that is dead
+    late, other, living = Claims(tmp_path), Claims(tmp_path), Claims(tmp_path)
+    make = late._make
+
+    def made_late(path: Path) -> bool:
+        """It has looked, and is slow: meanwhile one takes the trial and is done, another begins."""
+        monkeypatch.undo()
+        assert other.take("a")
+        other.release("a")
+        assert living.take("a")
+        return make(path)
+
+    monkeypatch.setattr(late, "_make", made_late)
+    assert not late.take("a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.0"]
+    living.release("a")
+    assert late.take("a")
+
+
+def test_whoever_was_given_up_leaves_the_claim_of_its_successor_alone(tmp_path: Path) -> None:
+    slow = Claims(tmp_path)
+    assert slow.take("a")
+    successor = plant(tmp_path, "a.1")
+    slow.release("a")
+    assert list(tmp_path.iterdir()) == [successor]

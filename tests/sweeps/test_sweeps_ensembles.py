@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,16 @@ from safetensors.torch import load_file
 from sweep_study import Study
 
 from emergectl.config.schema import Experiment
+from emergectl.config.sweep import load_sweep
 from emergectl.store import checkpoints
 from emergectl.store.locate import list_runs
 from emergectl.store.run import read_facts
 from emergectl.store.status import read_status
+from emergectl.sweeps import estimate as estimates
 from emergectl.sweeps.ensembles import best_size, candidates, in_words, kind_of
+from emergectl.sweeps.estimate import estimate
 from emergectl.sweeps.folder import SweepFolder
+from emergectl.sweeps.plan import plan_sweep
 from emergectl.sweeps.table import sweep_table
 
 PLAIN: dict[str, Any] = {
@@ -161,3 +166,43 @@ def test_a_trial_that_breaks_leaves_its_pack(
     assert ended.code == 3, ended.said
     states = sorted(read_status(run).state for run in list_runs(tmp_path / "runs"))
     assert states == ["done", "done", "failed"]
+
+
+def test_a_dry_run_counts_on_what_ensembles_gain(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = {
+        **{"parameters": 10, "non_embedding_parameters": 5, "rows_per_epoch": 4},
+        **{"tokens_per_step": 32, "flops_per_step": 64.0, "step_seconds": 2.0},
+        **{"evaluation_seconds": 0.0, "prepare_seconds": 0.0, "device": "cpu"},
+    }
+    weighed: list[list[int]] = []
+
+    class ToldCrew:
+        """A crew whose one worker has measured: eight as one make four times the tokens."""
+
+        def __init__(self, *_: object) -> None:
+            self.said: list[dict[str, Any]] = [{"ready": True}]
+
+        def start(self, _: object) -> Any:
+            def weigh(_: object, sizes: list[int]) -> None:
+                weighed.append(sizes)
+                self.said.append({"weighed": [[1, 100.0], [8, 400.0]]})
+
+            return SimpleNamespace(weigh=weigh, log=None)
+
+        def listen(self, _: float) -> list[tuple[None, dict[str, Any]]]:
+            return [(None, self.said.pop(0))]
+
+        def end(self) -> None:
+            """Nobody is there."""
+
+    monkeypatch.setattr(estimates, "Crew", ToldCrew)
+    monkeypatch.setattr(estimates, "_measure", lambda shapes, *_: [(0, measured) for _ in shapes])
+    trials = plan_sweep(load_sweep(study("seeds: 16", steps=10))).trials
+    seconds = {
+        wish: estimate(trials, workers=2, logs=tmp_path, ensemble=wish).seconds  # type: ignore[arg-type]
+        for wish in ("off", "auto", 8)
+    }
+    assert seconds == {"off": 16 * 20 / 2, "auto": 16 * 20 / 2 / 4, 8: 16 * 20 / 2 / 4}
+    assert weighed == [[8], [8]]

@@ -12,7 +12,9 @@ import pytest
 from nursery import Nursery
 from sweep_study import Study
 
+from emergectl.analysis.table import choose_axis
 from emergectl.cli.main import main
+from emergectl.cli.tables import Source, read_source
 from emergectl.evaluation.metrics import metric_facts
 from emergectl.store.locate import list_runs
 from emergectl.store.measurements import FILE, Measurement, MetricFacts, append_measurements
@@ -209,5 +211,17 @@ def test_a_sweep_is_judged_and_reported_with_what_it_varies_keeping_curves_apart
     text = page.read_text(encoding="utf-8")
     for run in list_runs(done):
         assert f'href="../../../{run.name}"' in text
-        assert f'href="../../../{run.name}/metrics.jsonl"' in text
+        assert f'href="../../../{run.name}/measurements.jsonl"' in text
     assert "emergectl sweep tiny" in text
+
+
+def test_a_sweep_is_judged_as_its_runs_are(done: Path) -> None:
+    runs = [run.name for run in list_runs(done)]
+    as_sweep = read_source(Source(["tiny"], {}, done))
+    as_runs = read_source(Source(runs, {}, done))
+    assert {repr(row) for row in as_sweep.rows} == {repr(row) for row in as_runs.rows}
+    assert len(as_sweep.rows) == len(as_runs.rows) > 0
+    assert choose_axis(as_sweep) == choose_axis(as_runs)
+    assert {row.count for row in (*as_sweep.rows, *as_runs.rows)} == {"non-embedding"}
+    assert {row.group for row in as_sweep.rows} == {"lr 0.001", "lr 0.01"}
+    assert {row.model for row in as_sweep.rows} == {"gpt2 10k", "gpt2 30k"}

@@ -5,13 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from emergectl.config.schema import Experiment
 from emergectl.errors import ExperimentError
-from emergectl.evaluation.held_out_metrics import metrics_of
-from emergectl.tasks.objectives.catalog import find_objective
 from emergectl.tasks.resolve import check_asked, objective_of
 
 ROWS = {"path": "rows.csv"}
@@ -88,11 +85,6 @@ WRONG: dict[str, tuple[dict[str, object], str, str]] = {
         "objective.prompt",
         "a stray {",
     ),
-    "a metric": (
-        {"evaluation": {"best": "-accuracy"}},
-        "evaluation.best",
-        "there are: loss, perplexity, bits_per_byte",
-    ),
     "early stopping without held-out rows": (
         {"data": {"train": ROWS, "validation_fraction": 0}, "train": {"early_stopping": {}}},
         "train.early_stopping",
@@ -121,7 +113,6 @@ def test_what_is_unknown_or_cannot_be_is_named_with_its_key(what: str) -> None:
         {},
         {"model": {"family": "bert"}},
         {"model": {"family": "attention_only"}, "data": {"train": TASK}},
-        {"data": {"train": TASK}, "evaluation": {"best": "copying/accuracy"}},
         {"stage": "finetune", "model": {"from": "owner/name"}, "objective": {"name": "binary"}},
         {"objective": {"name": "answer", "prompt": "{q}", "answer": "{{{a}}}"}},
     ],
@@ -137,27 +128,6 @@ def test_the_objective_follows_from_the_family_and_from_the_weights(tmp_path: Pa
     wrong = experiment(model={"from": str(tmp_path)}, objective={"name": "clm"})
     with pytest.raises(ExperimentError, match="`bert` is masked"):
         check_asked(wrong)
-
-
-def _classes(outputs: int, labels: np.ndarray) -> dict[str, np.ndarray]:
-    logits = np.random.default_rng(0).normal(size=(len(labels), outputs))
-    return {"nll": np.ones(len(labels)), "logits": logits, "labels": labels}
-
-
-def test_the_metrics_that_may_be_watched_are_those_that_are_measured() -> None:
-    tokens = {"nll": np.ones(4), "targets": np.full(4, 2)}
-    counted = {**tokens, "correct": np.array([0, 1, 2, 2])}
-    measured = {
-        ("clm", False): metrics_of(tokens, bytes_per_token=2.0),
-        ("clm", True): metrics_of(counted),
-        ("mlm", False): metrics_of(tokens),
-        ("answer", False): metrics_of(counted),
-        ("binary", False): metrics_of(_classes(1, np.array([0, 1, 0, 1]))),
-        ("multiclass", False): metrics_of(_classes(3, np.array([0, 1, 2, 1]))),
-        ("multilabel", False): metrics_of(_classes(2, np.array([[0, 1], [1, 0], [1, 1]]))),
-    }
-    for (objective, is_task), metrics in measured.items():
-        assert set(find_objective(objective).metric_names(is_task=is_task)) == set(metrics)
 
 
 def test_nothing_heavy_is_imported_to_check(tmp_path: Path) -> None:

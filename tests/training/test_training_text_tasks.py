@@ -56,7 +56,7 @@ def test_what_is_learnt_is_measured_on_items_held_out_on_those_trained_on_and_on
     [first, *_, last] = [record for record in records if "addition/loss" in record]
     asked = ["addition", "addition:digits=3", "train"]
     for name in asked:
-        for metric in ("loss", "accuracy", "exact_match"):
+        for metric in ("loss", "token_accuracy", "exact_match"):
             assert f"{name}/{metric}" in last
     assert last["train/loss"] < first["train/loss"]
     assert read_facts(abilities.plain)["chance"]["addition:digits=3/exact_match"] == 1 / 1799

@@ -89,6 +89,7 @@ def outcome(run: Path) -> dict[str, Any]:
     records = without_times(read_metrics(run / "metrics.jsonl"))
     # As text, since NaN equals nothing.
     kept: dict[str, Any] = {"metrics": [json.dumps(record) for record in records]}
+    kept["measurements"] = (run / "measurements.jsonl").read_bytes()
     for kind in ("checkpoints", "snapshots"):
         names = sorted(path.name for path in (run / kind).iterdir())
         assert names == [step_name(step) for step in list_steps(run / kind)], "something is left"

@@ -14,8 +14,11 @@ import resource
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from emergectl.store.measurements import Measurement
 
 CALLS = ("mkdir", "rename", "replace", "fsync", "unlink", "rmdir", "ftruncate", "write")
 """of `os`: all that the package does to files (safetensors writes by itself)"""
@@ -56,10 +59,11 @@ def at_call(*, count: int, when: str = "before", signum: int = signal.SIGKILL) -
                 now = next(seen) == count
             if now and when == "before":
                 os.kill(os.getpid(), signum)
-            result = original(*args, **kwargs)
-            if now and when == "after":
-                os.kill(os.getpid(), signum)
-            return result
+            try:
+                return original(*args, **kwargs)
+            finally:  # also of a call that fails, as making a folder that is there
+                if now and when == "after":
+                    os.kill(os.getpid(), signum)
 
         return call
 
@@ -260,10 +264,10 @@ def poison(*, where: str, value: str, step: int, steps: int = 1) -> None:
     elif where == "evaluation":
         original_judge = loop._judge
 
-        def judge(job: Any, metrics: dict[str, float]) -> None:
+        def judge(job: Any, measured: list[Measurement]) -> None:
             if job.trained.progress.step in during:
-                metrics = dict.fromkeys(metrics, number)
-            original_judge(job, metrics)
+                measured = [replace(one, value=number) for one in measured]
+            original_judge(job, measured)
 
         loop._judge = judge
     else:

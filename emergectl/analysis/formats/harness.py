@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.identity import ASKED, Identity, identify, read_model_args
-from emergectl.analysis.formats.records import Record, Records, as_dict, collected, is_number
+from emergectl.analysis.formats.records import Record, Records, as_dict, is_number
 from emergectl.errors import DataError
 
-BOOKKEEPING = ("alias", "name", "sample_len", "sample_count", "samples", "time", "seed", "version")
+BOOKKEEPING = frozenset(
+    {"alias", "name", "sample_len", "sample_count", "samples", "time", "seed", "version"}
+)
 """what 0.3 and its descendants keep beside metrics"""
 DEFAULT_FEWSHOT_SEED = 1234
+PARTS = ("configs", "n-shot", "versions", "n-samples", "higher_is_better", "group_subtasks")
+"""what 0.4 tells by task"""
+Told = Mapping[str, Mapping[str, Any]]
 
 
 def harness(path: Path, data: Mapping[str, Any]) -> Records:
@@ -32,15 +37,18 @@ def harness(path: Path, data: Mapping[str, Any]) -> Records:
         if not isinstance(scores, dict):
             raise DataError(f"{path}:1: results of {task!r} are no object")
     filtered = any("," in key for scores in results.values() for key in scores)
-    model = {**identity.fields(), **settings}
-    rows = (
-        (f"{path}:{task}/{key}", {**asked, **row})
+    told = {part: as_dict(data.get(part)) for part in PARTS}
+    model = {**identity.fields(), **settings, "prompt": _prompt(data)}
+    rows = [
+        row
         for task, scores in results.items()
         if task != "all"  # lighteval's mean over everything
-        for asked in [{**model, **_task(data, config, task)}]
-        for key, row in _metrics(data, task, scores, filtered=filtered)
-    )
-    return collected(rows, asked=ASKED, notes=identity.notes)
+        for row in _rows(
+            path, {**model, **_asked(told, config, task)}, told, task, results, filtered=filtered
+        )
+    ]
+    names = list(rows[0][1]) if rows else []  # All records of a file have the same fields.
+    return Records(names, rows, ASKED, notes=list(identity.notes))
 
 
 def _identity(
@@ -66,18 +74,18 @@ def _identity(
     return identity, settings
 
 
-def _task(data: Mapping[str, Any], config: Mapping[str, Any], task: str) -> dict[str, Any]:
+def _asked(told: Told, config: Mapping[str, Any], task: str) -> dict[str, Any]:
     """How a task was asked."""
-    own = as_dict(as_dict(data.get("configs")).get(task))
-    shots = as_dict(data.get("n-shot")).get(task, own.get("num_fewshot"))
+    shots = told["n-shot"].get(task)
+    if shots is None:
+        shots = as_dict(told["configs"].get(task)).get("num_fewshot", config.get("num_fewshot"))
     if (parts := task.split("|"))[2:]:  # lighteval: `suite|task|shots`
         task, shots = parts[1], int(parts[2]) if parts[2].isdigit() else shots
-    version = as_dict(data.get("versions")).get(task)
+    version = told["versions"].get(task)
     return {
         "task": task,
-        "shots": config.get("num_fewshot") if shots is None else shots,
+        "shots": shots,
         "version": f"{version:g}" if is_number(version) else version,
-        "prompt": _prompt(data),
     }
 
 
@@ -92,11 +100,17 @@ def _prompt(data: Mapping[str, Any]) -> str | None:
     return " ".join(parts)
 
 
-def _metrics(
-    data: Mapping[str, Any], task: str, scores: Mapping[str, Any], *, filtered: bool
+def _rows(
+    path: Path,
+    fixed: Mapping[str, Any],
+    told: Told,
+    task: str,
+    results: Mapping[str, Mapping[str, Any]],
+    *,
+    filtered: bool,
 ) -> Iterator[tuple[str, Record]]:
-    higher = as_dict(as_dict(data.get("higher_is_better")).get(task))
-    own = _count(as_dict(data.get("n-samples")).get(task))
+    scores, higher = results[task], as_dict(told["higher_is_better"].get(task))
+    own = _count(told["n-samples"].get(task))
     for key, value in scores.items():
         metric, comma, filter_ = key.partition(",")
         if filtered != bool(comma) or metric.endswith("_stderr") or metric in BOOKKEEPING:
@@ -105,30 +119,32 @@ def _metrics(
             continue
         stderr = scores.get(f"{metric}_stderr{comma}{filter_}")
         yield (
-            key.removesuffix(",none"),
+            f"{path}:{task}/{key.removesuffix(',none')}",
             {
+                **fixed,
                 "metric": metric,
                 "value": value,
                 "filter": filter_ or None,
-                "n": _items_of_group(data, task, key, value) if own is None else own,
+                "n": _items_of_group(told, results, task, key) if own is None else own,
                 "stderr": stderr if is_number(stderr) else None,
                 "higher_is_better": higher.get(metric),
             },
         )
 
 
-def _items_of_group(data: Mapping[str, Any], task: str, key: str, value: float) -> float | None:
+def _items_of_group(
+    told: Told, results: Mapping[str, Mapping[str, Any]], task: str, key: str
+) -> float | None:
     """The items of a group's tasks together, where its value is the mean over them."""
-    samples = as_dict(data.get("n-samples"))
-    leaves = _leaves(as_dict(data.get("group_subtasks")), task)
-    counts = [_count(samples.get(leaf)) for leaf in leaves]
-    values = [as_dict(data["results"].get(leaf)).get(key) for leaf in leaves]
+    leaves = _leaves(told["group_subtasks"], task)
+    counts = [_count(told["n-samples"].get(leaf)) for leaf in leaves]
+    values = [as_dict(results.get(leaf)).get(key) for leaf in leaves]
     known = [(v, c) for v, c in zip(values, counts, strict=True) if is_number(v) and c is not None]
     if not leaves or len(known) < len(leaves):
         return None
     total = sum(count for _, count in known)
     mean = sum(value * count for value, count in known) / total
-    return total if math.isclose(mean, value, rel_tol=1e-6) else None
+    return total if math.isclose(mean, results[task][key], rel_tol=1e-6) else None
 
 
 def _count(samples: Any) -> float | None:

@@ -23,7 +23,7 @@ from emergectl.tasks.learning.vocabulary import task_tokenizer, tasks_tokenizer
 from emergectl.tasks.objectives.catalog import find_objective
 from emergectl.tasks.objectives.objective import Objective
 from emergectl.tasks.resolve import ResolvedExperiment, resolve
-from emergectl.tasks.task import SequenceTask, TextTask
+from emergectl.tasks.task import ItemKey, SequenceTask, TextTask, fingerprint_of
 
 Say = Callable[[str], None]
 
@@ -40,6 +40,21 @@ class HeldOut:
     """UTF-8 bytes of a target token in the mean, where the objective is clm"""
     objective: Objective | None = None
     """how its rows are scored, where that is not how the training rows are"""
+    keys: tuple[ItemKey, ...] = ()
+    """what each row of the feed asks, where its rows are items of a task"""
+
+    @property
+    def unfit(self) -> int:
+        """How many rows beside those that are asked have answers that do not fit: none of them is
+        ever right. In proportion, where only a part of the rows is asked."""
+        return round(self.feed.unfit * self.rows / self.feed.held_out_rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the rows that are asked: that of the items, whatever their task is called, else of
+        the data under the set's name."""
+        own = (self.name, self.feed.fingerprint, self.rows)
+        return fingerprint_of(self.keys[: self.rows] or [own])
 
 
 @dataclass(frozen=True)
@@ -133,7 +148,7 @@ def _of_sequences(resolved: ResolvedExperiment, task: SequenceTask) -> Materials
         tokenizer=task_tokenizer(task),
         train=feed,
         held_out=tuple(held_out),
-        chance={f"{task.name}/accuracy": task.chance},
+        chance={f"{task.name}/token_accuracy": task.chance},
         report={"fingerprint": feed.fingerprint},
     )
 
@@ -188,7 +203,8 @@ def _asked_sets(
     for rows in asks:
         feed, left_out = _rows_feed(experiment, rows, seq_len)
         objective = find_objective("answer").make(experiment.objective)
-        sets.append(HeldOut(rows.label, feed, _rows(experiment, feed), objective=objective))
+        count, keys = _rows(experiment, feed), rows.keys_of_fitting(seq_len)
+        sets.append(HeldOut(rows.label, feed, count, objective=objective, keys=keys))
         warnings += _warnings(rows, left_out, seq_len)
     return sets, warnings
 

@@ -28,7 +28,16 @@ from emergectl.data.tokenizers import end_of_document, tokenizer_hash_source
 from emergectl.data.unknown import Unknown, UnknownCounter
 from emergectl.errors import RequestError
 from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
-from emergectl.tasks.task import Item, Split, TextTask, answer_of, parted, put
+from emergectl.tasks.task import (
+    Item,
+    ItemKey,
+    Split,
+    TextTask,
+    answer_of,
+    key_of,
+    parted,
+    put,
+)
 
 ROWS_PER_EPOCH = 100_000
 """what counts as one epoch of endless data"""
@@ -60,6 +69,13 @@ class TaskRows:
     without_answer: int = 0
     """items that are not among them, since no character of their answers is known"""
     blocks: Callable[[int], list[Encoded]] | None = None
+    keys: tuple[ItemKey, ...] = ()
+    """of held-out rows: what each of them asks"""
+
+    def keys_of_fitting(self, seq_len: int) -> tuple[ItemKey, ...]:
+        """The keys of the rows that a feed of so many tokens takes."""
+        rows = zip(self.keys, self.encoded, strict=True)
+        return tuple(key for key, (ids, _) in rows if len(ids) <= seq_len + 1)
 
     @property
     def longest(self) -> int:
@@ -86,8 +102,8 @@ def train_rows(
         )
         unknown = UnknownCounter(tokenizer).in_texts([_text(task, item) for item in items])
         return TaskRows(task, task.name, "train", tokenizer, sample, unknown, blocks=block)
-    rows = _all_rows(task, "train", task.items("train", seed=seed), tokenizer, encode)
-    return TaskRows(task, task.name, "train", tokenizer, *rows)
+    items_once = task.items("train", seed=seed)
+    return _all_rows(task, task.name, "train", items_once, tokenizer, encode)
 
 
 def test_rows(
@@ -97,8 +113,7 @@ def test_rows(
     there are none."""
     items = task.items("test", seed=HELD_OUT_SEED)
     encode = item_encoder(task, tokenizer, apart=apart)
-    rows = _all_rows(task, "test", items, tokenizer, encode)
-    return TaskRows(task, label, "test", tokenizer, *rows)
+    return _all_rows(task, label, "test", items, tokenizer, encode)
 
 
 def rows_feed(rows: TaskRows, *, seed: int, seq_len: int, refuse: bool = False) -> tuple[Feed, int]:
@@ -203,14 +218,15 @@ class EndlessFeed(Feed):
 
 def _all_rows(
     task: TextTask,
+    label: str,
     split: Split,
     items: Iterator[Item],
     tokenizer: PreTrainedTokenizerFast,
     encode: EncodeItems,
-) -> tuple[list[Encoded], Unknown, int]:
-    """The rows, what of their characters is unknown, and how many were left out since nothing of
-    their answers is known."""
+) -> TaskRows:
+    """The rows of items whose answers are known, at least in part."""
     rows: list[Encoded] = []
+    keys: list[ItemKey] = []
     unknown, without_answer = Unknown(), 0
     counter, joiner = UnknownCounter(tokenizer), Joiner(tokenizer)
     while some := list(islice(items, _READ_AT_ONCE)):
@@ -226,12 +242,14 @@ def _all_rows(
             without_answer += len(some) - len(known)
             some = known
         rows += encode(some)
+        if split == "test":
+            keys += [key_of(item, put(task.template, item)) for item in some]
     if not rows:
         raise RequestError(
             f"task `{task.name}` has no items in its {split} split"
             + (" whose answers the tokenizer can write" if without_answer else "")
         )
-    return rows, unknown, without_answer
+    return TaskRows(task, label, split, tokenizer, rows, unknown, without_answer, keys=tuple(keys))
 
 
 def _text(task: TextTask, item: Item) -> str:

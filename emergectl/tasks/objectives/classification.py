@@ -38,12 +38,6 @@ class _Classification(Objective):
             class_weights=_class_weights(spec, class_counts),
         )
 
-    @classmethod
-    def metric_names(cls, *, is_task: bool) -> tuple[str, ...]:  # noqa: ARG003
-        """See `Objective.metric_names`."""
-        mcc = () if cls.data == "multilabel" else ("mcc",)
-        return ("loss", "accuracy", "f1", *mcc, "roc_auc")
-
     def loss_sum(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
         """Sum of the items' losses: scalar."""
         import torch

@@ -64,14 +64,6 @@ class Objective(ABC):
         """
         return cls(labels=tuple(labels), label_smoothing=spec.label_smoothing)
 
-    @classmethod
-    @abstractmethod
-    def metric_names(cls, *, is_task: bool) -> tuple[str, ...]:
-        """The metrics that an evaluation can give, without the name of the held-out set.
-
-        `is_task`: of the items of a task, whose right answers are known.
-        """
-
     @abstractmethod
     def loss_sum(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
         """Sum of the losses of a batch: scalar, to be divided by `target_weight`."""
@@ -112,13 +104,6 @@ class TokenObjective(Objective):
         """See `Objective.make`."""
         counts = counts_correct or cls.data == "answer"
         return cls(label_smoothing=spec.label_smoothing, counts_correct=counts)
-
-    @classmethod
-    def metric_names(cls, *, is_task: bool) -> tuple[str, ...]:
-        """See `Objective.metric_names`."""
-        counted = ("accuracy", "exact_match") if is_task or cls.data == "answer" else ()
-        bits = ("bits_per_byte",) if cls.data == "clm" and not is_task else ()
-        return ("loss", "perplexity", *counted, *bits)
 
     @property
     def is_cross_entropy(self) -> bool:

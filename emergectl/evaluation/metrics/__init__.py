@@ -1,0 +1,85 @@
+"""The one registry of metrics: what each is, and its function of the items' columns.
+
+The training loop and `eval` measure with the same functions, and whoever reads measured values
+asks here what a name means (`metric_facts`). A new metric is one function, here or elsewhere,
+entered with what it is:
+
+    from emergectl.evaluation.metrics import METRICS
+
+    @METRICS.metric("continuous", "mean", direction="down", least=0.0, held_out=("answers",))
+    def answer_tokens(columns):
+        '''Mean length of the right answers.'''
+        answers = columns.answers
+        return mean(answers.tokens) if answers else None
+
+`METRICS` is a plain dict from name to `Metric`: whatever puts an entry there, before anything is
+measured, has added a metric. It gets the columns of items that were asked (none that was skipped)
+and returns None where they cannot give it: ROC AUC of one class alone is left out, never invented.
+The same outputs are told in a discontinuous and a continuous metric, since a jump in the one may be
+none in the other (Schaeffer et al. 2023).
+
+`recall@5`, `ndcg@10`, `pass@100`: a function with a `k` takes it from behind the name.
+
+Nothing heavy is imported here: numpy comes in where something is computed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import replace
+
+from emergectl.errors import RequestError
+from emergectl.evaluation.metrics import choices, likelihood, ranking, texts
+from emergectl.evaluation.metrics.definition import HeldOutKind, Metric, Metrics
+from emergectl.evaluation.metrics.field_names import FIELD_NAMES
+from emergectl.store.measurements import MetricFacts
+
+METRICS = Metrics(
+    likelihood.METRICS | choices.METRICS | ranking.METRICS | texts.METRICS,
+)
+
+_SPLIT = re.compile(r"^(train|training|val|valid|validation|dev|test|eval)[_/ -]+(?=.)")
+"""a split that foreign tables put before a metric's name: `val_loss`"""
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name; RequestError naming the nearest one where there is none."""
+    stem, at, number = name.partition("@")
+    found = METRICS.get(stem)
+    counts = number.isdecimal() and int(number) > 0
+    if found is None or (at and not (found.takes_k and counts)) or (found.needs_k and not at):
+        near = difflib.get_close_matches(name, metric_names(), n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(metric_names())}"
+        raise RequestError(f"no metric `{name}`; {hint}")
+    return replace(found, name=name, k=int(number) if at else None)
+
+
+def metric_names() -> list[str]:
+    """The names of all metrics that can be computed; `@k` stands for any number."""
+    return [f"{name}@k" if metric.needs_k else name for name, metric in METRICS.items()]
+
+
+def held_out_metrics(kind: HeldOutKind | None = None) -> list[Metric]:
+    """The metrics that are taken of what is held out, of one kind of it or of any."""
+    found = METRICS.values()
+    return [one for one in found if (kind in one.held_out if kind else one.held_out)]
+
+
+def metric_facts(name: str) -> MetricFacts | None:
+    """What the metric of that name is, under its name here or in the field; None if unknown.
+
+    A number behind it (`hits@10`), the filter of lm-evaluation-harness (`acc,none`), a split before
+    it (`val_loss`) and the case of its letters are passed over.
+    """
+    plain = name.partition(",")[0].partition("@")[0]
+    for spelling in (plain, _spelt_here(plain), _SPLIT.sub("", _spelt_here(plain))):
+        if spelling in METRICS:
+            return METRICS[spelling].facts
+        if spelling in FIELD_NAMES:
+            return FIELD_NAMES[spelling]
+    return None
+
+
+def _spelt_here(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
