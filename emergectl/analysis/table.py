@@ -149,7 +149,9 @@ class Table:
             self.skip("value missing or not finite", where)
             return
         numbers = {
-            key: number(cell, key, where, decimal_comma=decimal_comma)
+            key: cell
+            if type(cell) is float
+            else number(cell, key, where, decimal_comma=decimal_comma)
             for key in _NUMBERS
             if (cell := fields.get(key)) is not None and cell != ""
         }
