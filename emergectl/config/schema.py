@@ -212,6 +212,8 @@ class AskingSpec(Part):
     `pass_rate`, for abilities too rare for a fixed number of samples (10: to about a third)"""
     most_samples: PositiveInt = MOST_SAMPLES
     """with `until_passes`, texts of an item at most"""
+    allow_code: bool = False
+    """run the Python code that came with task files of lm-evaluation-harness"""
 
     @model_validator(mode="after")
     def _sampled_in_one_way(self) -> Self:
@@ -231,7 +233,7 @@ class AskingSpec(Part):
 
 class EvaluationSpec(AskingSpec):
     """Evaluation while training; with stage `evaluate`, all that is asked of a model, and how
-    (shots, limit, by, metrics, samples, temperature, until_passes, most_samples)."""
+    (shots, limit, by, metrics, samples, temperature, until_passes, most_samples, allow_code)."""
 
     every: Steps = "log"
     """when to evaluate; the last step is always evaluated"""
@@ -246,8 +248,6 @@ class EvaluationSpec(AskingSpec):
     best: str = "loss"
     """the held-out metric by which the best checkpoint is kept: its highest or lowest value, as is
     better for it (`-accuracy`, as older files have it, means the same)"""
-    allow_code: bool = False
-    """stage evaluate: run the Python code that came with task files of lm-evaluation-harness"""
     contamination: bool = False
     """stage evaluate: look for the items in what the run that is asked was trained on"""
 

@@ -16,6 +16,7 @@ from emergectl.store.locate import list_runs
 from emergectl.store.status import read_status
 from emergectl.sweeps.folder import SweepFolder
 from emergectl.sweeps.plan import plan_sweep
+from emergectl.sweeps.table import rows_of_sweep
 
 OWN = ", tasks: [{task: addition, digits: 1, test_items: 10}]"
 SWEEP = f"""\
@@ -86,6 +87,11 @@ def test_every_kept_model_of_every_trial_is_asked_after_training(
     assert ended.code == 0, ended.said
     assert_all_asked(root, 2)
     assert {read_status(run).state for run in list_runs(root)} == {"done"}
+    folder = SweepFolder(root, "tiny")
+    measured = [each.row.measurement for each in rows_of_sweep(folder, folder.read_plan())]
+    asked = [one for one in measured if one.source == "eval" and one.metric == "exact_match"]
+    assert sorted({(one.step, one.n) for one in asked}) == [(3, 5), (6, 5)]
+    assert len(asked) == 2 * 2  # Sums of two digits are longer than these models reach.
     before = {file: file.stat().st_mtime_ns for file in root.glob("*/evals/**/*")}
     again = nursery.run("sweep", write(ensemble=ensemble), "--runs-dir", root)
     assert again.code == 0, again.said

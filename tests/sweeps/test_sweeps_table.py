@@ -211,7 +211,7 @@ def test_a_sweep_is_judged_and_reported_with_what_it_varies_keeping_curves_apart
     text = page.read_text(encoding="utf-8")
     for run in list_runs(done):
         assert f'href="../../../{run.name}"' in text
-        assert f'href="../../../{run.name}/metrics.jsonl"' in text
+        assert f'href="../../../{run.name}/measurements.jsonl"' in text
     assert "emergectl sweep tiny" in text
 
 
