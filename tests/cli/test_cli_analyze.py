@@ -143,7 +143,7 @@ def test_a_scaling_law_is_fitted_to_a_table_of_losses(
         for d in (1e9, 1e10, 1e11, 1e12)
     ]
     path.write_text("N,C,loss\n" + "".join(f"{n},{c},{loss}\n" for n, c, loss in rows))
-    command = ["analyze", "scaling", str(path), "--params", "N", "--flops", "C"]
+    command = ["analyze", "scaling", str(path), "--params", "N", "--flops", "C", "--draws", "100"]
     assert main([*command, "--json"]) == 0
     law = json.loads(capsys.readouterr().out)
     assert law["parameters"]["E"]["value"] == pytest.approx(1.7, rel=0.01)
