@@ -2,7 +2,8 @@
 
 The folders, and who may import whom (left may import what stands to its right, never the reverse):
 `cli → sweeps, reports → training, evaluation, probes, analysis → tasks → models, data → store →
-config`. `errors` stands beside them and may be imported by all. `tests/test_imports.py` holds
+config`. `errors` and `plugins` stand beside them and may be imported by all; `api`, the public
+Python API, stands above them and is imported by none. `tests/test_imports.py` holds
 these rules.
 """
 
