@@ -349,7 +349,7 @@ def choose_axis(table: Table) -> Axis:
     """The axis along which models differ: parameters first, then FLOPs, steps, tokens, loss.
 
     The first with three different values, as `curves_of` would take them; where none has, with two,
-    then with one.
+    then with one. Raises RequestError where there is no scale at all.
     """
     order: tuple[Axis, ...] = ("params", "flops", "step", "tokens", "loss")
     latest = _latest(table.rows)
