@@ -151,8 +151,11 @@ class DataSpec(Part):
     validation_from: Literal["end", "random"] = "end"
     """hold out the end of each source (by position), or rows (documents) at random"""
     seq_len: Annotated[int, Field(ge=2, le=1_048_576)] | None = None
-    """tokens in a training sequence; longer rows are cut. Null: what the items of a task need,
-    256 for anything else"""
+    """tokens in a training sequence. Null: what the items of a task need, 256 for anything else"""
+    too_long: Literal["cut_prompt", "skip", "refuse"] = "cut_prompt"
+    """rows longer than seq_len: cut_prompt: a prompt loses its beginning and a text with classes
+    its end, an answer nothing: one that does not fit is not learnt, and held out it counts as
+    wrong; skip: leave such rows out; refuse: stop. Questions of tasks are never cut: left out"""
 
     @property
     def row_tokens(self) -> int:

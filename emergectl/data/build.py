@@ -16,6 +16,7 @@ from emergectl.config.schema import Experiment
 from emergectl.data.cache import cached, entry_key
 from emergectl.data.files import cache_root
 from emergectl.data.job import ExperimentData, Job
+from emergectl.data.labels import HeadLabels
 from emergectl.data.packing import FORMAT_VERSION, Progress, source_content
 from emergectl.data.readers import Tally
 from emergectl.data.row_data import row_data
@@ -30,6 +31,7 @@ def build_data(
     *,
     objective: str | None = None,
     apart: bool = False,
+    head: HeadLabels | None = None,
     tokenizer: PreTrainedTokenizerFast | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -38,7 +40,8 @@ def build_data(
 
     `objective` says what the data is shaped for, by the name of the objective that first had data
     of that shape (default: the experiment's own, else clm). `apart`:
-    answers are for an encoder–decoder, and begin a text of their own.
+    answers are for an encoder–decoder, and begin a text of their own. `head`: the classes of the
+    classifier that is trained on.
     `tokenizer` is one that stands already, such as a run's or that of the model to start from;
     without it the experiment's is built or loaded. Classification without [CLS] needs a pad token
     of its own, which is added where it is missing, so take the vocabulary's size from the result.
@@ -51,6 +54,7 @@ def build_data(
         cache=cache or cache_root(),
         progress=progress,
         apart=apart,
+        head=head,
     )
     tokenizer = tokenizer or _tokenizer(job)
     if job.objective in ("clm", "mlm"):

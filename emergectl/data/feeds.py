@@ -41,6 +41,8 @@ class Feed(ABC):
     seq_len: int
     fingerprint: str
     ragged = False
+    unfit = 0
+    """held-out rows beside these whose answers do not fit: none of them is ever right"""
 
     def batch(self, step: int, batch_size: int, first: int, last: int) -> Batch:
         """Rows [first, last) of the global batch of `step` (from 0), which has `batch_size` rows.

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import Experiment, FileSource, Source
 from emergectl.data.feeds import Feed
+from emergectl.data.labels import HeadLabels
 from emergectl.data.mixing import MixedFeed
 from emergectl.data.packing import Progress
 from emergectl.data.rows import RowShape
@@ -52,6 +53,8 @@ class Job:
     progress: Progress | None
     apart: bool = False
     """whether an answer begins a text of its own, as for an encoder–decoder"""
+    head: HeadLabels | None = None
+    """the classes of the model to start from, where it is a classifier"""
 
     @property
     def train(self) -> list[NamedSource]:

@@ -19,14 +19,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from tokenizers import Tokenizer
-from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from emergectl.data.tokenizers import (
     border_finder,
     end_of_document,
+    span_backend,
     splits_anywhere,
-    text_backend,
     text_encoder,
     unknown_id,
 )
@@ -52,6 +51,7 @@ class Joiner:
         self._encode = text_encoder(tokenizer)
         self._splits_anywhere = splits_anywhere(tokenizer)
         self._unknown = unknown_id(tokenizer)
+        self._blank = self.ids([" "])[0]
         self.opening = _opening(tokenizer)
         """what the tokenizer puts before any text by itself"""
 
@@ -80,6 +80,12 @@ class Joiner:
             raise RequestError(
                 "a model without bos and eos tokens cannot be asked without context"
             ) from None
+
+    def knows_nothing_of(self, answer: str, ids: Ids) -> bool:
+        """Whether an answer's tokens say nothing of it: all that is no blank is unknown, or there
+        are none."""
+        says_nothing = {*self._blank, self._unknown}
+        return bool(answer.strip()) and all(token in says_nothing for token in ids)
 
     def join(
         self, prompts: Sequence[str], answers: Sequence[Sequence[str]]
@@ -176,11 +182,7 @@ class Joiner:
 
     @cached_property
     def _spans(self) -> Tokenizer:
-        """The tokenizer with the characters that each token stands for, blanks included, which
-        some post-processors would leave out."""
-        backend = text_backend(self._tokenizer)
-        backend.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
-        return backend
+        return span_backend(self._tokenizer)
 
 
 def _first_behind(spans: Sequence[tuple[int, int]], border: int) -> int | None:

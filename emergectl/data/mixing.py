@@ -34,6 +34,7 @@ class MixedFeed(Feed):
         self._seed = seed
         self.rows = sum(feed.rows for feed in feeds)
         self.held_out_rows = sum(feed.held_out_rows for feed in feeds)
+        self.unfit = sum(feed.unfit for feed in feeds)
         self.seq_len = max(feed.seq_len for feed in feeds)
         self.ragged = any(feed.ragged for feed in feeds)
         quotas = _quotas(weights)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,10 @@ from emergectl.data.tokenizers import (
     token_bytes,
     tokenizer_hash_source,
 )
+from emergectl.data.unknown import Unknown, UnknownCounter, carries
 from emergectl.errors import DataError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 5
 _BATCH_CHARS = 4 * 2**20
 
 Progress = Callable[[str, int, int], None]
@@ -65,6 +66,9 @@ class PackedTokens:
     text_bytes: int
     fingerprint: str
     exact_bytes: bool = False
+    unknown: Unknown = field(default_factory=Unknown)
+    carried: bool = True
+    """whether the text can be had back from its tokens"""
     skipped: int = 0
     first_skipped: tuple[str, ...] = ()
 
@@ -130,6 +134,8 @@ def pack_text(
         text_bytes=facts["text_bytes"],
         fingerprint=name,
         exact_bytes=facts["exact_bytes"],
+        unknown=Unknown(*facts["unknown"]),
+        carried=facts["carried"],
         skipped=facts["skipped"],
         first_skipped=tuple(facts["first_skipped"]),
     )
@@ -169,6 +175,7 @@ def _pack(
     sizes = token_bytes(tokenizer)
     total_bytes = source_bytes(source, key=key, cache=cache)
     tally = Tally()
+    counter, unknown, carried = UnknownCounter(tokenizer), Unknown(), True
     ends = array("q")
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
     closing: Tokens = np.array([end_of_document(tokenizer)], dtype)
@@ -179,7 +186,13 @@ def _pack(
     with (folder / "tokens.bin").open("wb") as out:
         for batch in _batches(_taken(pieces, held_out)):
             row: list[Tokens] = []
-            for piece, tokens in zip(batch, encode([p.text for p in batch]), strict=True):
+            texts = [piece.text for piece in batch]
+            encoded = encode(texts)
+            some = counter.among(texts, encoded)
+            if not unknown.characters:
+                carried = carries(tokenizer, texts[0])
+            unknown.add(some.characters, some.unknown)
+            for piece, tokens in zip(batch, encoded, strict=True):
                 row.append(tokens)
                 count += len(tokens)
                 text_bytes += len(piece.text.encode())
@@ -202,6 +215,8 @@ def _pack(
         "dtype": np.dtype(dtype).name,
         "text_bytes": text_bytes,
         "exact_bytes": text_bytes == token_text_bytes,
+        "unknown": [unknown.characters, unknown.unknown],
+        "carried": carried and not unknown.unknown,
         "skipped": tally.skipped,
         "first_skipped": tally.first_skipped,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +12,12 @@ from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import CLASSIFICATION, DataSpec, FileSource
 from emergectl.data.job import ExperimentData, Job
-from emergectl.data.labels import class_names, class_targets, count_classes
+from emergectl.data.labels import class_names, class_targets, count_classes, head_notes
 from emergectl.data.notes import source_notes
 from emergectl.data.order import permute
 from emergectl.data.readers import Tally
 from emergectl.data.row_feeds import RowsFeed
-from emergectl.data.rows import PackedRows, frames_texts, pack_rows
+from emergectl.data.rows import UNFIT, UNKNOWN, WHOLE, PackedRows, frames_texts, pack_rows
 from emergectl.data.sources import note_bad_row
 from emergectl.data.tokenizers import end_of_document, ensure_pad
 from emergectl.errors import DataError
@@ -33,6 +34,14 @@ class Part:
     chosen: NDArray[np.int64]
     targets: NDArray[Any] | None
     unlabelled: Tally
+    cut: int = 0
+    """how many of `chosen` lack a part of their text or prompt"""
+    left_out: int = 0
+    """rows that are not among `chosen` since they are too long"""
+    unfit: int = 0
+    """those of them whose answers count as wrong"""
+    unknown: int = 0
+    """rows that are not among `chosen` since no character of their answers is known"""
 
 
 def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
@@ -41,10 +50,12 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     if classifies and not frames_texts(tokenizer):
         ensure_pad(tokenizer)  # such models answer at the last token that is not pad
     packs = [_packed(job, source, key, tokenizer) for source, key in job.train]
-    names = None
+    names, notes = None, list[str]()
     if classifies:
         given = job.experiment.objective.labels
-        names = class_names(packs, given, binary=job.objective == "binary")
+        binary = job.objective == "binary"
+        names = class_names(packs, given, binary=binary, head=job.head)
+        notes = head_notes(job.head, names, binary=binary)
     train = [_part(job, s, p, names) for (s, _), p in zip(job.train, packs, strict=True)]
     held_out = [
         _part(job, source, _packed(job, source, key, tokenizer), names)
@@ -54,15 +65,19 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
         splits = [split_rows(part.chosen, job.experiment.data) for part in train]
         held_out = [replace(p, chosen=s[1]) for p, s in zip(train, splits, strict=True)]
         train = [replace(p, chosen=s[0]) for p, s in zip(train, splits, strict=True)]
-
     test = [
         _part(job, source, _packed(job, source, key, tokenizer), names) for source, key in job.test
     ]
+    policy, seq_len = job.experiment.data.too_long, job.experiment.data.row_tokens
+    train, held_out, test = (
+        [_fitting(part, policy, seq_len) for part in parts] for parts in (train, held_out, test)
+    )
 
     train_feed = job.mixed([_feed(job, part, tokenizer) for part in train], job.train)
     assert train_feed is not None
     counts = None if names is None else _class_counts(train, names)
-    read, held, asked_once = _report(train), _report(held_out), _report(test)
+    read = _report(train)
+    held, asked_once = _report(held_out), _report(test)
     return ExperimentData(
         train=train_feed,
         validation=job.mixed(
@@ -77,7 +92,11 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
             "validation": held,
             "test": asked_once,
             "warnings": [
+                *notes,
                 *source_notes([*read, *held, *asked_once]),
+                *_row_notes("to learn from", train, job.experiment.data),
+                *_row_notes("held out", held_out, job.experiment.data),
+                *_row_notes("to test on", test, job.experiment.data),
                 *([] if names is None else _class_warnings(names, train, held_out)),
             ],
         },
@@ -130,6 +149,72 @@ def _part(job: Job, source: FileSource, packed: PackedRows, names: list[str] | N
     return Part(source, packed, everything[known], targets, unlabelled)
 
 
+def _fitting(part: Part, policy: str, seq_len: int) -> Part:
+    """The rows that are to be used, of which some may be longer than `seq_len` tokens.
+
+    DataError where the policy refuses these, and where none is left.
+    """
+    unknown = int((part.packed.cuts[part.chosen] == UNKNOWN).sum())
+    if unknown:
+        part = replace(
+            part, chosen=part.chosen[part.packed.cuts[part.chosen] != UNKNOWN], unknown=unknown
+        )
+    cuts = part.packed.cuts[part.chosen]
+    if not len(cuts):
+        raise DataError(
+            f"{part.source.path or part.source.hub}: the tokenizer knows no character of any answer"
+        )
+    too_long = int((cuts != WHOLE).sum())
+    if not too_long:
+        return part
+    if policy == "refuse":
+        raise DataError(
+            f"{part.packed.first_cut}: longer than {seq_len} tokens, as are {too_long} of "
+            f"{len(cuts)} rows: raise `data.seq_len`, or see `data.too_long`"
+        )
+    fits = cuts == WHOLE if policy == "skip" else cuts != UNFIT
+    if not fits.any():
+        raise DataError(
+            f"{part.source.path or part.source.hub}: no row fits into {seq_len} tokens: raise "
+            "`data.seq_len`"
+        )
+    left_out = int((~fits).sum())
+    return replace(
+        part,
+        chosen=part.chosen[fits],
+        cut=too_long - left_out,
+        left_out=left_out,
+        unfit=0 if policy == "skip" else left_out,
+    )
+
+
+def _row_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
+    """What a person is to know of rows that the sequence length or the vocabulary leaves out."""
+    for part in parts:
+        rows = len(part.chosen) + part.left_out + part.unknown
+        source, tokens = part.source.path or part.source.hub, f"{spec.row_tokens:,} tokens"
+        answers = part.targets is None
+        if part.cut:
+            lost = "prompts lose their beginning" if answers else "texts are cut"
+            yield f"{source}: {part.cut:,} of {rows:,} {lost} to fit into {tokens} ({where})"
+        if part.unknown:
+            yield (
+                f"{source}: of {part.unknown:,} of {rows:,} answers the tokenizer knows no "
+                f"character: they are left out ({where})"
+            )
+        if part.unfit:
+            counts = "not learnt" if where == "to learn from" else "counted as wrong"
+            yield (
+                f"{source}: {part.unfit:,} of {rows:,} answers are longer than {tokens} and "
+                f"{counts} ({where})"
+            )
+        elif part.left_out:
+            yield (
+                f"{source}: {part.left_out:,} of {rows:,} rows are longer than {tokens} and left "
+                f"out ({where})"
+            )
+
+
 def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
     pad_id = tokenizer.pad_token_id
     return RowsFeed(
@@ -141,6 +226,7 @@ def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
         targets=part.targets,
         chosen=part.chosen,
         token_types=job.shape(part.source).pair and frames_texts(tokenizer),
+        unfit=part.unfit,
     )
 
 
@@ -171,7 +257,9 @@ def _report(parts: list[Part]) -> list[dict[str, Any]]:
             "source": part.source.path or part.source.hub,
             "rows": len(part.chosen),
             "tokens": int(np.diff(part.packed.offsets)[part.chosen].sum()),
-            "cut": part.packed.cut,
+            "cut": part.cut,
+            "left_out": part.left_out + part.unknown,
+            "unknown": part.packed.unknown.share,
             "fingerprint": part.packed.fingerprint,
             "skipped": part.packed.skipped + part.unlabelled.skipped,
             "first_skipped": [*part.packed.first_skipped, *part.unlabelled.first_skipped],

@@ -49,6 +49,7 @@ class RowsFeed(Feed):
         targets: NDArray[Any] | None = None,
         chosen: NDArray[np.int64] | None = None,
         token_types: bool = False,
+        unfit: int = 0,
     ) -> None:
         self._packed = packed
         self._chosen = np.arange(len(packed)) if chosen is None else chosen
@@ -58,6 +59,7 @@ class RowsFeed(Feed):
         self._token_types = token_types
         self._lengths = np.diff(packed.offsets) - (targets is None)
         self.rows = self.held_out_rows = len(self._chosen)
+        self.unfit = unfit
         self.seq_len = seq_len
         self.fingerprint = packed.fingerprint
         self._pool: tuple[tuple[int, int], NDArray[np.int64]] | None = None

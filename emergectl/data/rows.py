@@ -35,12 +35,19 @@ from emergectl.data.tokenizers import (
     text_backend,
     tokenizer_hash_source,
 )
+from emergectl.data.unknown import Unknown, UnknownCounter
 
 _CHUNK_ROWS = 1024
 _TRUNCATE = "longest_first"
 
+WHOLE, CUT, UNFIT, UNKNOWN = 0, 1, 2, 3
+
 Encoded = tuple[list[int], int]
 """The ids of a row, and the index in them at which its second part begins (their number: none)."""
+
+
+Texts = list[tuple[str, str | None]]
+EncodeRows = Callable[[Texts], list[tuple[Encoded, int]]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,10 @@ class PackedRows:
 
     `offsets` [rows + 1] says where rows begin, `borders` [rows] where in a row its second part
     does, `codes` [rows] which entry of `labels` it bears: (the names, file:line of the first).
-    `cut` counts the rows that were longer than the sequence length.
+    `cuts` [rows] says what the sequence length left of each: WHOLE, CUT (of its text or prompt a
+    part), UNFIT (its answer alone is too long), UNKNOWN (no character of its answer is in the
+    vocabulary); the last two have no tokens. `first_cut` is the file:line of the first that is CUT
+    or UNFIT. `unknown` counts the characters of all texts.
     """
 
     tokens: Tokens
@@ -91,7 +101,9 @@ class PackedRows:
     codes: np.ndarray[Any, np.dtype[np.int64]]
     labels: list[tuple[list[str], str]]
     fingerprint: str
-    cut: int = 0
+    cuts: np.ndarray[Any, np.dtype[np.int8]]
+    unknown: Unknown = field(default_factory=Unknown)
+    first_cut: str = ""
     skipped: int = 0
     first_skipped: tuple[str, ...] = ()
 
@@ -139,18 +151,25 @@ def pack_rows(
             if progress is not None:
                 progress(source.path or source.hub or "", tally.bytes_read, total)
 
-        facts = _pack(rows, shape, row_encoder(tokenizer, shape, seq_len), folder, report)
+        encode, counter = row_encoder(tokenizer, shape, seq_len), UnknownCounter(tokenizer)
+        facts = _pack(rows, shape, encode, counter, folder, report)
         return facts | {"skipped": tally.skipped, "first_skipped": tally.first_skipped}
 
     folder, facts = cached(cache, name, make)
+    offsets = np.asarray(np.load(folder / "offsets.npy", mmap_mode="r"))
+    tokens: Tokens = np.zeros(0, np.uint32)  # an empty file cannot be mapped
+    if offsets[-1]:
+        tokens = np.asarray(np.memmap(folder / "tokens.bin", np.uint32, "r"))
     return PackedRows(
-        tokens=np.asarray(np.memmap(folder / "tokens.bin", np.uint32, "r")),
-        offsets=np.asarray(np.load(folder / "offsets.npy", mmap_mode="r")),
+        tokens=tokens,
+        offsets=offsets,
         borders=np.asarray(np.load(folder / "borders.npy", mmap_mode="r")),
         codes=np.asarray(np.load(folder / "codes.npy", mmap_mode="r")),
         labels=[(names, where) for names, where in facts["labels"]],
         fingerprint=name,
-        cut=facts["cut"],
+        cuts=np.asarray(np.load(folder / "cuts.npy", mmap_mode="r")),
+        unknown=Unknown(*facts["unknown"]),
+        first_cut=facts["first_cut"],
         skipped=facts["skipped"],
         first_skipped=tuple(facts["first_skipped"]),
     )
@@ -167,6 +186,7 @@ def rows_in_memory(encoded: list[Encoded], *, fingerprint: str) -> PackedRows:
         codes=np.zeros(len(encoded), np.int64),
         labels=[],
         fingerprint=fingerprint,
+        cuts=np.full(len(encoded), WHOLE, np.int8),
     )
 
 
@@ -176,13 +196,12 @@ def row_texts(source: FileSource, shape: RowShape, *, key: str, cache: Path) -> 
         yield from (text for text in shape.texts(row) if text is not None)
 
 
-def row_encoder(
-    tokenizer: PreTrainedTokenizerFast, shape: RowShape, seq_len: int
-) -> Callable[[list[tuple[str, str | None]]], list[tuple[Encoded, bool]]]:
-    """A function from texts to encoded rows, each with whether it had to be cut.
+def row_encoder(tokenizer: PreTrainedTokenizerFast, shape: RowShape, seq_len: int) -> EncodeRows:
+    """A function from texts to encoded rows, each with what was left of it (WHOLE, CUT, UNFIT).
 
     Answers: prompt, answer, eos, joined as `data.join` says, at most seq_len + 1 ids (the last is
-    only predicted); of a prompt that is too long the beginning goes. Classification with a
+    only predicted); of a prompt that is too long the beginning goes, and an answer that is too
+    long is not encoded at all. Classification with a
     tokenizer that has [CLS] and [SEP]: framed as its own template says; else text, eos (, text,
     eos), the longer text cut first.
     """
@@ -194,7 +213,7 @@ def row_encoder(
         return _answer_encoder(joiner, closing, seq_len, apart=shape.apart)
     opening = list(joiner.opening)
 
-    def plain(texts: list[tuple[str, str | None]]) -> list[tuple[Encoded, bool]]:
+    def plain(texts: Texts) -> list[tuple[Encoded, int]]:
         firsts = joiner.ids([first for first, _ in texts])
         seconds = joiner.ids([second or "" for _, second in texts])
         return [
@@ -205,10 +224,8 @@ def row_encoder(
     return plain
 
 
-def _answer_encoder(
-    joiner: Joiner, closing: list[int], seq_len: int, *, apart: bool
-) -> Callable[[list[tuple[str, str | None]]], list[tuple[Encoded, bool]]]:
-    def encode(texts: list[tuple[str, str | None]]) -> list[tuple[Encoded, bool]]:
+def _answer_encoder(joiner: Joiner, closing: list[int], seq_len: int, *, apart: bool) -> EncodeRows:
+    def encode(texts: Texts) -> list[tuple[Encoded, int]]:
         prompts, answers = [first for first, _ in texts], [second or "" for _, second in texts]
         if apart:
             pairs = list(zip(joiner.ids(prompts), joiner.ids(answers), strict=True))
@@ -216,8 +233,10 @@ def _answer_encoder(
             joined = joiner.join(prompts, [[answer] for answer in answers])
             pairs = [(head, tail) for head, (tail,) in joined]
         return [
-            _join_answer(list(joiner.framed(head)), [*tail, *closing], seq_len)
-            for head, tail in pairs
+            (([], 0), UNKNOWN)
+            if joiner.knows_nothing_of(answer, tail)
+            else _join_answer(list(joiner.framed(head)), [*tail, *closing], seq_len)
+            for answer, (head, tail) in zip(answers, pairs, strict=True)
         ]
 
     return encode
@@ -229,12 +248,10 @@ def frames_texts(tokenizer: PreTrainedTokenizerFast) -> bool:
     return adds > 0 and None not in (tokenizer.cls_token_id, tokenizer.sep_token_id)
 
 
-def _framing_encoder(
-    backend: Tokenizer, seq_len: int
-) -> Callable[[list[tuple[str, str | None]]], list[tuple[Encoded, bool]]]:
+def _framing_encoder(backend: Tokenizer, seq_len: int) -> EncodeRows:
     backend.enable_truncation(seq_len, strategy=_TRUNCATE)
 
-    def framed(texts: list[tuple[str, str | None]]) -> list[tuple[Encoded, bool]]:
+    def framed(texts: Texts) -> list[tuple[Encoded, int]]:
         inputs = [first if second is None else (first, second) for first, second in texts]
         rows = []
         with panics_told():
@@ -242,34 +259,34 @@ def _framing_encoder(
         for encoding in encodings:
             kinds = encoding.type_ids
             border = kinds.index(1) if 1 in kinds else len(kinds)
-            rows.append(((encoding.ids, border), bool(encoding.overflowing)))
+            rows.append(((encoding.ids, border), CUT if encoding.overflowing else WHOLE))
         return rows
 
     return framed
 
 
-def _join_answer(prompt: list[int], answer: list[int], seq_len: int) -> tuple[Encoded, bool]:
-    answer_kept = answer[:seq_len]
-    prompt_kept = prompt[-(seq_len + 1 - len(answer_kept)) :]
-    cut = len(prompt_kept) < len(prompt) or len(answer_kept) < len(answer)
-    return (prompt_kept + answer_kept, len(prompt_kept)), cut
+def _join_answer(prompt: list[int], answer: list[int], seq_len: int) -> tuple[Encoded, int]:
+    if len(answer) > seq_len:
+        return ([], 0), UNFIT
+    kept = prompt[-(seq_len + 1 - len(answer)) :]
+    return (kept + answer, len(kept)), WHOLE if len(kept) == len(prompt) else CUT
 
 
 def _join_texts(
     opening: list[int], first: list[int], second: list[int] | None, closing: list[int], seq_len: int
-) -> tuple[Encoded, bool]:
+) -> tuple[Encoded, int]:
     ends = len(closing) * (1 if second is None else 2)
     room = max(seq_len - len(opening) - ends, 0)
     if second is None:
         ids = opening + first[:room] + closing
-        return (ids, len(ids)), len(first) > room
+        return (ids, len(ids)), CUT if len(first) > room else WHOLE
     # Longest first: a text gets half the room, and what the other leaves.
     second_room = max(room // 2, room - len(first))
     second_kept = second[:second_room]
     first_kept = first[: room - len(second_kept)]
     head = opening + first_kept + closing
     cut = len(first_kept) + len(second_kept) < len(first) + len(second)
-    return (head + second_kept + closing, len(head)), cut
+    return (head + second_kept + closing, len(head)), CUT if cut else WHOLE
 
 
 @dataclass
@@ -290,27 +307,32 @@ class _Codes:
 def _pack(
     rows: Iterator[Row],
     shape: RowShape,
-    encode: Callable[[list[tuple[str, str | None]]], list[tuple[Encoded, bool]]],
+    encode: EncodeRows,
+    counter: UnknownCounter,
     folder: Path,
     report: Callable[[], None],
 ) -> dict[str, Any]:
-    offsets, borders, codes = array("q", [0]), array("q"), array("q")
+    offsets, borders, codes, cuts = array("q", [0]), array("q"), array("q"), array("b")
     labels = _Codes()
-    cut = 0
+    first_cut, unknown = "", Unknown()
     with (folder / "tokens.bin").open("wb", buffering=1 << 20) as out:
         while chunk := list(itertools.islice(rows, _CHUNK_ROWS)):
-            for row, ((ids, border), was_cut) in zip(
-                chunk, encode([shape.texts(row) for row in chunk]), strict=True
-            ):
+            texts = [shape.texts(row) for row in chunk]
+            some = counter.in_texts([text for both in texts for text in both if text is not None])
+            unknown.add(some.characters, some.unknown)
+            for row, ((ids, border), cut) in zip(chunk, encode(texts), strict=True):
                 out.write(np.array(ids, np.uint32).tobytes())
                 offsets.append(offsets[-1] + len(ids))
                 borders.append(border)
                 codes.append(_label_code(row.values, labels, row.where))
-                cut += was_cut
+                cuts.append(cut)
+                first_cut = first_cut or (row.where if cut in (CUT, UNFIT) else "")
             report()
     for name, numbers in (("offsets", offsets), ("borders", borders), ("codes", codes)):
         np.save(folder / f"{name}.npy", np.frombuffer(numbers, np.int64))
-    return {"labels": labels.table, "cut": cut}
+    np.save(folder / "cuts.npy", np.frombuffer(cuts, np.int8))
+    counted = [unknown.characters, unknown.unknown]
+    return {"labels": labels.table, "first_cut": first_cut, "unknown": counted}
 
 
 def _label_code(values: Mapping[str, Any], labels: _Codes, where: str) -> int:

@@ -57,7 +57,10 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
 
 
 def _bytes_per_token(job: Job, parts: list[PackedTokens]) -> float | None:
-    """UTF-8 bytes of a target token in the mean, for causal language modelling."""
+    """UTF-8 bytes of a target token in the mean, for causal language modelling; None where tokens
+    do not carry the text, so that nobody could have it back from so many bits."""
+    if not all(packed.carried for packed in parts):
+        return None
     targets = sum(len(packed.tokens) - 1 for packed in parts)
     text_bytes = sum(packed.text_bytes for packed in parts)
     return text_bytes / targets if targets and job.objective == "clm" else None
@@ -115,6 +118,7 @@ def _report(sources: list[NamedSource], parts: list[PackedTokens]) -> list[dict[
             "documents": len(packed.ends),
             "tokens": len(packed.tokens),
             "text_bytes": packed.text_bytes,
+            "unknown": packed.unknown.share,
             "fingerprint": packed.fingerprint,
             "skipped": packed.skipped,
             "first_skipped": list(packed.first_skipped),

@@ -228,6 +228,24 @@ def splits_anywhere(tokenizer: PreTrainedTokenizerFast) -> bool:
     return _is_byte_layout(layout) or _is_char_layout(layout)
 
 
+def writes_bytes(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether any text has tokens, since the vocabulary holds every byte (as GPT-2's)."""
+    vocab = tokenizer.get_vocab()
+    byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+    names = [_byte_character(b) if byte_level else f"<0x{b:02X}>" for b in range(256)]
+    return all(name in vocab for name in names)
+
+
+def span_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """`text_backend` with the characters that each token stands for, blanks included, which some
+    post-processors would leave out."""
+    backend = text_backend(tokenizer)
+    backend.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$A $B", special_tokens=[]
+    )
+    return backend
+
+
 def unknown_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
     """The id that stands for what the vocabulary lacks; None where there is none.
 

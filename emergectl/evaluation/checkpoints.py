@@ -98,10 +98,16 @@ class _Asker:
                 )
                 assert rows is not None  # Nobody asks to stop here.
                 found = records_of_rows(
-                    rows, held_out.name, labels=objective.labels, keys=held_out.keys
+                    rows,
+                    held_out.name,
+                    labels=objective.labels,
+                    keys=held_out.keys,
+                    unfit=held_out.unfit,
                 )
                 records = list(found)
-                columns = columns_of_rows(rows, bytes_per_token=held_out.bytes_per_token)
+                columns = columns_of_rows(
+                    rows, bytes_per_token=held_out.bytes_per_token, unfit=held_out.unfit
+                )
                 names = [m.name for m in held_out_metrics() if m.measure(columns) is not None]
             told: dict[str, Any] = {
                 **file.asked,

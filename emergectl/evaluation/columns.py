@@ -180,10 +180,11 @@ class Columns:
         return [record.extra[name] for record in self.records if name in record.extra]
 
 
-def columns_of_rows(rows: Rows, *, bytes_per_token: float | None = None) -> Columns:
+def columns_of_rows(rows: Rows, *, bytes_per_token: float | None = None, unfit: int = 0) -> Columns:
     """Columns of held-out rows, as `Objective.score` keeps them.
 
-    `bytes_per_token`: UTF-8 bytes of a target token in the mean, where that is known.
+    `bytes_per_token`: UTF-8 bytes of a target token in the mean, where that is known. `unfit`: rows
+    beside these whose answers are too long to be asked for, which makes them wrong.
     """
     nll = rows["nll"].astype(float)
     if "logits" not in rows:
@@ -195,7 +196,8 @@ def columns_of_rows(rows: Rows, *, bytes_per_token: float | None = None) -> Colu
             "answers": lambda: Answers(-nll, tokens, size, right),
         }
         if right is not None:
-            tables["answered_right"] = lambda: right == tokens
+            answered = np.concatenate([right == tokens, np.zeros(unfit, bool)])
+            tables["answered_right"] = lambda: answered
         return Columns(tables)
     losses = Losses(nll, np.ones(len(nll)))
     logits, labels = rows["logits"].astype(float), rows["labels"]

@@ -71,7 +71,7 @@ def measure_rows(
     rows: Rows, held_out: HeldOut, *, step: int, source: Source, chance: Mapping[str, float]
 ) -> list[Measurement]:
     """Every metric of held-out rows. `chance`: `set/metric` → what blind guessing gets."""
-    columns = columns_of_rows(rows, bytes_per_token=held_out.bytes_per_token)
+    columns = columns_of_rows(rows, bytes_per_token=held_out.bytes_per_token, unfit=held_out.unfit)
     of = Measured(
         task=held_out.name,
         source=source,

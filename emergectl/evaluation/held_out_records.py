@@ -14,12 +14,18 @@ from emergectl.tasks.task import ItemKey
 
 
 def records_of_rows(
-    rows: Rows, task: str, *, labels: Sequence[str | int] = (), keys: Sequence[ItemKey] = ()
+    rows: Rows,
+    task: str,
+    *,
+    labels: Sequence[str | int] = (),
+    keys: Sequence[ItemKey] = (),
+    unfit: int = 0,
 ) -> Iterator[ItemRecord]:
     """A record a row of what is held out as `task`, in order.
 
     `labels` are the classes as the data calls them. `keys`: of each row what it asks, where rows
-    are items of a task; others are numbered, and have no prompt.
+    are items of a task; others are numbered, and have no prompt. `unfit` rows follow, whose
+    answers were too long to be asked for: they are wrong, and have no scores.
     """
     names = tuple(map(str, labels))
     for row in range(len(rows["nll"])):
@@ -38,6 +44,9 @@ def records_of_rows(
             shots=0,
             **found,
         )
+    for number in range(unfit):
+        name = f"too long {number}"
+        yield ItemRecord(task=task, item=name, facts={}, prompt_hash="", shots=0, correct=False)
 
 
 def _answered(rows: Rows, row: int, key: ItemKey) -> dict[str, Any]:

@@ -20,6 +20,8 @@ import torch
 
 from emergectl.config.experiment import load_experiment
 from emergectl.config.schema import TaskAsked
+from emergectl.data.notes import percent
+from emergectl.data.unknown import UnknownCounter
 from emergectl.errors import RequestError
 from emergectl.evaluation.contamination import RULE
 from emergectl.evaluation.harness import HarnessTask, evaluate_file, prepare_file
@@ -138,11 +140,10 @@ def evaluate_tasks(
             asked = _asked(task, some, bf16)
             with open_items(at, asked, resume=resume, place=place) as file:
                 was_there = file.is_complete
-                if not was_there:
-                    _ask_rest(models, some, task, file, watch)
+                notes = () if was_there else _ask_rest(models, some, task, file, watch)
                 records = _marked(task, in_item_order(task, file.records), contaminated)
                 result = _finish(file, task, some, records, run=folder.parent)
-                yield replace(result, was_there=was_there)
+                yield replace(result, notes=(*result.notes, *notes), was_there=was_there)
 
 
 def alone() -> Place:
@@ -177,8 +178,8 @@ def _ask_rest(
     task: PreparedTask,
     file: ItemFile | FollowedItems,
     watch: Watch,
-) -> None:
-    """Ask what is not in the file yet, into the file."""
+) -> tuple[str, ...]:
+    """Ask what is not in the file yet, into the file; what has to be said of it."""
     samples = sum(record.extra.get("samples", 0) for record in file.records)
 
     def tell(count: int = 0) -> None:
@@ -189,12 +190,27 @@ def _ask_rest(
 
     tell()
     if len(file.records) == len(task.items):
-        return
+        return ()
     ends = task.task.ends and _learnt_to_end(weights.run)
     model = models.holding(weights)
     for record in ask(model, task, known=tuple(file.records), ends=ends, drawn=tell):
         file.append(record)
         tell()
+    return _unknown_note(model, task)
+
+
+def _unknown_note(model: LanguageModel, task: PreparedTask) -> tuple[str, ...]:
+    """What is to be said of characters that the model's tokenizer does not know."""
+    texts = [*task.contexts]
+    for item in task.items:
+        texts += [text for text in (item.target, *item.choices) if text is not None]
+    found = UnknownCounter(model.coder.tokenizer).in_texts(texts)
+    if not found.unknown:
+        return ()
+    return (
+        f"the tokenizer does not know {percent(found.share)} of the characters that are asked: "
+        "the model reads them as unknown",
+    )
 
 
 def _learnt_to_end(run: Path | None) -> bool:

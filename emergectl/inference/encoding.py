@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from emergectl.data.join import Ids, Joiner
 from emergectl.data.tokenizers import end_of_document
-from emergectl.inference.requests import Question, TooLong
+from emergectl.inference.requests import NotCarried, Question, TooLong
 
 _BY_DISTANCE = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
 """families whose attention knows distances, and so no last position"""
@@ -64,7 +64,7 @@ class Coder:
             framed = self._framed(context) if tails else ()
             pairs = tuple(Pair(framed, tail + ending) for tail in tails)
             longest = max((self._length(pair) for pair in pairs), default=0)
-            found.append(self._too_long(longest) or pairs)
+            found.append(self._not_carried(question, tails) or self._too_long(longest) or pairs)
         return found
 
     def windows(self, text: str) -> list[Pair]:
@@ -99,6 +99,17 @@ class Coder:
         if self.seq2seq:
             return (*self._joiner.opening, *ids, *(() if self.end is None else (self.end,)))
         return self._joiner.framed(ids)
+
+    def _not_carried(self, question: Question, tails: Sequence[Ids]) -> NotCarried | None:
+        """Why the tokens of continuations do not stand for them; None where they do."""
+        first: dict[Ids, str] = {}
+        for text, ids in zip(question.continuations, tails, strict=True):
+            if self._joiner.knows_nothing_of(text, ids):
+                return NotCarried(f"the model's tokenizer knows no character of {text!r}")
+            other = first.setdefault(ids, text)
+            if other != text:
+                return NotCarried(f"the model's tokenizer has the same for {other!r} and {text!r}")
+        return None
 
     def _too_long(self, tokens: int) -> TooLong | None:
         if self.reach is None or tokens <= self.reach:

@@ -63,6 +63,10 @@ class TooLong(Exception):
     """An item does not fit into the model's context: said with how long it is and what fits."""
 
 
+class NotCarried(TooLong):
+    """An item whose answers a tokenizer cannot write, or not tell apart: said with which."""
+
+
 class Model(Protocol):
     """What can be asked."""
 

@@ -21,6 +21,7 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from emergectl.config.schema import ModelSpec
+from emergectl.data.labels import HeadLabels
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.models.attention import CAUSAL
 from emergectl.models.families import import_family
@@ -140,6 +141,17 @@ def source_config(source: str | Path) -> PretrainedConfig:
 def source_model_type(source: str | Path) -> str:
     """The transformers model type of a directory or hub name. ExperimentError for `model.from`."""
     return str(source_config(source).model_type)
+
+
+def head_labels(source: str | Path) -> HeadLabels | None:
+    """The classes of a directory's or hub name's classifier; None where it is none."""
+    config = source_config(source)
+    kinds = config.architectures or ()
+    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        return None
+    names = tuple(str(config.id2label[number]) for number in range(config.num_labels))
+    unnamed = all(name == f"LABEL_{number}" for number, name in enumerate(names))
+    return HeadLabels(config.num_labels, None if unnamed else names)
 
 
 def save_model(model: PreTrainedModel, directory: Path) -> None:

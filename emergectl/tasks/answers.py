@@ -13,12 +13,13 @@ import re
 import string
 from collections import Counter
 
+from emergectl.tasks.numbers import last_number_of
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _CMRC_MARKS = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 _CHINESE = re.compile(r"[\u4e00-\u9fa5]")
 # How the script's word splitter (NLTK's) parts what is not Chinese, as far as answers go.
 _WORDS = re.compile(r"\w+(?:[.,']\w+)*%?|[^\w\s]")
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
 
 
 def squad_normal(text: str) -> str:
@@ -61,16 +62,9 @@ def cmrc_segments(text: str) -> list[str]:
 
 
 def last_number(text: str) -> str | None:
-    """The last number of a text in one spelling (`$1,200.00.` is `1200`); None without one."""
-    found = _NUMBER.findall(text)
-    if not found:
-        return None
-    plain = found[-1].replace(",", "")
-    if "." in plain:
-        plain = plain.rstrip("0").rstrip(".")
-    sign = "-" if plain.startswith("-") else ""
-    whole = plain.removeprefix("-").lstrip("0") or "0"
-    return sign + ("0" + whole if whole.startswith(".") else whole)
+    """The last number of a text in one spelling (`$1,200.00.` is `1200`, `3/4` is `0.75`); None
+    without a clear one (`emergectl.tasks.numbers`)."""
+    return last_number_of(text)
 
 
 def _longest_common(ours: list[str], theirs: list[str]) -> int:

@@ -89,8 +89,8 @@ class GenerativeQA(WrittenAnswers):
     """the answer is what follows the last of these marks (GSM8K: ####), to the line's end; empty:
     it is the whole text"""
     same: Literal["text", "number", "squad", "cmrc"] = "text"
-    """when two answers are the same: as they stand, as numbers (`$1,200.00` and `1200`), or by the
-    normal form of a script"""
+    """when two answers are the same: as they stand, as numbers (`$1,200.00` and `1200`, `3/4` and
+    `0.75`, `50%` and `0.5`), or by the normal form of a script"""
 
     @property
     def roles(self) -> dict[str, Check]:

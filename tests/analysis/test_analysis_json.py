@@ -24,10 +24,12 @@ def findings() -> Findings:
             known = {"params": 10 ** (6 + k / 2), "seed": seed, "model": f"m{k}", "loss": 3 - k / 5}
             value = float(rng.binomial(300, 0.8 if k > 3 else 0.02)) / 300
             where = f"t.csv:{len(rows) + 2}"
-            rows.append(Row("add", value, "em", n=300, chance=0, what=SHARE, where=where, **known))
+            rows.append(
+                Row("add", value, metric="em", n=300, chance=0, what=SHARE, where=where, **known)
+            )
             value = -2 + 0.2 * k + 0.01 * float(rng.standard_normal())
             where = f"t.csv:{len(rows) + 2}"
-            rows.append(Row("add", value, "lp", what=LOGPROB, where=where, **known))
+            rows.append(Row("add", value, metric="lp", what=LOGPROB, where=where, **known))
     table = Table(rows)
     return examine(table, judge(curves_of(table, "params")), alpha=0.05)
 

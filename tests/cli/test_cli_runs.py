@@ -7,8 +7,6 @@ import os
 import pty
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -180,22 +178,25 @@ def test_tail_prints_the_last_lines_three_ways(ask: Ask) -> None:
     assert ask("tail", "add", "--log").out.endswith("a line \n")
 
 
-def test_tail_follows_a_run_until_it_ends(ask: Ask, tmp_path: Path) -> None:
+def test_tail_follows_a_run_until_it_ends(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_run(tmp_path, "live")
     run = open_run(path)
     run.set_status("running")
+    steps = iter((50, 60))
 
-    def work() -> None:
-        for step in (50, 60):
-            time.sleep(0.3)
+    def meanwhile(_seconds: float) -> None:
+        """What happens between two looks."""
+        step = next(steps, None)
+        if step is not None:
             run.metrics.append({"step": step})
+            return
         run.set_status("done")
         run.close()
 
-    worker = threading.Thread(target=work)
-    worker.start()
+    monkeypatch.setattr("emergectl.cli.following.time.sleep", meanwhile)
     answer = ask("tail", "live", "-n", "1", "--follow", root=tmp_path)
-    worker.join()
     assert answer.out.split() == ["step", "40", "loss", "2", "step", "50", "step", "60"]
 
 

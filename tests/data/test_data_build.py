@@ -179,7 +179,7 @@ def test_what_is_skipped_or_cut_is_told(build, write):
     )
     assert found.report["warnings"][:2] == [
         f"{path}: 1 bad rows skipped; the first: {path}:11: text: is empty",
-        f"{path}: 1 rows are longer than `data.seq_len` and cut",
+        f"{path}: 1 of 9 texts are cut to fit into 64 tokens (to learn from)",
     ]
 
 

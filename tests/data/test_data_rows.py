@@ -1,15 +1,20 @@
 """Rows: texts, pairs, labels and answers become batches that say exactly what the file said."""
 
+import numpy as np
 import pytest
 import torch
 
 from emergectl.config.schema import FileSource, TokenizerSpec
 from emergectl.data.feeds import IGNORED
-from emergectl.data.rows import RowShape, row_encoder
+from emergectl.data.rows import CUT, UNFIT, WHOLE, RowShape, row_encoder
 from emergectl.data.templates import render, template_fields
 from emergectl.data.tokenizers import build_tokenizer
 from emergectl.errors import DataError, ExperimentError
+from emergectl.evaluation.columns import columns_of_records, columns_of_rows
+from emergectl.evaluation.held_out_records import records_of_rows
+from emergectl.evaluation.metrics import held_out_metrics
 from emergectl.inference.encoding import Coder
+from emergectl.tasks.learning.materials import HeldOut
 
 REVIEWS = [{"text": f"第{n}个 review, {'good' * (n % 7)}", "label": n % 3 > 0} for n in range(40)]
 BYTE = TokenizerSpec(kind="byte")
@@ -140,7 +145,7 @@ def test_of_a_pair_that_is_too_long_the_longer_text_is_cut(seq_len, tokenizer, f
     ids, border, cut = encode(shape, first, second, seq_len=seq_len, tokenizer=tokenizer)
     specials = 3 if tokenizer is MLM else 2
     assert len(ids) == min(seq_len, len(first) + len(second) + specials)
-    assert cut == (len(first) + len(second) + specials > seq_len)
+    assert cut == (CUT if len(first) + len(second) + specials > seq_len else WHOLE)
     kept = [ids.count(ord("a")), ids.count(ord("b"))]
     if max(kept) - min(kept) > 1:  # uneven only where the shorter text is whole
         assert min(kept) == min(len(first), len(second))
@@ -191,15 +196,90 @@ def test_eos_is_learnt_though_it_also_pads(build, write):
     assert (labels == EOS).sum(dim=1).tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("seq_len", [2, 3, 5, 6, 7])
-def test_of_a_prompt_that_is_too_long_the_beginning_goes(seq_len):
+@pytest.mark.parametrize("seq_len", [2, 3, 5, 6, 7, 8])
+def test_of_a_prompt_that_is_too_long_the_beginning_goes_and_an_answer_is_never_cut(seq_len):
     ids, border, cut = encode(RowShape("answer"), "prompt", "ab", seq_len=seq_len)
+    if seq_len < 3:
+        assert (ids, cut) == ([], UNFIT)
+        return
     assert len(ids) <= seq_len + 1
-    assert border >= 1
-    assert cut == (seq_len + 1 < 9)
-    if seq_len >= 3:
-        assert ids[border:] == [*b"ab", EOS]
-        assert bytes(ids[:border]) == b"prompt"[-(seq_len - 2) :]
+    assert cut == (CUT if seq_len < 8 else WHOLE)
+    assert ids[border:] == [*b"ab", EOS]
+    assert bytes(ids[:border]) == b"prompt"[-(seq_len - 2) :]
+
+
+LONG_AND_SHORT = [
+    {"q": q, "a": a} for q in ("q", "a long question") for a in ("ab", "ab" * 20) for _ in range(4)
+]
+
+
+def cut_data(build, write, policy, rows=LONG_AND_SHORT):
+    path = str(write("r.jsonl", rows))
+    return build(
+        data={
+            "train": {"path": path},
+            "validation": {"path": path},
+            "seq_len": 8,
+            "too_long": policy,
+        },
+        objective={"name": "answer", "prompt": "{q}:", "answer": "{a}"},
+        tokenizer_object=CLM,
+    )
+
+
+def test_prompts_give_way_and_answers_that_do_not_fit_are_told_and_count_as_wrong(build, write):
+    data = cut_data(build, write, "cut_prompt")
+    assert (data.train.rows, data.validation.held_out_rows, data.validation.unfit) == (8, 8, 8)
+    batch = data.validation.held_out_batch(0, 8)
+    for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+        assert labels[labels != IGNORED].tolist() == [*b"ab", EOS]
+        read = bytes(i for i in ids.tolist() if i < 256)
+        assert read in (b"q:ab", b"stion:ab")
+    for said in (
+        "4 of 16 prompts lose their beginning to fit into 8 tokens (to learn from)",
+        "8 of 16 answers are longer than 8 tokens and not learnt (to learn from)",
+        "4 of 16 prompts lose their beginning to fit into 8 tokens (held out)",
+        "8 of 16 answers are longer than 8 tokens and counted as wrong (held out)",
+    ):
+        assert any(said in warning for warning in data.report["warnings"]), said
+    assert (data.report["train"][0]["cut"], data.report["train"][0]["left_out"]) == (4, 8)
+    # A model that is right in all that it can be asked is right in half of all.
+    rows = {name: np.full(8, 3.0) for name in ("nll", "targets", "correct")}
+    unfit = HeldOut("validation", data.validation, 8).unfit
+    for columns in (
+        columns_of_rows(rows, unfit=unfit),
+        columns_of_records(list(records_of_rows(rows, "validation", unfit=unfit))),
+    ):
+        found = {metric.name: metric.measure(columns) for metric in held_out_metrics()}
+        assert (found["exact_match"].value, found["exact_match"].items) == (0.5, 16)
+        assert (found["token_accuracy"].value, found["loss"].value) == (1.0, 1.0)
+
+
+def test_rows_that_are_too_long_are_left_out_or_refused_where_that_is_asked_for(build, write):
+    data = cut_data(build, write, "skip")
+    assert (data.train.rows, data.validation.held_out_rows, data.validation.unfit) == (4, 4, 0)
+    said = "12 of 16 rows are longer than 8 tokens and left out (held out)"
+    assert any(said in warning for warning in data.report["warnings"])
+    with pytest.raises(DataError, match=r"r.jsonl:5: longer than 8 tokens, as are 12 of 16 rows"):
+        cut_data(build, write, "refuse")
+    short = [row for row in LONG_AND_SHORT if len(row["q"] + row["a"]) < 5]
+    assert cut_data(build, write, "refuse", short).report["warnings"] == []
+
+
+def test_answers_none_of_which_fits_are_an_error(build, write):
+    with pytest.raises(DataError, match="no row fits into 8 tokens"):
+        cut_data(build, write, "cut_prompt", LONG_AND_SHORT[4:8])
+
+
+def test_texts_with_classes_that_are_cut_are_told(build, write):
+    rows = [{"text": "x" * (4 + 8 * (n > 6)), "label": n % 2} for n in range(10)]
+    for policy, said, kept in (
+        ("cut_prompt", "3 of 10 texts are cut", 10),
+        ("skip", "3 of 10 rows", 7),
+    ):
+        data = classify(build, write("r.jsonl", rows), too_long=policy, seq_len=8)
+        assert data.train.rows == kept
+        assert any(said in warning for warning in data.report["warnings"])
 
 
 def test_rows_not_divisible_by_ranks_come_once_each(build, write):

@@ -116,7 +116,12 @@ def test_a_worked_answer_counts_by_what_follows_its_mark(tmp_path) -> None:
 
 
 def test_a_worked_answer_without_its_mark_or_number_is_a_bad_row(tmp_path) -> None:
-    for answer, reason in (("4", "holds no '####'"), ("#### four", "'four' is not a number")):
+    for answer, reason in (
+        ("4", "holds no '####'"),
+        ("#### four", "'four' is not a number"),
+        ("#### 1,5", "'1,5' is not a number"),
+        ("#### 1/2/2024", "'1/2/2024' is not a number"),
+    ):
         row = {"question": "q", "answers": answer}
         with pytest.raises(DataError, match=reason):
             only(tmp_path, "generative_qa", row, answer_after="####", same="number")

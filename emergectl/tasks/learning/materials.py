@@ -12,8 +12,9 @@ from emergectl.config.schema import Experiment
 from emergectl.data.build import build_data
 from emergectl.data.feeds import Feed
 from emergectl.data.mixing import MixedFeed
+from emergectl.data.notes import percent
 from emergectl.data.tokenizers import load_tokenizer
-from emergectl.models.build import load_model, new_model, quiet, source_model_type
+from emergectl.models.build import head_labels, load_model, new_model, quiet, source_model_type
 from emergectl.models.family_config import family_config
 from emergectl.models.model_types import family_kind
 from emergectl.tasks.learning.feeds import TaskFeed
@@ -41,6 +42,12 @@ class HeldOut:
     """how its rows are scored, where that is not how the training rows are"""
     keys: tuple[ItemKey, ...] = ()
     """what each row of the feed asks, where its rows are items of a task"""
+
+    @property
+    def unfit(self) -> int:
+        """How many rows beside those that are asked have answers that do not fit: none of them is
+        ever right. In proportion, where only a part of the rows is asked."""
+        return round(self.feed.unfit * self.rows / self.feed.held_out_rows)
 
     @property
     def fingerprint(self) -> str:
@@ -86,8 +93,16 @@ def gather_materials(
     if experiment.model.from_ is not None and spec.kind is None and spec.from_ is None:
         tokenizer = load_tokenizer(experiment.model.from_, key="model.from")
     shape, apart = resolved.objective.data, _answers_apart(resolved)
+    head = None
+    if resolved.objective.head == "classify" and experiment.model.from_ is not None:
+        head = head_labels(experiment.model.from_)
     data = build_data(
-        experiment, objective=shape, apart=apart, tokenizer=tokenizer, progress=progress
+        experiment,
+        objective=shape,
+        apart=apart,
+        head=head,
+        tokenizer=tokenizer,
+        progress=progress,
     )
     objective = resolved.objective.make(
         experiment.objective, labels=data.labels or (), class_counts=data.class_counts or ()
@@ -154,7 +169,7 @@ def _of_text_tasks(resolved: ResolvedExperiment) -> Materials:
     seq_len = experiment.data.seq_len or max(2, *(some.longest for some in (*rows, *asks)))
     feeds, warnings = [], []
     for some in rows:
-        feed, left_out = rows_feed(some, seed=experiment.seed, seq_len=seq_len)
+        feed, left_out = _rows_feed(experiment, some, seq_len)
         feeds.append(feed)
         warnings += _warnings(some, left_out, seq_len)
     train = feeds[0]
@@ -186,12 +201,17 @@ def _asked_sets(
     """Held-out items of tasks as sets to evaluate, and what has to be said of them."""
     sets, warnings = [], []
     for rows in asks:
-        feed, left_out = rows_feed(rows, seed=experiment.seed, seq_len=seq_len)
+        feed, left_out = _rows_feed(experiment, rows, seq_len)
         objective = find_objective("answer").make(experiment.objective)
         count, keys = _rows(experiment, feed), rows.keys_of_fitting(seq_len)
         sets.append(HeldOut(rows.label, feed, count, objective=objective, keys=keys))
         warnings += _warnings(rows, left_out, seq_len)
     return sets, warnings
+
+
+def _rows_feed(experiment: Experiment, rows: TaskRows, seq_len: int) -> tuple[Feed, int]:
+    refuse = experiment.data.too_long == "refuse"
+    return rows_feed(rows, seed=experiment.seed, seq_len=seq_len, refuse=refuse)
 
 
 def _warnings(rows: TaskRows, left_out: int, seq_len: int) -> list[str]:
@@ -201,8 +221,16 @@ def _warnings(rows: TaskRows, left_out: int, seq_len: int) -> list[str]:
             f"{left_out} of {len(rows.encoded)} {rows.split} items of {rows.label} are longer than "
             f"{seq_len} tokens and left out"
         )
-    if not rows.knows_every_token:
-        said.append(f"{rows.label} holds what the tokenizer cannot write: it reads <unk> there")
+    if rows.without_answer:
+        said.append(
+            f"of {rows.without_answer} {rows.split} items of {rows.label} the tokenizer knows no "
+            "character of the answer: they are left out"
+        )
+    if rows.unknown.unknown:
+        said.append(
+            f"{rows.label} holds what the tokenizer cannot write: {percent(rows.unknown.share)} of "
+            "its characters are read as unknown"
+        )
     return said
 
 

@@ -25,6 +25,7 @@ from emergectl.data.join import Joiner
 from emergectl.data.row_feeds import RowsFeed
 from emergectl.data.rows import Encoded, rows_in_memory
 from emergectl.data.tokenizers import end_of_document, tokenizer_hash_source
+from emergectl.data.unknown import Unknown, UnknownCounter
 from emergectl.errors import RequestError
 from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
 from emergectl.tasks.task import (
@@ -63,6 +64,10 @@ class TaskRows:
     split: Split
     tokenizer: PreTrainedTokenizerFast
     encoded: list[Encoded]
+    unknown: Unknown
+    """the characters of all of them, and those that the tokenizer does not know"""
+    without_answer: int = 0
+    """items that are not among them, since no character of their answers is known"""
     blocks: Callable[[int], list[Encoded]] | None = None
     keys: tuple[ItemKey, ...] = ()
     """of held-out rows: what each of them asks"""
@@ -77,12 +82,6 @@ class TaskRows:
         """Input tokens of the longest row (its last token is only predicted)."""
         return max(len(ids) for ids, _ in self.encoded) - 1
 
-    @property
-    def knows_every_token(self) -> bool:
-        """Whether the tokenizer can write all the rows that were looked at."""
-        unknown = self.tokenizer.unk_token_id
-        return unknown is None or not any(unknown in ids for ids, _ in self.encoded)
-
 
 def train_rows(
     task: TextTask, tokenizer: PreTrainedTokenizerFast, *, seed: int, apart: bool
@@ -96,9 +95,15 @@ def train_rows(
             return encode(task.block("train", seed=seed, number=number))
 
         sample = [row for number in range(_SAMPLED_BLOCKS) for row in block(number)]
-        return TaskRows(task, task.name, "train", tokenizer, sample, block)
-    rows = _all_rows(task, "train", task.items("train", seed=seed), encode)
-    return TaskRows(task, task.name, "train", tokenizer, rows)
+        items = (
+            item
+            for number in range(_SAMPLED_BLOCKS)
+            for item in task.block("train", seed=seed, number=number)
+        )
+        unknown = UnknownCounter(tokenizer).in_texts([_text(task, item) for item in items])
+        return TaskRows(task, task.name, "train", tokenizer, sample, unknown, blocks=block)
+    items_once = task.items("train", seed=seed)
+    return _all_rows(task, task.name, "train", items_once, tokenizer, encode)
 
 
 def test_rows(
@@ -106,20 +111,20 @@ def test_rows(
 ) -> TaskRows:
     """The held-out items of a task, whoever asks, `apart` as for `item_encoder`. RequestError where
     there are none."""
-    items = list(task.items("test", seed=HELD_OUT_SEED))
-    rows = _all_rows(task, "test", iter(items), item_encoder(task, tokenizer, apart=apart))
-    keys = tuple(key_of(item, put(task.template, item)) for item in items)
-    return TaskRows(task, label, "test", tokenizer, rows, keys=keys)
+    items = task.items("test", seed=HELD_OUT_SEED)
+    encode = item_encoder(task, tokenizer, apart=apart)
+    return _all_rows(task, label, "test", items, tokenizer, encode)
 
 
-def rows_feed(rows: TaskRows, *, seed: int, seq_len: int) -> tuple[Feed, int]:
+def rows_feed(rows: TaskRows, *, seed: int, seq_len: int, refuse: bool = False) -> tuple[Feed, int]:
     """A feed of rows, and how many were left out since they are longer than `seq_len` tokens.
 
-    Raises RequestError where none is left, or where the rows are endless and too long.
+    Raises RequestError where none is left, where the rows are endless and too long, and with
+    `refuse` where any is too long.
     """
     fitting = [row for row in rows.encoded if len(row[0]) <= seq_len + 1]
     left_out = len(rows.encoded) - len(fitting)
-    if not fitting or (rows.blocks is not None and left_out):
+    if not fitting or (left_out and (refuse or rows.blocks is not None)):
         raise RequestError(_too_long(rows.task, seq_len, rows.longest))
     if rows.blocks is not None:
         return EndlessFeed(rows, seq_len=seq_len, seed=seed), 0
@@ -212,14 +217,43 @@ class EndlessFeed(Feed):
 
 
 def _all_rows(
-    task: TextTask, split: Split, items: Iterator[Item], encode: EncodeItems
-) -> list[Encoded]:
+    task: TextTask,
+    label: str,
+    split: Split,
+    items: Iterator[Item],
+    tokenizer: PreTrainedTokenizerFast,
+    encode: EncodeItems,
+) -> TaskRows:
+    """The rows of items whose answers are known, at least in part."""
     rows: list[Encoded] = []
+    keys: list[ItemKey] = []
+    unknown, without_answer = Unknown(), 0
+    counter, joiner = UnknownCounter(tokenizer), Joiner(tokenizer)
     while some := list(islice(items, _READ_AT_ONCE)):
+        counted = counter.in_texts([_text(task, item) for item in some])
+        unknown.add(counted.characters, counted.unknown)
+        if counted.unknown:
+            answers = joiner.ids([answer_of(item) for item in some])
+            known = [
+                item
+                for item, ids in zip(some, answers, strict=True)
+                if not joiner.knows_nothing_of(answer_of(item), ids)
+            ]
+            without_answer += len(some) - len(known)
+            some = known
         rows += encode(some)
+        if split == "test":
+            keys += [key_of(item, put(task.template, item)) for item in some]
     if not rows:
-        raise RequestError(f"task `{task.name}` has no items in its {split} split")
-    return rows
+        raise RequestError(
+            f"task `{task.name}` has no items in its {split} split"
+            + (" whose answers the tokenizer can write" if without_answer else "")
+        )
+    return TaskRows(task, label, split, tokenizer, rows, unknown, without_answer, keys=tuple(keys))
+
+
+def _text(task: TextTask, item: Item) -> str:
+    return put(task.template, item) + answer_of(item)
 
 
 def _too_long(task: TextTask, seq_len: int, longest: int) -> str:
