@@ -221,7 +221,7 @@ BUGS = (
     Bug(
         "each rank divides by its own targets",
         "training/loop.py",
-        "    targets, tokens = job.ranks.sum([job.objective.target_weight(batch), "
+        "    targets, tokens, flops = job.ranks.sum([job.objective.target_weight(batch), "
         "*work(job, batch)])\n",
         "    _, tokens, flops = job.ranks.sum([0.0, *work(job, batch)])\n"
         "    targets = job.objective.target_weight(batch)\n",

@@ -51,6 +51,12 @@ class Columns:
 
 
 WORDS = tuple(f.name for f in fields(Columns) if f.name not in ("values", "scales"))
+COUNTS = {
+    "parameters": "total",
+    "total_params": "total",
+    "non_embedding_parameters": "non-embedding",
+}
+"""which count of parameters a column of our own runs holds"""
 SCALED = (*AXES, "value", "n", "chance")
 """words whose numbers may stand in other units"""
 
@@ -113,7 +119,7 @@ def _fields_of(
     cells = {word: name for word in WORDS if (name := getattr(columns, word)) is not None}
     hints = [word for word in HINTS if word in found.names]
     if format_:
-        cells |= {word: word for word in hints}
+        cells |= {word: word for word in hints if word != "count" or columns.params == "params"}
     sizes = _Sizes(table) if not format_ and _tells_no_scale(columns) else None
     scales = columns.scales or {}
     called_so = all(word == name for word, name in cells.items()) and columns.metric is not None
@@ -122,6 +128,8 @@ def _fields_of(
 
     def fields(place: str, record: Record) -> Iterator[Mapping[str, Any]]:
         row = {word: record.get(name) for word, name in cells.items()}
+        if columns.params in COUNTS:
+            row["count"] = COUNTS[columns.params]
         if sizes is not None:
             row["params"] = sizes.of(row.get("model"))
         for word, factor in scales.items():

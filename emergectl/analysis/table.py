@@ -149,7 +149,9 @@ class Table:
             self.skip("value missing or not finite", where)
             return
         numbers = {
-            key: number(cell, key, where, decimal_comma=decimal_comma)
+            key: cell
+            if type(cell) is float
+            else number(cell, key, where, decimal_comma=decimal_comma)
             for key in _NUMBERS
             if (cell := fields.get(key)) is not None and cell != ""
         }
@@ -344,15 +346,24 @@ _PLURALS = {"shots": "numbers of shots"}
 
 
 def choose_axis(table: Table) -> Axis:
-    """The axis along which most rows differ: parameters first, then FLOPs, tokens, steps, loss."""
-    order: tuple[Axis, ...] = ("params", "flops", "tokens", "step", "loss")
-    for axis in order:
-        scales = {row.scale(axis) for row in table.rows} - {None}
-        if len(scales) >= 3:
-            return axis
+    """The axis along which models differ: parameters first, then FLOPs, steps, tokens, loss.
+
+    The first with three different values, as `curves_of` would take them; where none has, with two,
+    then with one. Raises RequestError where there is no scale at all.
+    """
+    order: tuple[Axis, ...] = ("params", "flops", "step", "tokens", "loss")
+    latest = _latest(table.rows)
+    scales = {
+        axis: {row.scale(axis) for row in (table.rows if axis in LATE_FIRST else latest)} - {None}
+        for axis in order
+    }
+    for fewest in (3, 2, 1):
+        for axis in order:
+            if len(scales[axis]) >= fewest:
+                return axis
     raise RequestError(
-        "no scale: none of the columns params, flops, tokens, step, loss has three different "
-        "values; name one with --x or map it with --params and the like"
+        "no scale: there is none of the columns params, flops, tokens, step, loss; map one with "
+        "--params and the like"
     )
 
 

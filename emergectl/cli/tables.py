@@ -191,10 +191,9 @@ def axis_of(source: Source, table: Table) -> Axis:
     axis = source.options.get("x") or choose_axis(table)
     if axis not in AXES:
         raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXES)}")
-    if axis == "params" and (count := count_shown(table.rows)):
-        table.note(
-            f"--x params: {count}; --params parameters or non_embedding_parameters shows the other"
-        )
+    both = any(row.total_params and row.count == "non-embedding" for row in table.rows)
+    if axis == "params" and both:
+        table.note(f"params: {count_shown(table.rows)}; --params total_params takes all of them")
     return axis
 
 

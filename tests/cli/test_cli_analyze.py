@@ -143,7 +143,7 @@ def test_a_scaling_law_is_fitted_to_a_table_of_losses(
         for d in (1e9, 1e10, 1e11, 1e12)
     ]
     path.write_text("N,C,loss\n" + "".join(f"{n},{c},{loss}\n" for n, c, loss in rows))
-    command = ["analyze", "scaling", str(path), "--params", "N", "--flops", "C"]
+    command = ["analyze", "scaling", str(path), "--params", "N", "--flops", "C", "--draws", "100"]
     assert main([*command, "--json"]) == 0
     law = json.loads(capsys.readouterr().out)
     assert law["parameters"]["E"]["value"] == pytest.approx(1.7, rel=0.01)
@@ -243,7 +243,7 @@ def test_a_scaling_law_is_fitted_to_runs_each_at_its_last_step(
     assert main([*command, "--json"]) == 0
     law = json.loads(capsys.readouterr().out)
     assert law["runs"] == 16
-    assert law["parameter_count"] == "non-embedding"
+    assert law["parameter_count"] == "non-embedding parameters"
     assert law["parameters"]["alpha"]["value"] == pytest.approx(0.34, rel=0.02)
     assert law["parameters"]["E"]["value"] == pytest.approx(1.7, rel=0.02)
     assert main(command) == 0
@@ -275,7 +275,7 @@ def test_every_table_and_page_says_which_count_of_parameters_it_shows(
     assert "non-embedding parameters" in told.out
     assert "over non-embedding parameters" in told.err
     assert main(["analyze", "emergence", *command, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["parameters"] == "non-embedding"
+    assert json.loads(capsys.readouterr().out)["parameters"] == "non-embedding parameters"
     assert main(["report", *command, "--format", "md"]) == 0
     page = capsys.readouterr().out
     assert "over non-embedding parameters" in page

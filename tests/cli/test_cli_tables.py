@@ -81,6 +81,7 @@ def test_runs_stand_on_the_axis_of_parameters_without_embeddings(tmp_path: Path)
     assert {row.total_params for row in table.rows} == {150_000, 160_000, 180_000}
     total = read(tmp_path, *runs, params="total_params")
     assert {row.params for row in total.rows} == {150_000, 160_000, 180_000}
+    assert {row.count for row in total.rows} == {"total"}
 
 
 def test_runs_of_one_model_are_told_apart_by_what_differs(tmp_path: Path) -> None:

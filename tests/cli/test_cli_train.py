@@ -131,7 +131,7 @@ def test_finetune_insists_on_its_stage_and_names_the_line(
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("model.size=12k", "model.size"),
+        ("model.size=12q", "model.size"),
         ("model.family=lama", "llama"),
         ("objective.name=mlm", "objective.name"),
         ("data.train.path=nowhere.txt", "nowhere.txt"),

@@ -45,7 +45,7 @@ def errors_of(tmp_path: Path):
         ),
         (
             "evaluation: {every: often}",
-            "e.yaml:2: evaluation.every: expected a whole number, `log` or a list, "
+            "e.yaml:2: evaluation.every: expected a whole number, `log` or `epoch` or a list, "
             "got text `often`",
         ),
         (

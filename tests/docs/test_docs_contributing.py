@@ -3,6 +3,7 @@
 import json
 import shlex
 import tomllib
+from math import exp
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,11 @@ def test_the_task_is_learnt_by_the_objective_with_the_family_and_asked_for_the_m
     assert len(items) == 20
     asked = [json.loads(line) for line in items]
     assert {str(len(one["item"])) for one in asked} == {one["target"] for one in asked}
+    results = json.loads(next((run / "evals").rglob("results.json")).read_text())
+    metric = next(m for m in results["metrics"] if m["metric"] == "answer_probability")
+    likely = [exp(one["target_score"]["logprob"]) for one in asked]
+    assert metric["value"] == pytest.approx(sum(likely) / len(likely))
+    assert metric["low"] < metric["value"] < metric["high"]
 
 
 def test_asking_it_needs_the_package(used: tuple[Path, Path], tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def _rows(
     *,
     filtered: bool,
 ) -> Iterator[tuple[str, Record]]:
+    at = f"{path}:{task}/"
     scores, higher = results[task], as_dict(told["higher_is_better"].get(task))
     own = _count(told["n-samples"].get(task))
     for key, value in scores.items():
@@ -119,7 +120,7 @@ def _rows(
             continue
         stderr = scores.get(f"{metric}_stderr{comma}{filter_}")
         yield (
-            f"{path}:{task}/{key.removesuffix(',none')}",
+            at + key.removesuffix(",none"),
             {
                 **fixed,
                 "metric": metric,
