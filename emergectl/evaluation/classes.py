@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emergectl.evaluation.estimates import Measure
-from emergectl.evaluation.intervals import Statistic, Weights
+from emergectl.evaluation.intervals import area_interval
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -26,11 +26,14 @@ class Classes:
     predicted: NDArray[np.int64]  # [items]
     scores: Array  # [items, classes], log-probabilities up to a constant of the item
 
-    def counts(self) -> Array:
-        """Of each item its hits, predictions and labels, class by class: [items, 3 · classes]."""
-        one_hot = np.eye(self.scores.shape[1])
-        chosen, true = one_hot[self.predicted], one_hot[self.true]
-        return np.concatenate([chosen * true, chosen, true], axis=1)
+    def counts(self) -> tuple[Array, NDArray[np.int64]]:
+        """Hits, predictions and labels, class by class, of each pair of a true and a predicted
+        class that there is, and how many items are such: [pairs, 3 · classes], [pairs]."""
+        classes = self.scores.shape[1]
+        pairs, times = np.unique(self.true * classes + self.predicted, return_counts=True)
+        one_hot = np.eye(classes)
+        chosen, true = one_hot[pairs % classes], one_hot[pairs // classes]
+        return np.concatenate([chosen * true, chosen, true], axis=1), times
 
     def sides(self) -> tuple[Array, Flags]:
         """Scores and whether they are of the true class: of the second one where there are two,
@@ -107,30 +110,31 @@ def mean_roc_area(scores: Array, positive: Flags) -> Measure | None:
     """
     if not positive.shape[1] or not (positive.any(axis=0) & ~positive.all(axis=0)).all():
         return None
-    areas = [roc_area(*pair) for pair in zip(scores.T, positive.T, strict=True)]
-    return Measure(
-        lambda weights: np.mean([area(weights) for area in areas], axis=0), len(scores), chance=0.5
+    found = [roc_area(*pair) for pair in zip(scores.T, positive.T, strict=True)]
+    area = float(np.mean([area for area, _ in found]))
+    parts = np.mean([parts for _, parts in found], axis=0)
+    bounds = area_interval(area, float((parts**2).sum()))
+    return Measure(area, len(scores), chance=0.5, exact=bounds)
+
+
+def roc_area(scores: Array, positive: Flags) -> tuple[float, Array]:
+    """The area under a ROC curve, ties counted half, and the part of each item in its error
+    [items], whose squares sum to its variance (DeLong et al. 1988).
+
+    An item's part is how far it is from the mean of its side in the share of the other side that
+    it is rightly ordered with, by the number of items on its side.
+    """
+    values, place = np.unique(scores, return_inverse=True)
+    yes = np.bincount(place, weights=positive, minlength=len(values))
+    no = np.bincount(place, weights=~positive, minlength=len(values))
+    below = (np.cumsum(no) - no / 2) / no.sum()  # of a positive item at this value
+    above = (yes.sum() - np.cumsum(yes) + yes / 2) / yes.sum()  # of a negative one
+    area = float((yes * below).sum() / yes.sum())
+    own, side = (
+        np.where(positive, below[place], above[place]),
+        np.where(positive, yes.sum(), no.sum()),
     )
-
-
-def roc_area(scores: Array, positive: Flags) -> Statistic:
-    """The area under a ROC curve as a function of the items' weights, ties counted half; NaN where
-    one side has no weight."""
-    order = np.argsort(scores, kind="stable")
-    in_order = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]]))
-    is_yes = positive[order]
-
-    def area(weights: Weights) -> Array:
-        ordered = weights[:, order]
-        yes = np.add.reduceat(ordered * is_yes, starts, axis=1)
-        no = np.add.reduceat(ordered * ~is_yes, starts, axis=1)
-        below = np.cumsum(no, axis=1) - no / 2
-        pairs = yes.sum(axis=1) * no.sum(axis=1)
-        won = (yes * below).sum(axis=1)
-        return np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1.0), np.nan)
-
-    return area
+    return area, (own - area) / side
 
 
 def _thirds(sums: Array) -> tuple[Array, Array, Array]:

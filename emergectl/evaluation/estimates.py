@@ -1,15 +1,14 @@
-"""What a metric makes of columns: its value under any weighting of the items, and its interval.
+"""What a metric makes of columns: its value, and what its interval follows from.
 
-A metric hands back a `Measure` rather than a number, since the same computation gives the value
-(every item counts once) and its interval (items drawn again). Most metrics are one of the shapes
-built here: a share, a mean, a ratio of sums, or something computed from sums over items. Which
-interval is a metric's own follows from what it says that it is, never from the numbers at hand.
+Most metrics are one of the shapes built here: a share, a mean, a ratio of sums, or something
+computed from sums over items. Which interval is a metric's own follows from what it says that it
+is, never from the numbers at hand.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from emergectl.evaluation.intervals import Statistic
     from emergectl.store.measurements import MetricFacts
 
     Array = NDArray[np.float64]
@@ -27,58 +25,39 @@ if TYPE_CHECKING:
 class Measure:
     """A metric of `items` items; `chance` is what blind guessing gets, where that is known."""
 
-    of: Statistic
+    value: float
     items: int
     chance: float | None = None
+    drawn: Callable[[int], Array] | None = None
+    """seed → the values of so many draws of the items anew (`intervals.DRAWS`)"""
     values: Array | None = None
     """of each item, where it is the mean of them"""
     exact: tuple[float, float] | None = None
     """the interval, where it is known and drawing items again cannot show it"""
 
-    def value(self) -> float:
-        """The value with every item counted once; NaN where it is not defined."""
-        import numpy as np
 
-        return float(self.of(np.ones((1, self.items)))[0])
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and its 95% interval; no interval: None twice."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-def estimates(measures: Sequence[tuple[MetricFacts, Measure]], *, seed: int = 0) -> list[Estimate]:
-    """The value and interval of each measure, by what its metric is.
+def interval(
+    facts: MetricFacts, measure: Measure, *, seed: int = 0
+) -> tuple[float, float] | tuple[None, None]:
+    """The 95% interval of a measure, by what its metric is; None twice where there is none.
 
     A share has Wilson's interval; what knows its exact one has that; a mean of numbers that all
     stand at one end of their range has the exact one of that (`end_of_range`); everything else the
-    bootstrap by item, for which items are drawn once for all measures of equally many.
+    bootstrap by item.
     """
-    from emergectl.evaluation.intervals import bootstrap_together, end_of_range, wilson
+    from emergectl.evaluation.intervals import end_of_range, percentiles, wilson
 
-    values = [measure.value() for _, measure in measures]
-    bounds: dict[int, tuple[float, float] | None] = {}
-    drawn: dict[int, list[int]] = {}
-    for index, ((facts, measure), value) in enumerate(zip(measures, values, strict=True)):
-        if math.isnan(value):
-            bounds[index] = None
-        elif facts.quantity == "share":
-            bounds[index] = wilson(value * measure.items, measure.items)
-        elif measure.exact is not None:
-            bounds[index] = measure.exact
-        elif at_end := end_of_range(measure.values, facts.least, facts.most):
-            bounds[index] = at_end
-        else:
-            drawn.setdefault(measure.items, []).append(index)
-    for items, indices in drawn.items():
-        statistics = [measures[index][1].of for index in indices]
-        found = bootstrap_together(statistics, items, seed=seed)
-        bounds |= zip(indices, found, strict=True)
-    return [Estimate(value, *(bounds[index] or (None, None))) for index, value in enumerate(values)]
+    if math.isnan(measure.value):
+        return None, None
+    if facts.quantity == "share":
+        return wilson(measure.value * measure.items, measure.items)
+    if measure.exact is not None:
+        return measure.exact
+    if at_end := end_of_range(measure.values, facts.least, facts.most):
+        return at_end
+    if measure.drawn is None or measure.items < 2:
+        return None, None
+    return percentiles(measure.drawn(seed)) or (None, None)
 
 
 def share(right: ArrayLike, *, chance: float | None = None) -> Measure | None:
@@ -113,12 +92,28 @@ def ratio(above: ArrayLike, below: ArrayLike, *, chance: float | None = None) ->
 
 
 def of_sums(
-    sums: ArrayLike, finish: Callable[[Array], Array], *, chance: float | None = None
+    sums: ArrayLike,
+    finish: Callable[[Array], Array],
+    *,
+    chance: float | None = None,
+    times: NDArray[np.int64] | None = None,
 ) -> Measure | None:
-    """What `finish` ([draws, k] → [draws]) makes of numbers [items, k] summed over items."""
+    """What `finish` ([draws, k] → [draws]) makes of numbers [items, k] summed over items.
+
+    With `times` [kinds], the numbers are of kinds of items [kinds, k], and this is how often each
+    is there.
+    """
     import numpy as np
+
+    from emergectl.evaluation.intervals import sums_of_draws
 
     rows = np.asarray(sums, float)
     if not len(rows):
         return None
-    return Measure(lambda weights: finish(weights @ rows), len(rows), chance)
+    total = rows.sum(axis=0) if times is None else times @ rows
+    items = len(rows) if times is None else int(times.sum())
+
+    def drawn(seed: int) -> Array:
+        return finish(sums_of_draws(rows, seed, times=times))
+
+    return Measure(float(finish(total[None])[0]), items, chance, drawn)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emergectl.errors import RequestError, ToldError
-from emergectl.evaluation.estimates import estimates, mean
+from emergectl.evaluation.estimates import interval, mean
 from emergectl.evaluation.item_files import RESULTS, Resume, open_items, read_json
 from emergectl.evaluation.metrics import metric_facts
 from emergectl.evaluation.results import (
@@ -161,7 +161,7 @@ def _measurements(
         if one.higher_is_better is not None:
             what = replace(what, direction="up" if one.higher_is_better else "down")
         measure = mean(one.of_items)
-        (bounds,) = estimates([(what, measure)]) if measure else (None,)
+        low, high = interval(what, measure) if measure else (None, None)
         found.append(
             Measurement(
                 task=task,
@@ -170,8 +170,8 @@ def _measurements(
                 what=what,
                 source="harness",
                 step=step,
-                low=bounds.low if bounds else None,
-                high=bounds.high if bounds else None,
+                low=low,
+                high=high,
                 n=len(one.of_items) or count,
                 asked={**asked, "filter": one.filter},
                 items=fingerprint,

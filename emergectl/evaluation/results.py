@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.evaluation.columns import Columns, columns_of_records
-from emergectl.evaluation.estimates import estimates
+from emergectl.evaluation.estimates import interval
 from emergectl.evaluation.metrics import find_metric
 from emergectl.evaluation.metrics.definition import Metric
 from emergectl.evaluation.records import ItemRecord
@@ -55,26 +55,31 @@ def measure_columns(
     columns: Columns, metrics: Iterable[Metric], of: Measured, *, seed: int = 0
 ) -> list[Measurement]:
     """Every metric that the columns can give; the intervals follow from `seed`."""
-    given = [(one, found) for one in metrics if (found := one.measure(columns)) is not None]
-    values = estimates([(one.facts, found) for one, found in given], seed=seed)
-    return [
-        Measurement(
-            task=of.task,
-            metric=metric.name,
-            value=estimate.value,
-            what=metric.facts,
-            source=of.source,
-            step=of.step,
-            low=estimate.low,
-            high=estimate.high,
-            n=measure.items,
-            chance=of.chance.get(metric.name) if measure.chance is None else measure.chance,
-            group=of.group,
-            asked=of.asked,
-            items=of.items,
+    measured = []
+    for metric in metrics:
+        measure = metric.measure(columns)
+        if measure is None:
+            continue
+        low, high = interval(metric.facts, measure, seed=seed)
+        chance = of.chance.get(metric.name) if measure.chance is None else measure.chance
+        measured.append(
+            Measurement(
+                task=of.task,
+                metric=metric.name,
+                value=measure.value,
+                what=metric.facts,
+                source=of.source,
+                step=of.step,
+                low=low,
+                high=high,
+                n=measure.items,
+                chance=chance,
+                group=of.group,
+                asked=of.asked,
+                items=of.items,
+            )
         )
-        for (metric, measure), estimate in zip(given, values, strict=True)
-    ]
+    return measured
 
 
 def measure_records(

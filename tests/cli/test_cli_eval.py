@@ -11,7 +11,7 @@ import pytest
 from emergectl.cli.evaluate import split
 from emergectl.cli.evaluate_display import AskingDisplay
 from emergectl.cli.main import main
-from emergectl.evaluation import run_tasks, session
+from emergectl.evaluation import checkpoints, run_tasks, session
 from emergectl.evaluation.item_files import ItemFile
 from emergectl.evaluation.records import ItemRecord
 
@@ -194,6 +194,35 @@ def test_what_is_complete_is_not_asked_again(
     assert main(command) == 0
     assert f"asked before, and kept ({first[0]['path']})" in told(capsys)[1]
     assert (run / "measurements.jsonl").read_bytes() == measured
+
+
+def test_what_was_held_out_is_kept_like_any_items_and_measured_once(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = results_of(capsys, "eval", "sums", "--checkpoint", "all")
+    assert [(one["task"], one["step"], one["items"]) for one in found] == [
+        ("addition", 12, 60),
+        ("addition", 24, 60),
+    ]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    within = {line["step"]: line for line in lines if "addition/loss" in line}
+    for one in found:
+        line = within[one["step"]]
+        taken = {name: line[f"addition/{name}"] for name in values(one)}
+        assert taken.keys() == {"loss", "perplexity", "exact_match", "token_accuracy"}
+        assert values(one) == pytest.approx(taken, abs=1e-5)
+        assert {path.name for path in Path(one["path"]).iterdir()} == {
+            "asked.json",
+            "items.jsonl",
+            "results.json",
+        }
+    monkeypatch.setattr(checkpoints, "make_model", None)
+    before = (run / "measurements.jsonl").read_bytes()
+    assert results_of(capsys, "eval", "sums", "--checkpoint", "all") == found
+    assert (run / "measurements.jsonl").read_bytes() == before
+    (again, _) = results_of(capsys, "eval", "sums", "--rescore", "--metrics", "logprob_per_byte")
+    assert values(again).items() >= values(found[0]).items()
+    assert values(again)["logprob_per_byte"] < 0
 
 
 def test_rescoring_adds_metrics_and_groups_without_a_model(

@@ -22,7 +22,7 @@ ITEMS = 200
 
 def values(columns: Columns) -> dict[str, float]:
     measures = {metric.name: metric.measure(columns) for metric in held_out_metrics()}
-    return {name: found.value() for name, found in measures.items() if found is not None}
+    return {name: found.value for name, found in measures.items() if found is not None}
 
 
 def kept(rows: Rows, folder: Path, labels: list[str | int]) -> Columns:

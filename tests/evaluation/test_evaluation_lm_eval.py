@@ -17,6 +17,7 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from emergectl.cli.main import main
 from emergectl.errors import RequestError
 from emergectl.evaluation.harness import evaluate_file, prepare_file
 from emergectl.evaluation.intervals import wilson
@@ -207,6 +208,58 @@ def test_code_that_comes_with_a_task_is_run_only_if_allowed(
     assert not (folder / "canary").exists()
     assert run_task_file(asked, path, limit=3, allow_code=True).items == 3
     assert (folder / "canary").exists()
+
+
+def test_eval_refuses_code_before_any_model_is_loaded_and_names_the_option(
+    asked: LanguageModel, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.model.config.save_pretrained(tmp_path / "model")  # without weights
+    (folder / "own.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('canary').touch()\n"
+        "def right(doc, results):\n    return {'acc': float(doc['answer'] == 0)}\n"
+    )
+    path = folder / "code.yaml"
+    path.write_text(
+        "include: choice.yaml\ntask: code\nprocess_results: !function own.right\n"
+        "metric_list: [{metric: acc, higher_is_better: false}]\n"
+    )
+    command = ["eval", str(tmp_path / "model"), "--tasks", str(path)]
+    assert main([*command, "--runs-dir", str(tmp_path / "runs")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "code.yaml:3: `!function own.right` would run Python code" in line
+    assert line.endswith("then allow it with --allow-code (evaluation.allow_code: true)")
+    assert not (folder / "canary").exists()
+
+
+def test_allowed_code_is_run_and_its_direction_is_what_the_file_says(
+    asked: LanguageModel, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "own.py").write_text(
+        "def right(doc, results):\n    return {'acc': float(doc['answer'] == 0), 'bypass': 1.0}\n"
+    )
+    path = folder / "code.yaml"
+    path.write_text(
+        "include: choice.yaml\ntask: code\nprocess_results: !function own.right\n"
+        "metric_list:\n- {metric: acc, aggregation: mean, higher_is_better: false}\n"
+        "- {metric: bypass, aggregation: mean, higher_is_better: true}\n"
+    )
+    result = evaluate_file(
+        prepare_file(path, Asking(limit=20, allow_code=True)),
+        asked.weights,
+        lambda: asked,
+        tmp_path / "out",
+        run=tmp_path,
+        place=asked.place,
+        resume=False,
+        bf16=False,
+    )
+    theirs = {one.metric: one for one in result.values if one.source == "harness"}
+    right = sum(row["answer"] == 0 for row in made_rows(60)[:20])
+    assert theirs["acc"].value == right / 20
+    assert theirs["acc"].what.direction == "down"
+    assert theirs.keys() == {"acc"}  # of a metric that nobody knows, results.json has the value
+    told = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert told["lm_eval"] == {"acc": right / 20, "bypass": 1.0}
 
 
 @pytest.mark.parametrize(

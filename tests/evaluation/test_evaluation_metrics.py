@@ -10,7 +10,8 @@ from sklearn import metrics as sk
 
 from emergectl.errors import RequestError
 from emergectl.evaluation.columns import columns_of_records
-from emergectl.evaluation.estimates import Measure, estimates
+from emergectl.evaluation.estimates import Measure
+from emergectl.evaluation.estimates import interval as interval_of
 from emergectl.evaluation.intervals import wilson
 from emergectl.evaluation.metrics import find_metric, metric_names
 from emergectl.evaluation.ranking import random_reciprocal_rank
@@ -65,12 +66,11 @@ def measure(name: str, records: list[ItemRecord]) -> Measure:
 
 
 def interval(name: str, records: list[ItemRecord]) -> tuple[float | None, float | None]:
-    (found,) = estimates([(find_metric(name).facts, measure(name, records))])
-    return found.low, found.high
+    return interval_of(find_metric(name).facts, measure(name, records))
 
 
 def value(name: str, records: list[ItemRecord]) -> float:
-    return measure(name, records).value()
+    return measure(name, records).value
 
 
 @pytest.mark.parametrize(("classes", "ties"), [(2, True), (2, False), (4, False)])

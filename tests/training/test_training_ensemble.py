@@ -17,6 +17,7 @@ from emergectl.runtime.listeners import ListenerGroup
 from emergectl.runtime.ranks import join_ranks
 from emergectl.runtime.stop import StopRequest
 from emergectl.store import checkpoints
+from emergectl.store.measurements import Measurement, read_measurements
 from emergectl.store.run import Run, create_run, open_run
 from emergectl.store.status import read_status
 from emergectl.training import ensemble
@@ -137,6 +138,10 @@ def lines(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def facts_of(one: Measurement) -> tuple[object, ...]:
+    return one.step, one.task, one.metric, one.what, one.source, one.n, one.chance, one.items
+
+
 def assert_same_weights(found: Path, expected: Path) -> None:
     ours, theirs = last_weights(found), last_weights(expected)
     assert ours.keys() == theirs.keys()
@@ -176,7 +181,12 @@ def test_after_200_steps_each_member_has_the_weights_of_its_solo_run(
         assert [line.keys() for line in ours] == [line.keys() for line in theirs]
         for own, other in zip(ours, theirs, strict=True):
             for name in own.keys() - {"seconds", "tokens_per_second"}:
-                assert own[name] == pytest.approx(other[name], rel=2e-3, abs=1e-5), name
+                # Of two tokens that are likely alike the last bit decides: one item of eight.
+                close = 1 / 8 if name.endswith(("token_accuracy", "exact_match")) else 1e-5
+                assert own[name] == pytest.approx(other[name], rel=2e-3, abs=close), name
+        ours, theirs = (read_measurements(path) for path in (paths[number], solo))
+        assert [facts_of(one) for one in ours] == [facts_of(one) for one in theirs]
+        assert {one.step for one in ours} == {0, *range(20, 201, 20)}
         for kind in ("checkpoints", "snapshots"):
             held = [checkpoints.list_steps(path / kind) for path in (paths[number], solo)]
             assert held[0] == held[1] != []

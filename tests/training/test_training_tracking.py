@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from emergectl.config.schema import TrackerSpec
 from emergectl.errors import RequestError
 from emergectl.runtime.listeners import RunFacts
+from emergectl.store.measurements import Measurement, MetricFacts
 from emergectl.training import tracking
 from emergectl.training.tracking import BackgroundTracker, open_trackers
 
@@ -108,6 +110,29 @@ def test_tensorboard_holds_every_metric_at_its_step(tmp_path: Path) -> None:
     assert [step for step, _ in scalars["loss"]] == [1, 2, 3]
     assert scalars["loss"][2][1] == pytest.approx(1 / 3)
     assert math.isnan(scalars["loss"][1][1])
+
+
+def test_the_ends_of_intervals_stand_beside_their_values(tmp_path: Path) -> None:
+    needs("tensorboard")
+    (listener,) = open_trackers(
+        [TrackerSpec(name="tensorboard")],
+        run_path=tmp_path,
+        run_id=RUN_ID,
+        experiment={},
+        warn=print,
+    )
+    what = MetricFacts("discontinuous", "up", "share")
+    bounded = Measurement("copy", "exact_match", 0.5, what, "loop", step=7, low=0.25, high=0.75)
+    listener.start(facts(tmp_path))
+    listener.metrics({"step": 7, "copy/exact_match": 0.5, "copy/loss": 1.0})
+    listener.measured([bounded, replace(bounded, metric="loss", low=None, high=None)])
+    listener.close("done")
+    assert tensorboard_scalars(tmp_path) == {
+        "copy/exact_match": [(7, 0.5)],
+        "copy/loss": [(7, 1.0)],
+        "copy/exact_match/low": [(7, 0.25)],
+        "copy/exact_match/high": [(7, 0.75)],
+    }
 
 
 def test_tensorboard_shows_steps_once_after_a_kill_and_a_resume(tmp_path: Path) -> None:

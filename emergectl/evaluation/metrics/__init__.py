@@ -75,9 +75,9 @@ def metric_facts(name: str) -> MetricFacts | None:
     A number behind it (`hits@10`), the filter of lm-evaluation-harness (`acc,none`), a split before
     it (`val_loss`) and the case of its letters are passed over.
     """
-    plain = name.partition(",")[0].partition("@")[0]
+    plain, at, _ = name.partition(",")[0].partition("@")
     for spelling in (plain, _spelt_here(plain), _SPLIT.sub("", _spelt_here(plain))):
-        if spelling in METRICS:
+        if spelling in METRICS and (at or not METRICS[spelling].needs_k):
             return METRICS[spelling].facts
         if spelling in FIELD_NAMES:
             return FIELD_NAMES[spelling]

@@ -48,8 +48,10 @@ def f1(columns: Columns) -> Measure | None:
         return mean(graded)
     if columns.labels is not None:
         return of_sums(columns.labels.counts(), f1_of_labels)
-    classes = columns.classes
-    return of_sums(classes.counts(), f1_of_counts) if classes else None
+    if columns.classes is None:
+        return None
+    counts, times = columns.classes.counts()
+    return of_sums(counts, f1_of_counts, times=times)
 
 
 @METRICS.metric("discontinuous", "ratio", least=-1.0, most=1.0, held_out=("classes",))
@@ -57,8 +59,10 @@ def mcc(columns: Columns) -> Measure | None:
     """Matthews' correlation coefficient, for any number of classes."""
     from emergectl.evaluation.classes import mcc_of_counts
 
-    classes = columns.classes
-    return of_sums(classes.counts(), mcc_of_counts, chance=0.0) if classes else None
+    if columns.classes is None:
+        return None
+    counts, times = columns.classes.counts()
+    return of_sums(counts, mcc_of_counts, chance=0.0, times=times)
 
 
 @METRICS.metric("continuous", "area", least=0.0, most=1.0, held_out=_CLASSES)

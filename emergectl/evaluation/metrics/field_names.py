@@ -35,7 +35,7 @@ _NAMES: dict[MetricFacts, str] = {
         em exact exact_match_strict quasi_exact_match prefix_exact_match quasi_prefix_exact_match
         mc1 multiple_choice_grade multiple_choice_accuracy exact_str_match top1 top_1 top1_accuracy
         top_1_accuracy top5 top_5 top5_accuracy top_5_accuracy subset_accuracy sentence_accuracy
-        sequence_accuracy success_rate win_rate hits precision_at
+        sequence_accuracy pass_at_1 success_rate win_rate hits precision_at
     """,
     _WRONG: "error error_rate err classification_error misclassification_rate",
     # Code lengths, in nats or bits; the logarithm of a perplexity is one, and not logged again.
