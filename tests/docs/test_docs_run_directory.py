@@ -27,9 +27,20 @@ FREE = {
 }
 
 
+CLASSES = """
+stage: finetune
+model: {family: bert, size: 10k}
+tokenizer: {kind: byte}
+objective: {name: multiclass}
+data: {train: {path: rows.csv}, validation: {path: rows.csv}, test: {path: rows.csv}, seq_len: 16}
+train: {epochs: 1, batch_size: 4, compile: false, precision: fp32, threads: 1}
+evaluation: {every: epoch}
+"""
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run that was asked a task."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two tiny runs: one that was asked a task, and a classifier with test data."""
     folder = tmp_path_factory.mktemp("directory")
     (folder / "tiny.yaml").write_text(
         "name: tiny\nmodel: {family: llama, size: 10k}\n"
@@ -40,7 +51,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["train", str(folder / "tiny.yaml"), "--json", "--run-dir", str(run)]) == 0
     asked = ["--tasks", "addition:digits=1", "--by", "carries", "--limit", "4", "--json"]
     assert main(["eval", str(run), *asked, "--runs-dir", str(folder)]) == 0
-    return run
+    (folder / "rows.csv").write_text("text,label\n" + "a,x\nbb,y\n" * 4)
+    (folder / "classes.yaml").write_text(CLASSES)
+    classes = ["train", str(folder / "classes.yaml"), "--run-dir", str(folder / "classes")]
+    assert main([*classes, "--json"]) == 0
+    return folder
 
 
 def keys(value: Any) -> set[str]:
@@ -53,15 +68,23 @@ def keys(value: Any) -> set[str]:
     return set(value).union(*below)
 
 
-def test_every_file_is_named(run: Path) -> None:
-    for path in run.rglob("*"):
-        if path.is_file():
-            assert path.name in PAGE or path.parent.name in ("report",), path
+def files_of(runs: Path) -> list[Path]:
+    """Every file of both runs."""
+    return [
+        path for run in ("run", "classes") for path in (runs / run).rglob("*") if path.is_file()
+    ]
 
 
-def test_every_field_of_every_file_is_named(run: Path) -> None:
+def test_every_file_is_named(runs: Path) -> None:
+    for path in files_of(runs):
+        assert path.name in PAGE or path.parent.name == "report", path
+
+
+def test_every_field_of_every_file_is_named(runs: Path) -> None:
     seen = 0
-    for path in [*run.rglob("*.json"), *run.rglob("*.jsonl")]:
+    for path in files_of(runs):
+        if path.suffix not in (".json", ".jsonl"):
+            continue
         if path.name in ("config.json", "generation_config.json") or "tokenizer" in path.name:
             continue  # transformers' own
         text = path.read_text("utf-8")

@@ -4,6 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from functools import partial
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -124,26 +125,39 @@ def assert_inactive(page: str) -> None:
     assert "@import" not in styles[0]
 
 
+def table_in(folder: Path, name: str = "table.jsonl", **texts: str) -> Path:
+    """A table of one ability under two metrics, two seeds; other texts by column."""
+    lines = []
+    for k, value in enumerate(VALUES):
+        for seed in ("0", "1"):
+            known = {"params": 10 ** (6 + k / 2), "tokens": 1e9, "n": 500, "chance": 0.0}
+            named = {"task": "add", "model": f"m{k}", "seed": seed, "group": "", **texts}
+            metric = texts.get("metric", "exact_match")
+            at = value + 0.01 * int(seed == "1")
+            lines.append({**known, **named, "metric": metric, "value": at})
+            other = {"metric": "loss", "value": 3 - 0.2 * k + 0.01 * len(seed), "chance": None}
+            lines.append({**known, **named, **other})
+    path = folder / name
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[..., Path]:
-    """A table of one ability under two metrics, two seeds; other texts by column."""
+    """Makes such a table, for a page of one's own."""
+    return partial(table_in, tmp_path)
 
-    def make(name: str = "table.jsonl", **texts: str) -> Path:
-        lines = []
-        for k, value in enumerate(VALUES):
-            for seed in ("0", "1"):
-                known = {"params": 10 ** (6 + k / 2), "tokens": 1e9, "n": 500, "chance": 0.0}
-                named = {"task": "add", "model": f"m{k}", "seed": seed, "group": "", **texts}
-                metric = texts.get("metric", "exact_match")
-                at = value + 0.01 * int(seed == "1")
-                lines.append({**known, **named, "metric": metric, "value": at})
-                other = {"metric": "loss", "value": 3 - 0.2 * k + 0.01 * len(seed), "chance": None}
-                lines.append({**known, **named, **other})
-        path = tmp_path / name
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        return path
 
-    return make
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table of the page that several tests look at."""
+    return table_in(tmp_path_factory.mktemp("page"), "数据 & more.jsonl")
+
+
+@pytest.fixture(scope="module")
+def page(source: Path) -> str:
+    """Its page."""
+    return made(source)
 
 
 def made(source: Path, *options: str) -> str:
@@ -152,12 +166,8 @@ def made(source: Path, *options: str) -> str:
     return target.read_text(encoding="utf-8")
 
 
-def test_the_page_opens_with_the_verdicts_and_shows_each_ability(
-    table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = made(table())
+def test_the_page_opens_with_the_verdicts_and_shows_each_ability(page: str) -> None:
     nodes = Nodes(page)
-    assert capsys.readouterr().out.strip().endswith("page.html")
     assert page.index("Verdicts") < page.index("<figure")
     assert "1 emergent" in nodes.text
     for shown in ("exact_match", "chance", "break, 95%", "foretold from", "share of seeds"):
@@ -166,23 +176,21 @@ def test_the_page_opens_with_the_verdicts_and_shows_each_ability(
     assert_inactive(page)
 
 
-def test_every_measurement_leads_to_the_line_that_it_came_from(table: Callable[..., Path]) -> None:
-    source = table("数据 & more.jsonl")
-    nodes = Nodes(made(source))
+def test_every_measurement_leads_to_the_line_that_it_came_from(page: str, source: Path) -> None:
+    nodes = Nodes(page)
     places = [a for tag, a in nodes.found if tag == "a" and "title" in a]
     assert sum("jsonl:" in str(a["title"]) for a in places) == 2 * 2 * len(VALUES)
     for attributes in places:
         assert (source.parent / unquote(str(attributes["href"]))).resolve() == source.resolve()
 
 
-def test_the_page_needs_nothing_else(table: Callable[..., Path]) -> None:
-    page = made(table())
+def test_the_page_needs_nothing_else(page: str) -> None:
     assert not re.search(r"https?://(?!www\.w3\.org)", page)
     assert "default-src 'none'" in page
 
 
-def test_ids_are_not_given_twice(table: Callable[..., Path]) -> None:
-    ids = [a["id"] for _, a in Nodes(made(table())).found if "id" in a]
+def test_ids_are_not_given_twice(page: str) -> None:
+    ids = [a["id"] for _, a in Nodes(page).found if "id" in a]
     assert len(ids) == len(set(ids))
 
 
@@ -243,8 +251,11 @@ def test_labels_with_letters_for_mathematics_and_markup_are_drawn_as_they_are(
     assert "三位数加法" in nodes.text
 
 
-def test_figures_are_written_as_svg_png_and_pdf(table: Callable[..., Path], tmp_path: Path) -> None:
+def test_figures_are_written_as_svg_png_and_pdf(
+    table: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made(table(task="加法"), "--figures", str(tmp_path / "figures"))
+    assert capsys.readouterr().out.strip().endswith("page.html")
     kinds = {path.suffix for path in (tmp_path / "figures").iterdir()}
     assert kinds == {".svg", ".png", ".pdf"}
     svg = next((tmp_path / "figures").glob("*exact-match-curve.svg"))
