@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from emergectl.config.schema import ScheduleSpec
 from emergectl.training.schedule import is_due, learning_rate_factor
 
 STEPS = 100
+
+
+def due_at(every: Any, step: int) -> bool:
+    return is_due(every, step, steps_per_epoch=Fraction(7))
 
 
 def factors(total: int | None = STEPS, **fields: Any) -> list[float]:
@@ -67,7 +72,7 @@ def test_without_a_number_of_steps_the_rate_follows_the_time() -> None:
 
 
 def test_log_spaced_steps_are_eight_a_decade_without_doubles() -> None:
-    due = [step for step in range(2000) if is_due("log", step)]
+    due = [step for step in range(2000) if due_at("log", step)]
     assert due[:10] == [1, 2, 3, 4, 6, 7, 10, 13, 18, 24]
     assert [step for step in due if 100 <= step < 1000] == [100, 133, 178, 237, 316, 422, 562, 750]
 
@@ -76,13 +81,25 @@ def test_log_spaced_steps_are_the_rounded_powers_and_no_others() -> None:
     powers = {round(10 ** (k / 8)) for k in range(60)}
     largest = max(powers)
     for power in powers:
-        assert is_due("log", power)
+        assert due_at("log", power)
     for step in (5, 11, 99, 101, 999, 1001, largest - 1):
-        assert not is_due("log", step) or step in powers
+        assert not due_at("log", step) or step in powers
     assert math.isclose(largest, 10 ** (59 / 8), rel_tol=1e-6)
 
 
 def test_a_number_a_list_and_null() -> None:
-    assert [step for step in range(10) if is_due(3, step)] == [3, 6, 9]
-    assert [step for step in range(10) if is_due([0, 4], step)] == [0, 4]
-    assert not any(is_due(None, step) for step in range(10))
+    assert [step for step in range(10) if due_at(3, step)] == [3, 6, 9]
+    assert [step for step in range(10) if due_at([0, 4], step)] == [0, 4]
+    assert not any(due_at(None, step) for step in range(10))
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "steps"),
+    [(44, 8, [6, 11, 17]), (8, 8, [1, 2, 3]), (9, 3, [3, 6, 9]), (4, 8, [1, 2, 3])],
+)
+def test_an_epoch_ends_with_the_step_that_takes_its_last_row(
+    rows: int, batch_size: int, steps: list[int]
+) -> None:
+    epoch = Fraction(rows, batch_size)
+    due = [step for step in range(20) if is_due("epoch", step, steps_per_epoch=epoch)]
+    assert due[:3] == steps
