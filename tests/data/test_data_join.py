@@ -129,7 +129,7 @@ CARRIES_ALL = {
 }
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("kind", CARRIES_ALL)
 def test_each_character_of_an_answer_is_in_its_tokens_and_none_of_the_prompt(
     kind: str, seed: int
@@ -140,7 +140,7 @@ def test_each_character_of_an_answer_is_in_its_tokens_and_none_of_the_prompt(
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = True
     straddled = 0
-    for _ in range(150):
+    for _ in range(100):
         prompt = made_text(source, source.choice([1, 3, 8, 90]))
         answers = list(dict.fromkeys(made_text(source, source.randint(1, 4)) for _ in range(6)))
         (pairs,) = coder.pairs([Question(prompt, tuple(answers))])

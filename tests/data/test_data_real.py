@@ -78,7 +78,9 @@ def test_classification_sets_have_all_their_rows_and_classes(name, tokenizer, sh
     )
     assert data.train.rows + data.validation.rows == rows
     assert len(data.labels) == classes
-    assert data.report["warnings"] == []
+    # What may be told is of long texts and of characters that a vocabulary lacks, not of classes.
+    for warning in data.report["warnings"]:
+        assert "texts are cut to fit into 128 tokens" in warning or "does not know" in warning
     batch = data.train.batch(0, 16, 0, 16)
     assert ("token_type_ids" in batch) == (
         "text_pair" in columns and tokenizer == "bert_chinese_vocab"
