@@ -30,9 +30,10 @@ Anchor = Callable[[tuple[Key, ...]], Path]
 _PARAMETERS = re.compile(r":(?=[A-Za-z_][\w.]*=)")
 _HARNESS_KEY = re.compile(
     r"^(?:doc_to_text|doc_to_target|doc_to_choice|dataset_path|dataset_name|output_type"
-    r"|metric_list|tag|test_split|process_docs)\s*:",
+    r"|metric_list|tag|test_split|process_docs|include)\s*:",
     re.MULTILINE,
 )
+_HARNESS_TAG = re.compile(r"^[ -]*\w+\s*:\s*!function\s", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,13 @@ def task_file(name: str, *, folder: Path) -> Path | None:
 def is_harness_file(path: Path) -> bool:
     """Whether a file is a task of lm-evaluation-harness, which only that can run.
 
-    Such files have tags (`!function`) and keys of their own: they are recognised by two of their
-    keys, and not read.
+    Such files have a tag (`!function`) and keys of their own: they are recognised by the one or by
+    two of the others, and not read.
     """
     if path.suffix == ".json" or not path.is_file():
         return False
     text = path.read_text(encoding="utf-8", errors="replace")
-    return len(_HARNESS_KEY.findall(text)) >= 2
+    return len(_HARNESS_KEY.findall(text)) >= 2 or _HARNESS_TAG.search(text) is not None
 
 
 def resolved(

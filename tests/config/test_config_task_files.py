@@ -82,6 +82,12 @@ def test_a_task_of_the_harness_is_recognised_and_not_read(folder) -> None:
     path = folder / "here" / "harness.yaml"
     path.write_text(HARNESS)
     assert is_harness_file(path)
+    path.write_text("include: other.yaml\ntask: some\nprocess_results: !function own.right\n")
+    assert is_harness_file(path)
+    path.write_text("task: some\nprompt: 'how: !function x'\n# doc_to_text: !function x\n")
+    assert not is_harness_file(path)
+    path.write_text("task: some\noutput_type: generate_until\ninclude: other.yaml\n")
+    assert is_harness_file(path)
     assert not is_harness_file(folder / "tasks" / "mine.yaml")
     assert written_task("harness.yaml").task == str(path)
 
