@@ -147,7 +147,7 @@ def judge(
     `read_table`. The same table gives the same findings.
     """
     from emergectl.analysis.examine import examine
-    from emergectl.analysis.table import choose_axis, curves_of
+    from emergectl.analysis.table_curves import choose_axis, curves_of
     from emergectl.analysis.verdict import judge as judge_curves
 
     table = read_table(*sources, runs_dir=runs_dir, **options)

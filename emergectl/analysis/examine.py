@@ -34,7 +34,8 @@ from emergectl.analysis.processes import processes
 from emergectl.analysis.scaling import ScalingFinding, judge_scaling, runs_of_law
 from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
-from emergectl.analysis.table import LATE_FIRST, LOSS, Row, Table, count_shown
+from emergectl.analysis.table import LOSS, Row, Table
+from emergectl.analysis.table_curves import LATE_FIRST, count_shown
 from emergectl.analysis.verdict import MANY, VERDICTS, Finding
 
 SHOWN = 40

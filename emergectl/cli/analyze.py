@@ -46,7 +46,7 @@ def emergence(
     table = read_source(source)
 
     from emergectl.analysis.examine import examine
-    from emergectl.analysis.table import curves_of
+    from emergectl.analysis.table_curves import curves_of
     from emergectl.analysis.verdict import judge
     from emergectl.cli.findings import ROW, as_row, explain, show_plots
 
@@ -86,7 +86,7 @@ def scaling(
     loss, errors by bootstrap over runs.
     """
     from emergectl.analysis.plain import as_plain
-    from emergectl.analysis.table import count_shown
+    from emergectl.analysis.table_curves import count_shown
 
     table = read_source(source)
     tell(table)

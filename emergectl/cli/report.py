@@ -110,7 +110,7 @@ def _examined(
 ) -> tuple[Findings, list[Row]]:
     """What is found in a source, and the rows of its table."""
     from emergectl.analysis.examine import examine
-    from emergectl.analysis.table import curves_of
+    from emergectl.analysis.table_curves import curves_of
     from emergectl.analysis.verdict import judge
 
     table = read_source(source)

@@ -186,7 +186,7 @@ def is_sweep(name: str, root: Path) -> bool:
 
 def axis_of(source: Source, table: Table) -> Axis:
     """The axis that was asked for, else the one that the table has."""
-    from emergectl.analysis.table import choose_axis, count_shown
+    from emergectl.analysis.table_curves import choose_axis, count_shown
 
     axis = source.options.get("x") or choose_axis(table)
     if axis not in AXES:

@@ -7,7 +7,8 @@ import pytest
 
 from emergectl.analysis.columns import Columns
 from emergectl.analysis.reading import read_tables
-from emergectl.analysis.table import Row, Table, count_shown, curves_of, with_defaults
+from emergectl.analysis.table import Row, Table, with_defaults
+from emergectl.analysis.table_curves import count_shown, curves_of
 from emergectl.errors import DataError, RequestError
 from emergectl.evaluation.metrics import metric_facts
 

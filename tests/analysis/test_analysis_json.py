@@ -10,7 +10,8 @@ from metric_kinds import LOGPROB, SHARE
 
 from emergectl.analysis.examine import examine
 from emergectl.analysis.findings import FINDINGS_VERSION, Findings, from_json
-from emergectl.analysis.table import Row, Table, curves_of
+from emergectl.analysis.table import Row, Table
+from emergectl.analysis.table_curves import curves_of
 from emergectl.analysis.verdict import judge
 from emergectl.errors import DataError
 

@@ -8,7 +8,8 @@ import pytest
 from emergectl.analysis.columns import Columns
 from emergectl.analysis.formats.model_names import size_in
 from emergectl.analysis.reading import read_tables
-from emergectl.analysis.table import Table, choose_axis, curves_of, with_defaults
+from emergectl.analysis.table import Table, with_defaults
+from emergectl.analysis.table_curves import choose_axis, curves_of
 from emergectl.errors import DataError, RequestError
 from emergectl.evaluation.metrics import metric_facts
 

@@ -16,7 +16,8 @@ from emergectl.analysis.examine import describe_finding
 from emergectl.analysis.plain import as_plain
 from emergectl.analysis.ratio import upper_tail
 from emergectl.analysis.reading import read_tables
-from emergectl.analysis.table import curves_of, with_defaults
+from emergectl.analysis.table import with_defaults
+from emergectl.analysis.table_curves import curves_of
 from emergectl.analysis.verdict import Finding, adjust, judge
 from emergectl.evaluation.metrics import metric_facts
 

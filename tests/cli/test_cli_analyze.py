@@ -168,7 +168,8 @@ def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> Non
     from emergectl.analysis.columns import Columns
     from emergectl.analysis.examine import examine
     from emergectl.analysis.reading import read_tables
-    from emergectl.analysis.table import curves_of, with_defaults
+    from emergectl.analysis.table import with_defaults
+    from emergectl.analysis.table_curves import curves_of
     from emergectl.analysis.verdict import judge
     from emergectl.cli.findings import plot
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from emergectl.analysis.table import Table, choose_axis, count_shown, curves_of
+from emergectl.analysis.table import Table
+from emergectl.analysis.table_curves import choose_axis, count_shown, curves_of
 from emergectl.cli.main import main
 from emergectl.cli.tables import Source, read_source
 from emergectl.store.measurements import Measurement, MetricFacts, append_measurements

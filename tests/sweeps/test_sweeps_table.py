@@ -12,7 +12,7 @@ import pytest
 from nursery import Nursery
 from sweep_study import Study
 
-from emergectl.analysis.table import choose_axis
+from emergectl.analysis.table_curves import choose_axis
 from emergectl.cli.main import main
 from emergectl.cli.tables import Source, read_source
 from emergectl.evaluation.metrics import metric_facts

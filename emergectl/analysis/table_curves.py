@@ -1,0 +1,196 @@
+"""From rows to curves: which axis a table has, and which rows make one ability.
+
+Along steps and tokens each model has its own curve; along any other axis one curve runs over all
+models of a group. Two different values of one measurement are an error that names what tells them
+apart, for nobody but their owner can say which of them is true.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.table import MOST_NAMED, Axis, Row, Table, listed
+from emergectl.errors import DataError, RequestError
+
+LATE_FIRST = ("step", "tokens")
+"""axes along which one model has many measurements, of which other axes take the last"""
+FEWEST_NEAR_VALUES = 1e-12
+
+
+def choose_axis(table: Table) -> Axis:
+    """The axis along which models differ: parameters first, then FLOPs, steps, tokens, loss.
+
+    The first with three different values, as `curves_of` would take them; where none has, with two,
+    then with one. Raises RequestError where there is no scale at all.
+    """
+    order: tuple[Axis, ...] = ("params", "flops", "step", "tokens", "loss")
+    latest = _latest(table.rows)
+    scales = {
+        axis: {row.scale(axis) for row in (table.rows if axis in LATE_FIRST else latest)} - {None}
+        for axis in order
+    }
+    for fewest in (3, 2, 1):
+        for axis in order:
+            if len(scales[axis]) >= fewest:
+                return axis
+    raise RequestError(
+        "no scale: there is none of the columns params, flops, tokens, step, loss; map one with "
+        "--params and the like"
+    )
+
+
+def count_shown(rows: Iterable[Row]) -> str:
+    """Which count of parameters the axis `params` shows, as a person is told; "" where the table
+    does not say."""
+    counts = sorted({row.count for row in rows if row.count and row.params})
+    said = " and ".join(_COUNTS.get(count, count) for count in counts)
+    return f"{said}: different counts on one axis" if len(counts) > 1 else said
+
+
+_COUNTS = {
+    "total": "total parameters",
+    "non-embedding": "non-embedding parameters",
+    "named": "parameters as the models are called",
+}
+
+
+def curves_of(table: Table, axis: Axis) -> list[Curve]:
+    """Every ability of a table as a curve over one axis, sorted by name.
+
+    Along steps and tokens each model has its own curve; along other axes one curve runs over all
+    models of a group, each at its latest measurement. Rows without a place on the axis, at zero,
+    and exact doubles are skipped and counted in `table`; two values for one measurement are a
+    DataError. Loss as an axis runs downwards: the scale is its inverse.
+    """
+    series: dict[tuple[str, str, str], list[Row]] = {}
+    several = len({row.params for row in table.rows}) > 1 or len({r.model for r in table.rows}) > 1
+    for row in table.rows:
+        scale = row.scale(axis)
+        if scale is None:
+            table.skip(f"no {axis}", row.where)
+        elif not (math.isfinite(scale) and scale > 0):
+            table.skip(f"{axis} is zero, negative or not finite", row.where)
+        else:
+            group = row.group
+            if axis in LATE_FIRST and several:
+                name = row.model or (f"{row.params:g}" if row.params else "")
+                group = "/".join(part for part in (row.group, name) if part)
+            series.setdefault((group, row.task, row.metric), []).append(row)
+    curves = []
+    together: dict[float, set[str]] = {}
+    for (group, task, metric), rows in sorted(series.items(), key=_as_people_count):
+        kept = rows if axis in LATE_FIRST else _latest(rows)
+        kept = _without_doubles(table, kept, axis)
+        for row in kept:
+            together.setdefault(float(row.scale(axis) or 0), set()).add(f"{group}\0{row.model}")
+        curves.append(_curve(kept, axis, group, task, metric))
+    _note_together(table, axis, together)
+    return curves
+
+
+def _note_together(table: Table, axis: Axis, together: Mapping[float, set[str]]) -> None:
+    """Say where models of different names share one place of a curve: their mean is judged."""
+    shared: dict[tuple[float, str], list[str]] = {}
+    for scale, named in together.items():
+        for name in sorted(named):
+            group, _, model = name.partition("\0")
+            shared.setdefault((scale, group), []).append(model)
+    first = next((place for place, models in shared.items() if len(models) > 1), None)
+    if first is not None:
+        count = sum(len(models) > 1 for models in shared.values())
+        table.note(
+            f"{count} scales have several models, whose mean is judged, such as "
+            f"{listed(shared[first])} at {axis} {first[0]:.4g}; --group keeps families apart, "
+            "--where keeps one"
+        )
+
+
+def _as_people_count(named: tuple[tuple[str, str, str], Any]) -> list[Any]:
+    """Names in order, numbers in them by their size: 5 before 20."""
+    parts = re.split(r"(\d+)", "\0".join(named[0]))
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
+
+
+def _time(row: Row) -> float:
+    """When in training; what does not say it is of the end."""
+    return row.step if row.step is not None else row.tokens if row.tokens is not None else math.inf
+
+
+def _latest(rows: Sequence[Row]) -> list[Row]:
+    """Each model and seed at its last step (most tokens)."""
+    last: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        key = (row.model, row.params, row.seed)
+        last[key] = max(_time(row), last.get(key, -math.inf))
+    return [row for row in rows if _time(row) == last[(row.model, row.params, row.seed)]]
+
+
+def _without_doubles(table: Table, rows: list[Row], axis: Axis) -> list[Row]:
+    seen: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        key = (row.scale(axis), row.model, row.seed)
+        other = seen.get(key)
+        if other is None:
+            seen[key] = row
+        elif math.isclose(other.value, row.value, rel_tol=FEWEST_NEAR_VALUES, abs_tol=0.0):
+            table.skip("the same measurement again", row.where)
+        else:
+            raise DataError(
+                f"{row.where}: {row.task}/{row.metric} is {row.value:g} and was {other.value:g} at "
+                f"{other.where}, for one {axis}, model and seed; {_difference(row, other)}"
+            )
+    return list(seen.values())
+
+
+def _difference(row: Row, other: Row) -> str:
+    """What to do about two values of one measurement: the fields in which their records differ."""
+    one, two = row.record or {}, other.record or {}
+    differ = [
+        name
+        for name in one
+        if name not in _OF_VALUE and not name.startswith(" ") and one[name] != two.get(name)
+    ]
+    if not differ:
+        return "say what tells them apart with --seed or --group, or remove one"
+    said = ", ".join(f"{name} ({two.get(name)}, {one[name]})" for name in differ[:MOST_NAMED])
+    return (
+        f"they differ in {said}: keep one with --where '{differ[0]}={one[differ[0]]}', or tell "
+        f"them apart with --seed '{differ[0]}' or --group '{differ[0]}'"
+    )
+
+
+_OF_VALUE = ("value", "n", "chance", "low", "high", "stderr")
+
+
+def _curve(rows: list[Row], axis: Axis, group: str, task: str, metric: str) -> Curve:
+    chances = {row.chance for row in rows}
+    if len(chances) > 1:
+        at = rows[0].where
+        raise DataError(
+            f"{at}: {task}/{metric} has more than one chance level: {sorted(map(str, chances))}"
+        )
+    places = np.array([float(row.scale(axis) or math.nan) for row in rows])
+    known = all(row.n is not None for row in rows)
+    chance = chances.pop()
+    if chance is not None and chance <= 0 and rows[0].what.scale == "log":
+        raise DataError(
+            f"{rows[0].where}: the chance level of {metric} is {chance:g}; it is above 0"
+        )
+    return make_curve(
+        1 / places if axis == "loss" else places,
+        [[row.value] for row in rows],
+        items=[float(row.n or math.nan) for row in rows] if known else None,
+        chance=chance,
+        what=rows[0].what,
+        task=task,
+        metric=metric,
+        axis=axis,
+        group=group,
+        sources=[row.where for row in rows],
+    )
