@@ -82,11 +82,21 @@ def read_document(
     except ValidationError as error:
         raise explain(error, document) from None
     folders = (path.parent.absolute(), set_from or Path.cwd())
+    if check_paths and experiment.evaluation.allow_code:
+        refuse_code_allowed_in(document, ("evaluation", "allow_code"))
     try:
         experiment = _anchored(experiment, document, folders, check_paths)
     except ExperimentError as error:
         raise _located(error, document) from None
     return LoadedExperiment(experiment, document, path)
+
+
+def refuse_code_allowed_in(document: Document, keys: tuple[Key, ...]) -> None:
+    """Raise RequestError where the file itself says that code may run: a person has to."""
+    if document.line_of(keys) is not None:
+        added = ".".join(map(str, keys))
+        told = f"a file cannot allow code, only who runs it: leave it out and add {added}=true"
+        raise RequestError(message_at(document, keys, told))
 
 
 def dump_experiment(experiment: Experiment) -> str:

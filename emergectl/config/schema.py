@@ -216,7 +216,8 @@ class AskingSpec(Part):
     most_samples: PositiveInt = MOST_SAMPLES
     """with `until_passes`, texts of an item at most"""
     allow_code: bool = False
-    """run the Python code that came with task files of lm-evaluation-harness"""
+    """run the Python code that came with task files of lm-evaluation-harness; on the command line
+    alone, a file cannot allow it"""
 
     @model_validator(mode="after")
     def _sampled_in_one_way(self) -> Self:

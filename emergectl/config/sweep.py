@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from emergectl.config.experiment import LoadedExperiment, read_document
+from emergectl.config.experiment import LoadedExperiment, read_document, refuse_code_allowed_in
 from emergectl.config.explain import explain, known_keys, message_at
 from emergectl.config.overrides import (
     apply_overrides,
@@ -119,6 +119,8 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> LoadedSweep:
         spec = SweepSpec.model_validate(document.data)
     except ValidationError as error:
         raise explain(error, document, SweepSpec) from None
+    if spec.evaluate is not None and spec.evaluate.allow_code:
+        refuse_code_allowed_in(document, ("evaluate", "allow_code"))
     base, base_path = _base(spec, document, path, inner)
     _refuse_swept(spec, inner)
     return LoadedSweep(spec, _name(spec, path), document, path, base, base_path)

@@ -16,7 +16,7 @@ import yaml
 
 from emergectl.errors import RequestError
 
-ALLOW = "allow it with --allow-code (evaluation.allow_code: true)"
+ALLOW = "allow it with --allow-code (evaluation.allow_code=true)"
 FETCHED = "would be fetched as code from a hub: use one that ships with lm-eval"
 
 

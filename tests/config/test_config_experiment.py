@@ -233,3 +233,16 @@ def test_what_only_an_evaluation_asks_is_refused_of_training(tmp_path: Path) -> 
     text = "data: {train: {task: t}}\nevaluation: {tasks: t, shots: 1}"
     with pytest.raises(RequestError, match=r"`evaluation.shots` belongs to `stage: evaluate`"):
         load_experiment(write(tmp_path, text))
+
+
+def test_a_file_cannot_allow_code_and_whoever_runs_it_can(tmp_path: Path) -> None:
+    plain = "stage: evaluate\nmodel: {from: some/model}\nevaluation: {tasks: [addition]"
+    file = write(tmp_path, plain + ", allow_code: true}")
+    with pytest.raises(RequestError, match=r"e\.yaml:3: evaluation\.allow_code: a file cannot"):
+        load_experiment(file)
+    file = write(tmp_path, plain + "}")
+    loaded = load_experiment(file, ["evaluation.allow_code=true"])
+    assert loaded.experiment.evaluation.allow_code
+    # What was allowed once can still be looked at.
+    kept = write(tmp_path, dump_experiment(loaded.experiment))
+    assert load_experiment(kept, check_paths=False).experiment.evaluation.allow_code

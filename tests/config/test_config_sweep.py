@@ -186,3 +186,11 @@ def test_whatever_is_in_the_file_there_is_never_a_traceback(
     assert code in (0, 2)
     assert (code == 2) == bool(said.getvalue())
     assert "Traceback" not in said.getvalue()
+
+
+def test_a_sweep_file_cannot_allow_code(tmp_path: Path) -> None:
+    file = write(tmp_path, EXAMPLE + "evaluate: {tasks: [addition], allow_code: true}\n")
+    with pytest.raises(RequestError, match=r"study\.yaml:\d+: evaluate\.allow_code: a file cannot"):
+        load_sweep(file)
+    file = write(tmp_path, EXAMPLE + "evaluate: {tasks: [addition]}\n")
+    assert load_sweep(file, ["evaluate.allow_code=true"]).spec.evaluate.allow_code

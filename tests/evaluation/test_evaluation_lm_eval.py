@@ -227,7 +227,7 @@ def test_eval_refuses_code_before_any_model_is_loaded_and_names_the_option(
     assert main([*command, "--runs-dir", str(tmp_path / "runs")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "code.yaml:3: `!function own.right` would run Python code" in line
-    assert line.endswith("then allow it with --allow-code (evaluation.allow_code: true)")
+    assert line.endswith("then allow it with --allow-code (evaluation.allow_code=true)")
     assert not (folder / "canary").exists()
 
 
