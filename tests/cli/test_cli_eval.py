@@ -550,3 +550,27 @@ def test_a_sweeps_models_are_asked_one_after_the_other_into_one_table(
         (f"{name}@{step}", step) for name in names[:2] for step in (12, 24)
     ]
     assert {path: path.stat().st_mtime_ns for path in asked} == asked
+
+
+def test_what_a_models_tokenizer_does_not_know_is_told_and_such_choices_are_skipped(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"question": "1+1=", "options": ["2", "3"], "answer": "2"},
+        {"question": "1+2=", "options": ["三", "二"], "answer": "三"},
+        {"question": "1+3=", "options": ["4天", "4地"], "answer": "4天"},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "task.yaml").write_text(
+        "task: multiple_choice\ntest_path: rows.jsonl\ncolumns: {choices: options}\n"
+        'prompt: "{question}"\nbefore_answer: ""\n'
+    )
+    assert main(["eval", str(run), "--tasks", str(tmp_path / "task.yaml"), "--json"]) == 0
+    out, said = told(capsys)
+    (found,) = json.loads(out)
+    assert {one["items"] for one in found["metrics"] if one["metric"] == "accuracy"} == {1}
+    assert sum(found["skipped"].values()) == 2
+    reasons = " ".join(found["skipped"])
+    assert "knows no character of '三'" in reasons
+    assert "has the same for '4天' and '4地'" in reasons
+    assert "the tokenizer does not know 20% of the characters that are asked" in said

@@ -7,8 +7,9 @@ import sys
 import pytest
 import torch
 
+from emergectl.config.schema import TokenizerSpec
 from emergectl.data.feeds import IGNORED
-from emergectl.data.tokenizers import load_tokenizer
+from emergectl.data.tokenizers import build_tokenizer, load_tokenizer
 from emergectl.errors import DataError, ExperimentError
 
 TEXT = "".join(f"line {number} of the text 第{number}行\n" for number in range(400))
@@ -40,6 +41,26 @@ def test_held_out_files_leave_the_training_files_whole(build, write):
     assert targets(data.train) == [*b"train" * 20, 257][1:]
     assert targets(data.validation) == [*b"held out", 257][1:]
     assert data.validation_bytes_per_token == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "share", "carried"),
+    [
+        ("char", "abc" * 30, None, True),
+        ("char", "abd" * 30, "33%", False),
+        ("char", "abc" * 33 + "尧", "1%", False),
+        ("byte", "尧舜" * 30, None, True),
+    ],
+)
+def test_of_text_that_tokens_do_not_carry_there_are_no_bits_per_byte(
+    kind, text, share, carried, build, write
+):
+    tokenizer = build_tokenizer(TokenizerSpec(kind=kind), ["abc"], for_mlm=False)
+    spec = {"train": {"path": str(write("a.txt", text))}, "seq_len": 16}
+    data = build(data=spec, tokenizer_object=tokenizer)
+    assert (data.validation_bytes_per_token is not None) is carried
+    told = [w for w in data.report["warnings"] if "does not know" in w]
+    assert [share in warning for warning in told] == ([] if share is None else [True])
 
 
 def test_nothing_is_held_out_where_nothing_is_asked_for(build, write):

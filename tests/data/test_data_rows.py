@@ -272,6 +272,20 @@ def test_answers_none_of_which_fits_are_an_error(build, write):
         cut_data(build, write, "cut_prompt", LONG_AND_SHORT[4:8])
 
 
+def test_answers_of_which_the_vocabulary_has_nothing_are_left_out_and_told(build, write):
+    rows = [{"q": "ab", "a": a} for a in ("ba", "尧", "尧 舜", "b尧")]
+    tokenizer = build_tokenizer(TokenizerSpec(kind="char"), ["ab :"], for_mlm=False)
+    data = answer(build, write("r.jsonl", rows), "{q}:", "{a}", tokenizer=tokenizer)
+    assert data.train.rows == 2  # an answer that is known in part can be learnt
+    said = "of 2 of 4 answers the tokenizer knows no character: they are left out (to learn from)"
+    assert any(said in warning for warning in data.report["warnings"])
+    # 4 of the 4 · 3 + 8 characters are 尧 and 舜.
+    assert data.report["train"][0]["unknown"] == pytest.approx(4 / 20)
+    assert any("does not know 20% of the" in warning for warning in data.report["warnings"])
+    with pytest.raises(DataError, match="the tokenizer knows no character of any answer"):
+        answer(build, write("s.jsonl", rows[1:3]), "{q}:", "{a}", tokenizer=tokenizer)
+
+
 def test_texts_with_classes_that_are_cut_are_told(build, write):
     rows = [{"text": "x" * (4 + 8 * (n > 6)), "label": n % 2} for n in range(10)]
     for policy, said, kept in (

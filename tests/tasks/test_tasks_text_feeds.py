@@ -146,6 +146,15 @@ def test_endless_items_that_do_not_fit_are_an_error_and_finite_ones_are_left_out
     )
 
 
+def test_items_that_do_not_fit_are_refused_where_that_is_asked_for() -> None:
+    some = {"train": {"task": "addition", "digits": 3, "min_digits": 1, "examples": 500}}
+    refusing = {**some, "seq_len": 8, "too_long": "refuse"}
+    with pytest.raises(RequestError, match=r"need 12 tokens; data\.seq_len is 8"):
+        gather_materials(resolve(Experiment.model_validate({"data": refusing})))
+    wide = Experiment.model_validate({"data": {**refusing, "seq_len": 12}})
+    assert gather_materials(resolve(wide)).train.rows == 500
+
+
 def test_endless_batches_are_the_same_however_they_are_cut_and_whatever_came_before() -> None:
     task = {"task": "listops", "depth": 2}
     feed, again = materials(task, seed=3).train, materials(task, seed=3).train
