@@ -221,9 +221,9 @@ def models_on_loss() -> list[Row]:
                 Row(
                     "t",
                     value,
-                    SHARE,
                     "acc",
                     f"{params:g}",
+                    what=SHARE,
                     params=params,
                     tokens=tokens,
                     loss=float(loss),
