@@ -568,7 +568,7 @@ def test_what_a_models_tokenizer_does_not_know_is_told_and_such_choices_are_skip
     assert main(["eval", str(run), "--tasks", str(tmp_path / "task.yaml"), "--json"]) == 0
     out, said = told(capsys)
     (found,) = json.loads(out)
-    assert {one["items"] for one in found["metrics"] if one["metric"] == "accuracy"} == {1}
+    assert {one["n"] for one in found["metrics"] if one["metric"] == "accuracy"} == {1}
     assert sum(found["skipped"].values()) == 2
     reasons = " ".join(found["skipped"])
     assert "knows no character of '三'" in reasons

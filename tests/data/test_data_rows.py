@@ -251,7 +251,7 @@ def test_prompts_give_way_and_answers_that_do_not_fit_are_told_and_count_as_wron
         columns_of_records(list(records_of_rows(rows, "validation", unfit=unfit))),
     ):
         taken = {metric.name: metric.measure(columns) for metric in held_out_metrics()}
-        found = {name: (m.value(), m.items) for name, m in taken.items() if m is not None}
+        found = {name: (m.value, m.items) for name, m in taken.items() if m is not None}
         assert found["exact_match"] == (0.5, 16)
         assert (found["token_accuracy"], found["loss"]) == ((1.0, 8), (1.0, 8))
 
