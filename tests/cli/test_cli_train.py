@@ -164,10 +164,12 @@ def test_eval_measures_every_kept_step_and_writes_items(
         folder = Path(result["path"])
         items = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
         assert len(items) == result["items"]
-        mean = sum(item["nll"] for item in items) / sum(item["targets"] for item in items)
-        assert result["loss"] == pytest.approx(mean)
+        scores = [item["target_score"] for item in items]
+        mean = -sum(one["logprob"] for one in scores) / sum(one["tokens"] for one in scores)
+        (loss,) = (one["value"] for one in result["metrics"] if one["metric"] == "loss")
+        assert loss == pytest.approx(mean)
         if result["step"] in in_loop:
-            assert result["loss"] == pytest.approx(in_loop[result["step"]], rel=1e-6)
+            assert loss == pytest.approx(in_loop[result["step"]], rel=1e-6)
 
 
 def test_a_step_that_is_not_kept_is_refused_with_those_that_are(

@@ -82,7 +82,8 @@ def test_eval_needs_nothing_of_the_run_that_the_weights_once_came_from(
     (measured,) = json.loads(capsys.readouterr().out)
     lines = (home / "further" / "metrics.jsonl").read_text().splitlines()
     last = [json.loads(line) for line in lines if "validation/loss" in line][-1]
-    assert measured["loss"] == pytest.approx(last["validation/loss"], rel=1e-6)
+    (loss,) = (one["value"] for one in measured["metrics"] if one["metric"] == "loss")
+    assert loss == pytest.approx(last["validation/loss"], rel=1e-6)
     assert (measured["step"], measured["items"]) == (2, 3)
 
 
