@@ -88,7 +88,7 @@ class Skipped:
 
 @dataclass
 class Table:
-    """Rows, what was left out, and what a reader has to be told (each note once)."""
+    """Rows, what was left out, and what a reader is told (each note once)."""
 
     rows: list[Row] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)

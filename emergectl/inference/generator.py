@@ -79,7 +79,7 @@ def write_texts(
 
     def run(batch: list[Strand]) -> Texts:
         with torch.inference_mode(), place.autocast():
-            return _Loom(model, coder, ways, batch, ends).texts()
+            return _BatchWriter(model, coder, ways, batch, ends).texts()
 
     if budget is None:
         budget = CUDA_TOKENS if place.device.type == "cuda" else CPU_TOKENS
@@ -122,7 +122,7 @@ def _ends(model: PreTrainedModel, coder: Coder) -> frozenset[int]:
     return frozenset(found)
 
 
-class _Loom:
+class _BatchWriter:
     """A batch of strands being written; row by row, those that go on."""
 
     def __init__(

@@ -20,7 +20,7 @@ class Records:
 
     `names`: the columns, the union over all records. `asked`: the columns that tell two askings of
     one task apart; where a table has several values of one, its curves are kept apart. `in_group`:
-    those that stand in the column `group` already. `notes`: what a reader has to be told of them.
+    those that stand in the column `group` already. `notes`: what a reader is told of them.
     """
 
     names: list[str]
