@@ -144,7 +144,7 @@ BUGS = (
     Bug(
         "a torn last line is not cut off",
         "store/metrics_log.py",
-        "        if end < size:\n            os.ftruncate(self._descriptor, end)\n",
+        "        if end < self._size():\n            os.ftruncate(self._descriptor, end)\n",
         "",
         "store/test_store_metrics_log.py::"
         "test_a_torn_tail_is_passed_over_by_readers_and_cut_before_the_next_line",

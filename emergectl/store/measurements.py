@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from emergectl.errors import DataError
 from emergectl.store.atomic import disk_full_named, json_safe, write_all, write_bytes
-from emergectl.store.metrics_log import read_metrics
+from emergectl.store.metrics_log import end_of_whole_lines, read_metrics
 
 FILE = "measurements.jsonl"
 
@@ -145,11 +145,10 @@ def append_measurements(run: Path, rows: Sequence[Measurement]) -> None:
     """
     if not rows:
         return
-    lines = (json.dumps(json_safe(r.to_json()), ensure_ascii=False, allow_nan=False) for r in rows)
-    content = "".join(f"{line}\n" for line in lines).encode()
+    content = _as_lines(row.to_json() for row in rows)
     path = run / FILE
     with _locked(path) as descriptor:
-        size = _whole_size(descriptor)
+        size = end_of_whole_lines(descriptor)
         try:
             with disk_full_named(path, len(content)):
                 os.ftruncate(descriptor, size)  # a torn tail of somebody who was killed
@@ -171,8 +170,12 @@ def forget_after(run: Path, step: int, *, sources: Sequence[Source] = ("loop", "
             for values in read_metrics(path)
             if values.get("source") not in sources or (values.get("step") or 0) <= step
         ]
-        lines = (json.dumps(json_safe(one), ensure_ascii=False) for one in kept)
-        write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+        write_bytes(path, _as_lines(kept))
+
+
+def _as_lines(objects: Iterable[Mapping[str, Any]]) -> bytes:
+    lines = (json.dumps(json_safe(o), ensure_ascii=False, allow_nan=False) for o in objects)
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def read_measurements(run: Path) -> list[Measurement]:
@@ -203,15 +206,3 @@ def _locked(path: Path) -> Iterator[int]:
                 return
         finally:
             os.close(descriptor)
-
-
-def _whole_size(descriptor: int) -> int:
-    """Bytes up to the end of the last whole line."""
-    end = os.fstat(descriptor).st_size
-    while end > 0:
-        start = max(0, end - 65536)
-        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0

@@ -82,16 +82,21 @@ class MetricsLog:
         return os.fstat(self._descriptor).st_size
 
     def _mend(self) -> None:
-        size = end = self._size()
-        while end > 0:
-            start = max(0, end - 65536)
-            newline = os.pread(self._descriptor, end - start, start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
+        end = end_of_whole_lines(self._descriptor)
+        if end < self._size():
             os.ftruncate(self._descriptor, end)
+
+
+def end_of_whole_lines(descriptor: int) -> int:
+    """Bytes of an open file up to the end of its last whole line; what follows is a torn tail."""
+    end = os.fstat(descriptor).st_size
+    while end > 0:
+        start = max(0, end - 65536)
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
