@@ -21,7 +21,7 @@ from functools import partial
 import numpy as np
 
 from emergectl.analysis.breaks import break_difference, locate
-from emergectl.analysis.curve_families import gompertz, hinge_rise, logistic_rise, ramp_rise
+from emergectl.analysis.curve_families import gompertz, hinge_rise, logistic_rise
 from emergectl.analysis.curves import Curve, Floats, make_curve
 from emergectl.analysis.processes import processes
 from emergectl.analysis.verdict import ALPHA, gather
@@ -110,6 +110,10 @@ def smooth_ability(
     return _noisy(t, chance + height * shapes[kind](), chance, seeds, items, seed_deviation, rng)
 
 
+def _ramp_rise(t: Floats, at: Floats, width: Floats) -> Floats:
+    return np.clip(0.5 + 0.8 * (t - at) / width, 0.0, 1.0)
+
+
 def broken_ability(
     kind: str,
     rng: np.random.Generator,
@@ -130,7 +134,7 @@ def broken_ability(
     position = float(rng.uniform(t[1], t[-2])) if position is None else position
     width = float(rng.uniform(0.02, 0.3)) if width is None else width
     chance = float(rng.choice([0.0, 0.25]))
-    shape = {"logistic": logistic_rise, "ramp": ramp_rise, "hinge": hinge_rise}[kind]
+    shape = {"logistic": logistic_rise, "ramp": _ramp_rise, "hinge": hinge_rise}[kind]
     rise = shape(t, np.full(1, position), np.full(1, width))
     seeds, items = ladder.seeds or 4, ladder.items or 500
     return _noisy(t, chance + 0.5 * rise, chance, seeds, items, 0.0, rng), 6 + position
@@ -144,7 +148,7 @@ def false_emergent(
     found = 0
     for trial in range(trials):
         curve = smooth_ability(kind, rng, seed_deviation=seed_deviation, ladder=ladder)
-        found += bool(gather(curve, seed=trial).p_emergent <= ALPHA)
+        found += bool(gather(curve, seed=trial).p_breaks <= ALPHA)
     noise = f", seeds differ by {seed_deviation:g}" if seed_deviation else ""
     return [Rate(f"false emergent: {kind}{noise}", found, trials, 0.0, 0.05)]
 
@@ -156,7 +160,7 @@ def found_breaks(kind: str, trials: int, seed: int, *, ladder: Ladder = PROMISED
     for trial in range(trials):
         curve, truth = broken_ability(kind, rng, ladder=ladder)
         evidence = gather(curve, seed=trial)
-        found += bool(evidence.p_emergent <= ALPHA)
+        found += bool(evidence.p_breaks <= ALPHA)
         at = evidence.break_.position if evidence.break_ else None
         covered += at is not None and at.low <= 10**truth <= at.high
     return [

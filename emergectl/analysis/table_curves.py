@@ -192,5 +192,6 @@ def _curve(rows: list[Row], axis: Axis, group: str, task: str, metric: str) -> C
         metric=metric,
         axis=axis,
         group=group,
+        flops=[float(row.flops or 0) for row in rows],
         sources=[row.where for row in rows],
     )
