@@ -19,7 +19,7 @@ from emergectl.analysis.verdict import gather, judge
 from emergectl.store.measurements import MetricFacts
 
 Make = Callable[..., Curve]
-STEP = [0.0, 0.01, 0.0, 0.01, 0.52, 0.6, 0.61, 0.6]
+STEP = [0.0, 0.01, 0.0, 0.01, 0.59, 0.6, 0.61, 0.6]
 AREA = MetricFacts("continuous", "up", "area", least=0, most=1)
 EDITS = MetricFacts("continuous", "down", "mean", least=0)
 BRIER = MetricFacts("continuous", "down", "mean", least=0, most=2)

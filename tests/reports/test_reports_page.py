@@ -170,7 +170,7 @@ def test_the_page_opens_with_the_verdicts_and_shows_each_ability(page: str) -> N
     nodes = Nodes(page)
     assert page.index("Verdicts") < page.index("<figure")
     assert "1 metric-made" in nodes.text
-    for shown in ("exact_match", "chance", "break, 95%", "foretold from", "share of seeds"):
+    for shown in ("exact_match", "chance", "half of the rise, 95%", "foretold from", "share of seeds"):
         assert shown in nodes.text, shown
     assert "emergectl report" in nodes.text
     assert_inactive(page)
