@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from emergectl.analysis.curves import LARGEST, in_range, range_of
 from emergectl.analysis.formats.cells import number
+from emergectl.analysis.formats.records import items_of_share
 from emergectl.errors import DataError, RequestError
 from emergectl.store.measurements import MetricFacts
 from emergectl.store.rows import Lookup
@@ -154,7 +155,7 @@ class Table:
         check_range(value, what, metric, where)
         n = numbers.get("n")
         if n is None and what.quantity == "share" and (stderr := fields.get("stderr")) is not None:
-            n = numbers["n"] = _items_of(value, stderr)
+            n = numbers["n"] = items_of_share(value, stderr)
         if n is not None and not n >= 1:
             raise DataError(f"{where}: n is {n:g}; expected a number of items, 1 or more")
         seed = fields.get("seed")
@@ -189,13 +190,6 @@ class Table:
         if higher is not None:
             return replace(UNKNOWN, direction="up" if higher else "down"), ""
         return UNKNOWN, "direction" if "higher_is_better" in fields else "all"
-
-
-def _items_of(value: float, stderr: Any) -> float | None:
-    """How many items a share was taken over, by its standard error: p(1 − p)/(n − 1) = stderr²."""
-    if not isinstance(stderr, int | float) or not stderr > 0:
-        return None
-    return float(round(value * (1 - value) / stderr**2 + 1))
 
 
 _NUMBERS = (*AXES, "n", "chance", "total_params")

@@ -21,6 +21,8 @@ from emergectl.errors import DataError, RequestError
 LATE_FIRST = ("step", "tokens")
 """axes along which one model has many measurements, of which other axes take the last"""
 FEWEST_NEAR_VALUES = 1e-12
+LONGEST = 60
+"""characters of a value that are shown in a message"""
 
 
 def choose_axis(table: Table) -> Axis:
@@ -158,11 +160,19 @@ def _difference(row: Row, other: Row) -> str:
     ]
     if not differ:
         return "say what tells them apart with --seed or --group, or remove one"
-    said = ", ".join(f"{name} ({two.get(name)}, {one[name]})" for name in differ[:MOST_NAMED])
+    differ.sort(key=lambda name: len(f"{one[name]}{two.get(name)}") > LONGEST)
+    said = ", ".join(
+        f"{name} ({_short(two.get(name))}, {_short(one[name])})" for name in differ[:MOST_NAMED]
+    )
     return (
         f"they differ in {said}: keep one with --where '{differ[0]}={one[differ[0]]}', or tell "
         f"them apart with --seed '{differ[0]}' or --group '{differ[0]}'"
     )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 _OF_VALUE = ("value", "n", "chance", "low", "high", "stderr")

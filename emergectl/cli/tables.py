@@ -142,6 +142,7 @@ def read_source(source: Source) -> Table:
 
     Raises RequestError, DataError.
     """
+    from emergectl.analysis.formats.text_tables import kind_of
     from emergectl.analysis.reading import READ, add_runs, read_tables
     from emergectl.analysis.table import Table, with_defaults
     from emergectl.evaluation.metrics import metric_facts
@@ -153,7 +154,7 @@ def read_source(source: Source) -> Table:
         path = Path(name)
         if is_sweep(name, source.root):
             runs += _runs_of_sweep(name, source.root)
-        elif path.suffix.lower() in READ or (path.is_dir() and not (path / "run.json").exists()):
+        elif kind_of(path) in READ or (path.is_dir() and not (path / "run.json").exists()):
             files.append(path)
         else:
             runs.append(find_run(name, source.root))

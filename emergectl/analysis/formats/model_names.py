@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 KNOWN_SIZES = {
     **{"gpt2": 124e6, "gpt2-medium": 355e6, "gpt2-large": 774e6, "gpt2-xl": 1558e6},
@@ -50,6 +51,14 @@ _SEED = re.compile(r"(?<![a-z])seed[-_=]?(\d+)(?![a-z0-9])", re.IGNORECASE)
 _CONTEXT = re.compile(r"ctx|context", re.IGNORECASE)
 _TUNED = re.compile(r"instruct|chat", re.IGNORECASE)
 _EDGES = "-_./@ "
+_OF_A_FILE = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T_-]\d\d[-:.]\d\d[-:.]\d\d(?:\.\d+)?)?"
+    r"|\d\d-\d\d-\d{4}(?:-\d\d-\d\d-\d\d)?|(?<!\d)20\d{6}(?:[-_T]?\d{6})?(?!\d)"
+    r"|(?<![a-z0-9])(?:(?:eval[-_])?results?|eval)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""what the name of a file of results says beside the model, such as when it was made"""
+_SHOTS = re.compile(r"(?<![a-z0-9])(\d+)-?shots?(?![a-z0-9])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,29 @@ def read_name(name: str) -> ModelName:
         seed, rest = found[1], _without(rest, found)
     params, guessed = _size(rest)
     return ModelName(rest or name, params, step, tokens, seed, guessed)
+
+
+def shots_of_file(path: Path) -> int | None:
+    """The number of shots that the name of a file tells."""
+    found = _SHOTS.search(path.stem)
+    return int(found[1]) if found else None
+
+
+def name_of_file(path: Path, *, shots: bool) -> str:
+    """What the name of a file says of the model in it, without dates and, if `shots`, without
+    shots; with the folders above where it says nothing, or only a step."""
+    parts: list[str] = []
+    for text in (path.stem, *(above.name for above in path.absolute().parents)):
+        name = _OF_A_FILE.sub("", text)
+        if shots and (found := _SHOTS.search(name)):
+            name = _without(name, found)
+        name = name.strip(_EDGES) if name != text else text
+        if name:
+            parts.insert(0, name)
+            told = read_name(name)
+            if told.model != name or (told.step, told.tokens, told.seed) == (None, None, ""):
+                break
+    return "/".join(parts)
 
 
 def size_in(name: str) -> float | None:

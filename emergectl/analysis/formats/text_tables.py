@@ -8,11 +8,13 @@ that any record has, in whatever order the lines stand.
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from emergectl.analysis.formats.cells import has_decimal_comma
 from emergectl.analysis.formats.records import Record
@@ -23,6 +25,8 @@ DELIMITERS = {".csv": (",", ";", "\t"), ".tsv": ("\t", ";", ",")}
 LOOKED_AT = 200
 """rows in which a decimal comma is looked for"""
 BATCH_ROWS = 4096
+LFS = "version https://git-lfs"
+"""how a pointer begins that Git LFS leaves where a file was not fetched"""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,28 @@ def open_table(path: Path) -> TextTable:
 
     Raises DataError (`file:line: reason`) for what cannot be read, when it is reached.
     """
-    kind = path.suffix.lower()
+    kind = kind_of(path)
     if kind == ".parquet":
         return _parquet(path)
     return _jsonl(path) if kind == ".jsonl" else _csv(path)
+
+
+def kind_of(path: Path) -> str:
+    """What the end of a name says of a file: `.csv` of `a.CSV` and of `a.csv.gz`."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def open_text(path: Path, *, newline: str | None = None) -> IO[str]:
+    """A text, packed with gzip where its name says so, without a byte-order mark."""
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
+    return path.open(encoding="utf-8-sig", newline=newline)
+
+
+def no_pointer(text: str, path: Path) -> None:
+    """DataError for what Git LFS leaves in place of a file."""
+    if text.startswith(LFS):
+        raise DataError(f"{path}:1: a pointer of Git LFS, not the file (git lfs pull)")
 
 
 def _parquet(path: Path) -> TextTable:
@@ -71,18 +93,22 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text, numbered, with their ends."""
     line = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
+        with open_text(path, newline="\n") as file:
             for line, text in enumerate(file, 1):
+                if line == 1:
+                    no_pointer(text, path)
                 if "\0" in text:
                     raise DataError(f"{path}:{line}: a NUL byte; this is no text")
                 yield line, text
     except UnicodeDecodeError:
         raise DataError(f"{path}:{_undecodable(path)}: not UTF-8") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}:{line + 1}: not whole gzip: {error}") from None
 
 
 def _undecodable(path: Path) -> str:
     """The line of the first byte that is not UTF-8."""
-    with path.open("rb") as file:
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         for line, raw in enumerate(file, 1):
             try:
                 raw.decode()
@@ -115,7 +141,7 @@ def _csv(path: Path) -> TextTable:
     first = next((text for _, text in _lines(path)), None)
     if first is None:
         return TextTable([], ())
-    delimiter = _delimiter(first, DELIMITERS[path.suffix.lower()])
+    delimiter = _delimiter(first, DELIMITERS[kind_of(path)])
     cells = _csv_cells(path, delimiter)
     names = [name.strip() for name in next(cells)[1]]
     double = next((name for name in names if names.count(name) > 1), None)
