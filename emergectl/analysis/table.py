@@ -32,6 +32,8 @@ UNKNOWN = MetricFacts("continuous", "up", "mean")
 UNKNOWN_SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
 """the same, where a person tells the number of items: a share of them"""
 Unsure = Literal["", "direction", "all"]
+Duplicates = Literal["refuse", "mean", "first", "last"]
+"""what is done with different values of one measurement"""
 
 
 @dataclass(slots=True)  # Frozen, reading would take a fifth longer.
@@ -97,6 +99,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     lookup: Lookup | None = None
     """what the metrics are of which rows do not say it themselves"""
+    duplicates: Duplicates = "refuse"
     _known: dict[str, MetricFacts | None] = field(default_factory=dict)
 
     def skip(self, reason: str, where: str) -> None:
@@ -206,21 +209,27 @@ def check_range(value: float, what: MetricFacts, metric: str, where: str) -> Non
 
 
 def with_defaults(
-    table: Table, *, n: float | None, chance: Mapping[str, float], lower: Sequence[str] = ()
+    table: Table,
+    *,
+    n: float | Mapping[str, float] | None,
+    chance: Mapping[str, float],
+    lower: Sequence[str] = (),
 ) -> Table:
     """The table with items, chance levels and directions filled in where rows do not say.
 
-    chance: by `task/metric`, `task` or `metric`; "" for all metrics that rise (of a loss or a
-    perplexity blind guessing has a level of its own). lower: metrics (or `task/metric`, `task`)
-    that fall when a model gets better. Of a metric that nobody knows it is taken that it rises and,
-    where a number of items is told, that it is a share of them; both are noted. Raises RequestError
-    for a name that no row has, DataError for a share of items outside 0 to 1.
+    n, chance: by `task/metric`, `task` or `metric`; "" for all, of chance for all metrics that rise
+    (of a loss or a perplexity blind guessing has a level of its own). lower: metrics (or
+    `task/metric`, `task`) that fall when a model gets better. Of a metric that nobody knows it is
+    taken that it rises and, where a number of items is told, that it is a share of them; both are
+    noted. Raises RequestError for a name that no row has, DataError for a share of items outside 0
+    to 1.
     """
-    for option, names in (("--chance", chance), ("--lower", lower)):
+    items = n if isinstance(n, Mapping) else {} if n is None else {"": n}
+    for option, names in (("--n", items), ("--chance", chance), ("--lower", lower)):
         _check_names(option, [name for name in names if name], table.rows)
-    if n is not None and table.rows and all(row.n is not None for row in table.rows):
-        table.note(f"--n {n:g} says nothing new: every row tells its number of items")
-    rows = [_filled(_settled(row, n, lower), n, chance) for row in table.rows]
+    if items and table.rows and all(row.n is not None for row in table.rows):
+        table.note("--n says nothing new: every row tells its number of items")
+    rows = [_filled(_settled(row, items, lower), items, chance) for row in table.rows]
     for row in rows:
         if row.unsure and row.what.quantity == "share":
             check_range(row.value, row.what, row.called, row.where)
@@ -228,12 +237,13 @@ def with_defaults(
     return replace(table, rows=rows)
 
 
-def _names(row: Row) -> tuple[str, str, str]:
+def names_of(row: Row) -> tuple[str, str, str]:
+    """The names by which options mean a row, the narrowest first."""
     return f"{row.task}/{row.metric}", row.task, row.metric
 
 
 def _check_names(option: str, names: Sequence[str], rows: Sequence[Row]) -> None:
-    known = {name for row in rows for name in _names(row)} if names else set()
+    known = {name for row in rows for name in names_of(row)} if names else set()
     for name in names:
         if name not in known:
             there = listed(sorted({row.called for row in rows}))
@@ -242,26 +252,26 @@ def _check_names(option: str, names: Sequence[str], rows: Sequence[Row]) -> None
             )
 
 
-def _settled(row: Row, n: float | None, lower: Sequence[str]) -> Row:
+def _settled(row: Row, n: Mapping[str, float], lower: Sequence[str]) -> Row:
     """The row with what a person says of its metric."""
-    if any(name in lower for name in _names(row)):
+    if any(name in lower for name in names_of(row)):
         return replace(row, what=replace(row.what, direction="down"), unsure="")
-    if row.unsure == "all" and (n is not None or row.n is not None):
+    if row.unsure == "all" and (row.n is not None or _look_up(n, row, n.get("")) is not None):
         return replace(row, what=UNKNOWN_SHARE)
     return row
 
 
-def _filled(row: Row, n: float | None, chance: Mapping[str, float]) -> Row:
-    level = _look_up(chance, row) if chance and row.chance is None else row.chance
-    n = n if row.n is None else row.n
-    return row if (n, level) == (row.n, row.chance) else replace(row, n=n, chance=level)
+def _filled(row: Row, n: Mapping[str, float], chance: Mapping[str, float]) -> Row:
+    items, level = row.n, row.chance
+    if n and items is None:
+        items = _look_up(n, row, n.get(""))
+    if chance and level is None:
+        level = _look_up(chance, row, None if row.what.direction == "down" else chance.get(""))
+    return row if (items, level) == (row.n, row.chance) else replace(row, n=items, chance=level)
 
 
-def _look_up(chance: Mapping[str, float], row: Row) -> float | None:
-    for key in _names(row):
-        if key in chance:
-            return chance[key]
-    return None if row.what.direction == "down" else chance.get("")
+def _look_up(levels: Mapping[str, float], row: Row, otherwise: float | None) -> float | None:
+    return next((levels[key] for key in names_of(row) if key in levels), otherwise)
 
 
 def _note_unknown(table: Table, rows: Sequence[Row]) -> None:
