@@ -10,6 +10,7 @@ values is true; what had to be chosen stands in the notes.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -101,6 +102,7 @@ class Table:
     """what the metrics are of which rows do not say it themselves"""
     duplicates: Duplicates = "refuse"
     _known: dict[str, MetricFacts | None] = field(default_factory=dict)
+    _guessed: dict[str, MetricFacts | None] = field(default_factory=dict)
 
     def skip(self, reason: str, where: str) -> None:
         """Count a row that cannot be used."""
@@ -125,6 +127,22 @@ class Table:
             fallback = LOSS if names[-1] == "loss" else None
             self._known[metric] = next((one for one in facts if one is not None), fallback)
         return self._known[metric]
+
+    def _falling(self, name: str) -> MetricFacts | None:
+        """What a name ends in, where that is a metric that falls: `wikitext_perplexity`; noted."""
+        if name not in self._guessed:
+            words = [word.lower() for word in _WORDS.findall(name)]
+            while words and words[-1] in _NO_METRIC:
+                words.pop()
+            ends = ("_".join(words[start:]) for start in range(len(words)))
+            found = next(((end, facts) for end in ends if (facts := self.what(end))), None)
+            falls = found is not None and found[1].direction == "down"
+            if found is None or not falls or _REVERSED.intersection(words):
+                self._guessed[name] = None
+            else:
+                self._guessed[name] = found[1]
+                self.note(f"{name}: taken for {found[0]} by its name, so it falls")
+        return self._guessed[name]
 
     def add(
         self,
@@ -189,12 +207,45 @@ class Table:
             known = self.what(str(fields.get("task") or ""))
         if known is not None:
             return known, ""
+        if "higher_is_better" not in fields:
+            called = metric if metric != "value" else str(fields.get("task") or "")
+            if (falls := self._falling(called)) is not None:
+                return falls, ""
         higher = fields.get("higher_is_better")
         if higher is not None:
             return replace(UNKNOWN, direction="up" if higher else "down"), ""
         return UNKNOWN, "direction" if "higher_is_better" in fields else "all"
 
 
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NO_METRIC = (
+    "mean",
+    "avg",
+    "average",
+    "corr",
+    "val",
+    "valid",
+    "validation",
+    "eval",
+    "test",
+    "train",
+)
+"""words that may stand behind the name of a metric"""
+_REVERSED = frozenset(
+    (
+        "neg",
+        "negative",
+        "inverse",
+        "inv",
+        "minus",
+        "delta",
+        "diff",
+        "gain",
+        "reduction",
+        "improvement",
+    )
+)
+"""words that turn a metric's direction, or make another one of it"""
 _NUMBERS = (*AXES, "n", "chance", "total_params")
 
 

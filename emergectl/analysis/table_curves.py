@@ -175,20 +175,20 @@ def _difference(row: Row, other: Row) -> str:
     one, two = row.record or {}, other.record or {}
     differ = [
         name
-        for name in one
-        if name not in _OF_VALUE and not name.startswith(" ") and one[name] != two.get(name)
+        for name in dict.fromkeys([*one, *two])
+        if name not in _OF_VALUE and not name.startswith(" ") and one.get(name) != two.get(name)
     ]
     if not differ:
         return (
             "say what tells them apart with --seed or --group, or which counts with --duplicates "
             "mean, first or last"
         )
-    differ.sort(key=lambda name: len(f"{one[name]}{two.get(name)}") > LONGEST)
+    differ.sort(key=lambda name: len(f"{one.get(name)}{two.get(name)}") > LONGEST)
     said = ", ".join(
-        f"{name} ({_short(two.get(name))}, {_short(one[name])})" for name in differ[:MOST_NAMED]
+        f"{name} ({_short(two.get(name))}, {_short(one.get(name))})" for name in differ[:MOST_NAMED]
     )
     return (
-        f"they differ in {said}: keep one with --where '{differ[0]}={one[differ[0]]}', or tell "
+        f"they differ in {said}: keep one with --where '{differ[0]}={one.get(differ[0])}', or tell "
         f"them apart with --seed '{differ[0]}' or --group '{differ[0]}', or say with --duplicates "
         "(mean, first, last) which counts"
     )

@@ -31,7 +31,13 @@ KNOWN_SIZES = {
 """parameters by the name of the family, where a name does not tell them; `_` and `.` are `-`"""
 
 _UNITS = {"m": 1e6, "b": 1e9, "t": 1e12}
-_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mbt])(\d(?!\d))?(?![a-z0-9])", re.IGNORECASE)
+_SIZE = re.compile(
+    r"(?<![a-z0-9.])(?!0\d)(\d+(?:\.\d+)?)([mbt])(\d(?!\d))?(?![a-z0-9])"
+    r"(?![-_]?(?:steps|iter(?:ation)?s|samples|examples|doc(?:ument)?s)(?![a-z0-9]))",
+    re.IGNORECASE,
+)
+_UNDERSCORE = re.compile(r"(?<=-)(\d+)_(\d+[mb])(?![a-z0-9])", re.IGNORECASE)
+"""`-1_8b`, which is 1.8b where a name has hyphens between its parts"""
 _EXPERTS = re.compile(r"(?<![a-z0-9.])(\d+)x(\d+(?:\.\d+)?)b(?![a-z0-9])", re.IGNORECASE)
 _STEP = re.compile(
     r"(?:global[-_]?)?(?<![a-z])(?:step|checkpoint|ckpt|iter)[-_=]?(\d+(?:\.\d+)?)(k|m)?(?![a-z0-9])"
@@ -44,9 +50,10 @@ _TOKENS = tuple(
         r"(?<![a-z])tok(?:ens?|s)?[-_=]?(\d+(?:\.\d+)?)(m|b|t)(?![a-z0-9])",
         r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(m|b|t)[-_]?tok(?:ens?|s)?(?![a-z])",
         r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(m|b)t(?![a-z0-9])",
+        r"(?<![a-z0-9.])(?:train[-_])?(0\d+)(b)(?![a-z0-9])",
     )
 )
-"""`tokens419B`, `105b-tokens`, `600bt`"""
+"""`tokens419B`, `105b-tokens`, `600bt`, `train_00220B`"""
 _SEED = re.compile(r"(?<![a-z])seed[-_=]?(\d+)(?![a-z0-9])", re.IGNORECASE)
 _CONTEXT = re.compile(r"ctx|context", re.IGNORECASE)
 _TUNED = re.compile(r"instruct|chat", re.IGNORECASE)
@@ -154,6 +161,10 @@ def _size_of_part(part: str) -> tuple[float | None, str]:
 
 
 def _by_rules(part: str) -> tuple[float | None, str]:
+    if found := _UNDERSCORE.search(part):
+        told = f"{found[1]}.{found[2]}"
+        size, guessed = _by_rules(_UNDERSCORE.sub(told, part))
+        return size, guessed or f"{found[0]} read as {told}"
     sizes = {
         match[0]: float(match[1] + (f".{match[3]}" if match[3] else "")) * _UNITS[match[2].lower()]
         for match in _SIZE.finditer(part)

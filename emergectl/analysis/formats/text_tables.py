@@ -1,8 +1,9 @@
 """Tables as text and Parquet: a stream of records, each with its line, and the columns beforehand.
 
-CSV with commas, semicolons or tabs (what the header has most of); semicolons and tabs may go with
-decimal commas. JSONL is read twice, since records may have different fields: its columns are all
-that any record has, in whatever order the lines stand.
+CSV with commas, semicolons or tabs (what the header has most of); numbers may have decimal commas,
+as the first rows show: in semicolons and tabs everywhere, between commas in single columns. JSONL
+is read twice, since records may have different fields: its columns are all that any record has, in
+whatever order the lines stand.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
-from emergectl.analysis.formats.cells import has_decimal_comma
+from emergectl.analysis.formats.cells import comma_in
 from emergectl.analysis.formats.records import Record
 from emergectl.errors import DataError
 
@@ -143,7 +145,8 @@ def _csv(path: Path) -> TextTable:
         return TextTable([], ())
     delimiter = _delimiter(first, DELIMITERS[kind_of(path)])
     cells = _csv_cells(path, delimiter)
-    names = [name.strip() for name in next(cells)[1]]
+    header = next(cells)[1]
+    names = [name.strip() for name in header]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise DataError(f"{path}:1: two columns are called {double!r}")
@@ -152,7 +155,16 @@ def _csv(path: Path) -> TextTable:
         ahead.append(row)
         if len(ahead) == LOOKED_AT:
             break
-    commas = delimiter != "," and any(has_decimal_comma(cell) for _, row in ahead for cell in row)
+    told = [
+        {comma_in(cell) for cell in column}
+        for column in zip_longest(*(row for _, row in ahead), fillvalue="")
+    ]
+    anywhere = set().union(*told)
+    commas = delimiter != "," and (
+        "decimal" in anywhere or ("either" in anywhere and "point" not in anywhere)
+    )
+    decimal = [index for index, found in enumerate(told) if "decimal" in found and not commas]
+    padded = any(name != name.strip() for name in header)
 
     def rows() -> Iterator[tuple[int, Record]]:
         for part in (ahead, cells):
@@ -161,6 +173,10 @@ def _csv(path: Path) -> TextTable:
                     if not any(cell.strip() for cell in row):
                         continue
                     raise DataError(f"{path}:{line}: {len(row)} cells; the header has {len(names)}")
+                if padded:
+                    row = [cell.strip() for cell in row]
+                for index in decimal:  # A column of quoted decimal commas between commas.
+                    row[index] = row[index].replace(".", "").replace(",", ".")
                 if any(row) and any(cell.strip() for cell in row):
                     yield line, dict(zip(names, row, strict=True))
 
