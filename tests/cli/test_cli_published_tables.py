@@ -88,6 +88,23 @@ def test_duplicates_are_merged_on_request_and_told(
     assert any(note.startswith("2 values stand for measurements") for note in table.notes)
 
 
+@pytest.mark.parametrize("seeds", [True, False])
+def test_models_that_share_a_size_are_no_seeds(
+    tmp_path: Path, seeds: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["model,params,task,value,n" + ",seed" * seeds]
+    for i, params in enumerate((1e6, 3e6, 1e7, 3e7, 1e8, 3e8)):
+        for j, model in enumerate("abc"):
+            value = 0.8 if i > 3 and j != i % 3 else 0.0
+            name = "m" if seeds else model
+            lines.append(f"{name},{params:g},t,{value},500" + f",{j}" * seeds)
+    path = write(tmp_path / "t.csv", "\n".join(lines) + "\n")
+    assert main(["analyze", "emergence", str(path), "--chance", "0"]) == 0
+    said = capsys.readouterr().err
+    assert ("models that succeed, by scale" in said) != seeds
+    assert ("would tell the share" in said) == seeds
+
+
 def test_duplicates_are_refused_by_default_with_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
