@@ -123,7 +123,7 @@ class Columns:
 
     @cached_property
     def answered_right(self) -> Flags | None:
-        """Whether items without choices were answered right: [items]."""
+        """Whether items whose answers are to be written were answered right: [items]."""
         found: Flags | None = self._made("answered_right")
         return found
 
@@ -198,6 +198,8 @@ def columns_of_rows(rows: Rows, *, bytes_per_token: float | None = None, unfit: 
         if right is not None:
             answered = np.concatenate([right == tokens, np.zeros(unfit, bool)])
             tables["answered_right"] = lambda: answered
+        if "candidates" in rows:
+            tables["choices"] = lambda: _of_classes(rows["candidates"], rows["right"])
         return Columns(tables)
     losses = Losses(nll, np.ones(len(nll)))
     logits, labels = rows["logits"].astype(float), rows["labels"]
@@ -205,14 +207,19 @@ def columns_of_rows(rows: Rows, *, bytes_per_token: float | None = None, unfit: 
         return Columns({"losses": lambda: losses, "labels": lambda: Labels(logits, labels > 0)})
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-    classes = logits.shape[1]
-    choices = Choices(
-        scores=logits,
-        right=labels.astype(int)[:, None] == np.arange(classes),
-        counts=np.full(len(labels), classes),
+    return Columns({"losses": lambda: losses, "choices": lambda: _of_classes(logits, labels)})
+
+
+def _of_classes(scores: Array, right: NDArray[Any]) -> Choices:
+    """Choices that are the same for all items: scores [items, choices], and the right one of each
+    (none where that is no index of them)."""
+    classes = scores.shape[1]
+    return Choices(
+        scores=scores,
+        right=right.astype(int)[:, None] == np.arange(classes),
+        counts=np.full(len(right), classes),
         names=tuple(map(str, range(classes))),
     )
-    return Columns({"losses": lambda: losses, "choices": lambda: choices})
 
 
 def columns_of_records(
@@ -241,15 +248,21 @@ def _losses(records: Sequence[ItemRecord]) -> Losses | None:
     found: list[tuple[float, float]] = []
     for record in records:
         scores = np.array([scored.logprob for scored in record.choice_scores])
-        if record.chosen is not None:
+        if record.target_score is not None and _is_written(record):
+            found.append((-record.target_score.logprob, float(record.target_score.tokens)))
+        elif record.chosen is not None:
             borne = np.isin(np.arange(len(scores)), record.right)
             found.append((float(-np.where(borne, scores, _log_not(scores)).mean()), 1.0))
         elif len(scores) and len(record.right) == 1:
             together = np.logaddexp.reduce(scores)
             found.append((float(together - scores[record.right[0]]), 1.0))
-        elif record.target_score is not None:
-            found.append((-record.target_score.logprob, float(record.target_score.tokens)))
     return Losses(*np.array(found).T) if found else None
+
+
+def _is_written(record: ItemRecord) -> bool:
+    """Whether an item's answer is a text to be written; held-out answers may have candidates
+    besides, whose scores decide nothing of that."""
+    return not record.choice_scores or "right_tokens" in record.extra
 
 
 def _answers(records: Sequence[ItemRecord], bytes_per_token: float | None) -> Answers | None:
@@ -271,7 +284,9 @@ def _answers(records: Sequence[ItemRecord], bytes_per_token: float | None) -> An
 
 
 def _answered_right(records: Sequence[ItemRecord]) -> Flags | None:
-    found = [r.correct for r in records if not r.choice_scores and r.correct is not None]
+    found = [
+        record.correct for record in records if record.correct is not None and _is_written(record)
+    ]
     return np.array(found, bool) if found else None
 
 

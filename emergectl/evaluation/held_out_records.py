@@ -18,12 +18,14 @@ def records_of_rows(
     task: str,
     *,
     labels: Sequence[str | int] = (),
+    candidates: Sequence[str] = (),
     keys: Sequence[ItemKey] = (),
     unfit: int = 0,
 ) -> Iterator[ItemRecord]:
     """A record a row of what is held out as `task`, in order.
 
-    `labels` are the classes as the data calls them. `keys`: of each row what it asks, where rows
+    `labels` are the classes as the data calls them, `candidates` the answers that were all asked of
+    each row. `keys`: of each row what it asks, where rows
     are items of a task; others are numbered, and have no prompt. `unfit` rows follow, whose
     answers were too long to be asked for: they are wrong, and have no scores.
     """
@@ -32,6 +34,8 @@ def records_of_rows(
         key = keys[row] if keys else ItemKey("", str(row), None, (), ())
         if "logits" not in rows:
             found = _answered(rows, row, key)
+            if candidates:
+                found |= _among(rows["candidates"][row], int(rows["right"][row]), tuple(candidates))
         elif rows["labels"].ndim == 2:
             found = _labelled(rows["logits"][row], rows["labels"][row], names)
         else:
@@ -61,6 +65,17 @@ def _answered(rows: Rows, row: int, key: ItemKey) -> dict[str, Any]:
         "target_score": Scored(-float(rows["nll"][row]), tokens, len(text.encode()), greedy),
         "correct": None if right is None else greedy,
         "extra": {} if right is None else {"right_tokens": right},
+    }
+
+
+def _among(scores: np.ndarray, right: int, names: tuple[str, ...]) -> dict[str, Any]:
+    """Candidates of an answer to be written, beside what is found of itself."""
+    likeliest = int(scores.argmax())
+    return {
+        "choices": names,
+        "right": () if right < 0 else (right,),
+        "choice_scores": _scored(scores, names, set()),
+        "prediction": names[likeliest],
     }
 
 

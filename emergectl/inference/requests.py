@@ -46,7 +46,8 @@ class Question:
 class Writing:
     """A context to go on from.
 
-    Ends before the first of `stop`, or after `max_tokens`; `samples` texts, greedy where
+    Ends before the first of `stop`, or after `max_tokens` (then it is `Cut`, unless the next token
+    would have ended it); `samples` texts, greedy where
     `temperature` is 0, else those from number `first` on of all that could be drawn.
     """
 
@@ -57,6 +58,15 @@ class Writing:
     temperature: float = 0.0
     seed: int = 0
     first: int = 0
+
+
+class Cut(str):
+    """A written text that did not end: it ran into the most tokens, or the model's last position.
+
+    It is a text like any other; whoever judges it has to know that more would have come.
+    """
+
+    __slots__ = ()
 
 
 class TooLong(Exception):
@@ -80,4 +90,5 @@ class Model(Protocol):
         """(index of the question, what its continuations score), each once, in any order."""
 
     def write(self, writings: Sequence[Writing]) -> Iterator[tuple[int, tuple[str, ...] | TooLong]]:
-        """(index of the writing, its samples), each once, in any order."""
+        """(index of the writing, its samples), each once, in any order; `Cut` where one did not
+        end."""

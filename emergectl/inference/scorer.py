@@ -7,8 +7,10 @@ all of its continuations. Answers do not depend on what else is in a batch, but 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +93,28 @@ def score_texts(
     ]
 
 
+def score_pairs(
+    model: PreTrainedModel,
+    ways: Ways | None,
+    asked: Sequence[tuple[Pair, ...]],
+    *,
+    place: Place,
+    goes_on: Callable[[], bool],
+) -> NDArray[np.float64] | None:
+    """The log-probability of every continuation of every question, one after the other, of a model
+    that is still being trained; None where `goes_on`, asked after each batch, says no."""
+    firsts = np.cumsum([0, *map(len, asked)]).tolist()
+    logprobs = np.zeros(firsts.pop())
+    numbered = list(zip(firsts, asked, strict=True))
+    # What a module keeps of an inference is of no use to the gradients of the next step.
+    found_in = _run(model, ways, numbered, place=place, budget=None, guard=torch.no_grad)
+    for found in found_in:
+        logprobs[found.slots] = found.logprobs
+        if not goes_on():
+            return None
+    return logprobs
+
+
 def _run(
     model: PreTrainedModel,
     ways: Ways | None,
@@ -98,18 +122,19 @@ def _run(
     *,
     place: Place,
     budget: int | None,
+    guard: Callable[[], AbstractContextManager[Any]] = torch.inference_mode,
 ) -> Iterator[Found]:
     if ways is None:
 
         def ask_decoder(batch: list[Asked]) -> Found:
-            with torch.inference_mode(), place.autocast():
+            with guard(), place.autocast():
                 return _ask_decoder(model, batch, place.device)
 
         units = [(slot, pairs) for slot, pairs in asked if pairs]
         return run_batches(units, ask_decoder, tokens=_decoder_tokens, place=place, budget=budget)
 
     def ask_forest(trees: list[Tree]) -> Found:
-        with torch.inference_mode(), place.autocast():
+        with guard(), place.autocast():
             return _ask_forest(model, ways, trees, place.device)
 
     grown = grow_trees(asked, share=ways.trees, most_tokens=TREE_TOKENS)

@@ -42,6 +42,13 @@ class HeldOut:
     """how its rows are scored, where that is not how the training rows are"""
     keys: tuple[ItemKey, ...] = ()
     """what each row of the feed asks, where its rows are items of a task"""
+    asks_candidates: bool = True
+    """whether the feed's candidates are asked, where it has any"""
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The texts that are asked of each row as its possible answers, where they are few."""
+        return self.feed.candidates if self.asks_candidates else ()
 
     @property
     def unfit(self) -> int:
