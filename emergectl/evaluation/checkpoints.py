@@ -118,6 +118,7 @@ class _Asker:
                     labels=objective.labels,
                     candidates=held_out.candidates,
                     keys=held_out.keys,
+                    carried=held_out.carried,
                     unfit=held_out.unfit,
                 )
                 records = list(found)
@@ -136,7 +137,9 @@ class _Asker:
                 told["candidates"] = candidates
             result, told = summarize(folder, records, told, seed=0)
             file.finish(records, told, run=run, measured=result.values)
-        return replace(result, was_there=was_there, notes=_notes(held_out.name, candidates))
+        return replace(
+            result, was_there=was_there, notes=(*_notes(held_out.name, candidates), *result.notes)
+        )
 
     def _asked(self, model: str, held_out: HeldOut) -> dict[str, Any]:
         objective = held_out.objective or self.materials.objective

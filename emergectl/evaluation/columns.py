@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emergectl.evaluation.classes import Array, Classes, Flags, Labels, softmax
 from emergectl.evaluation.records import ItemRecord
+from emergectl.inference.requests import Scored
 
 Rows = Mapping[str, NDArray[Any]]
 """what `Objective.score` keeps of held-out rows: name → [rows, …]"""
@@ -36,7 +37,7 @@ class Answers:
 
     logprob: Array  # [items], nats, summed over its tokens
     tokens: Array  # [items]
-    bytes: Array | None = None  # [items], UTF-8
+    bytes: Array | None = None  # [items], UTF-8; NaN: their tokens do not carry their text
     right_tokens: Array | None = None
     """[items], those that greedy prediction gets right, given the ones before"""
 
@@ -48,7 +49,7 @@ class Choices:
     scores: Array  # [items, most], log-probabilities up to a constant of the item; -inf: no choice
     right: Flags  # [items, most]
     counts: NDArray[np.int64]  # [items], choices that there are
-    bytes: Array | None = None  # [items, most]
+    bytes: Array | None = None  # [items, most]; NaN: its tokens do not carry its text
     names: tuple[str, ...] | None = None
     """of the choices, where all items have the same ones; then in this order everywhere"""
     first: NDArray[np.int64] | None = None
@@ -67,6 +68,14 @@ class Choices:
         """The choice that is likeliest by the byte."""
         assert self.bytes is not None
         return (self.scores / np.maximum(self.bytes, 1)).argmax(axis=1)
+
+    @property
+    def of_known_bytes(self) -> Choices | None:
+        """The items whose choices all have bytes."""
+        if self.bytes is None:
+            return None
+        kept = np.asarray(~np.isnan(self.bytes).any(axis=1))
+        return _kept(self, kept) if kept.any() else None
 
     def is_right(self, chosen: NDArray[np.int64]) -> Flags:
         """Whether a chosen one is among the right ones: [items]."""
@@ -266,14 +275,14 @@ def _is_written(record: ItemRecord) -> bool:
 
 
 def _answers(records: Sequence[ItemRecord], bytes_per_token: float | None) -> Answers | None:
-    found: list[tuple[float, int, int, float]] = []
+    found: list[tuple[float, int, float, float]] = []
     for record in records:
         scored = record.target_score
         if scored is None and record.chosen is None and len(record.right) == 1:
             scored = record.choice_scores[record.right[0]] if record.choice_scores else None
         if scored is not None:
             right = float(record.extra.get("right_tokens", np.nan))
-            found.append((scored.logprob, scored.tokens, scored.bytes, right))
+            found.append((scored.logprob, scored.tokens, _bytes_of(scored), right))
     if not found:
         return None
     logprob, tokens, size, right_tokens = np.array(found, float).T
@@ -281,6 +290,10 @@ def _answers(records: Sequence[ItemRecord], bytes_per_token: float | None) -> An
         size = tokens * bytes_per_token
     counted = not np.isnan(right_tokens).any()
     return Answers(logprob, tokens, size if size.any() else None, right_tokens if counted else None)
+
+
+def _bytes_of(scored: Scored) -> float:
+    return np.nan if scored.bytes is None else scored.bytes
 
 
 def _answered_right(records: Sequence[ItemRecord]) -> Flags | None:
@@ -301,7 +314,7 @@ def _choices(records: Sequence[ItemRecord]) -> Choices:
         count = len(record.choices)
         here = [names.index(name) for name in record.choices] if names else slice(count)
         scores[row, here] = [scored.logprob for scored in record.choice_scores]
-        size[row, here] = [scored.bytes for scored in record.choice_scores]
+        size[row, here] = [_bytes_of(scored) for scored in record.choice_scores]
         right[row, here] = np.isin(np.arange(count), record.right)
         first[row, here] = np.arange(count)
     counts = np.array([len(record.choices) for record in records])

@@ -288,7 +288,7 @@ def _finish(
         )
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
     file.finish(records, told, run=run, measured=result.values)
-    return replace(result, notes=tuple(notes))
+    return replace(result, notes=(*notes, *result.notes))
 
 
 def _texts_and_cut(records: Sequence[ItemRecord]) -> tuple[int, int]:

@@ -16,12 +16,13 @@ class Scored:
     """What a model thinks of one continuation of a context.
 
     `logprob`: its log-probability in nats, summed over its tokens; `tokens`, `bytes` (UTF-8) its
-    length; `greedy`: whether every token of it is the likeliest one given those before.
+    length, None where its tokens do not carry its text, so that nothing can be said per byte;
+    `greedy`: whether every token of it is the likeliest one given those before.
     """
 
     logprob: float
     tokens: int
-    bytes: int
+    bytes: int | None
     greedy: bool
 
 

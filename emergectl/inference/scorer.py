@@ -64,7 +64,7 @@ def score_questions(
             yield index, pairs
         else:
             asked.append((int(slots[index]), pairs))
-    tally = _Tally(questions, coded, slots)
+    tally = _Tally(coder, questions, coded, slots)
     yield from tally.without_tokens()
     for found in _run(model, ways, asked, place=place, budget=budget):
         yield from tally.take(found)
@@ -86,7 +86,7 @@ def score_texts(
         Scored(
             logprob=float(logprobs[index]),
             tokens=sum(len(pair.continuation) for pair in windows[index]),
-            bytes=len(text.encode()),
+            bytes=coder.bytes_of(text, [i for pair in windows[index] for i in pair.continuation]),
             greedy=bool(greedy[index]),
         )
         for index, text in enumerate(texts)
@@ -208,10 +208,12 @@ class _Tally:
 
     def __init__(
         self,
+        coder: Coder,
         questions: Sequence[Question],
         coded: Sequence[tuple[Pair, ...] | TooLong],
         slots: NDArray[np.int64],
     ) -> None:
+        self._coder = coder
         self._questions = questions
         self._coded = coded
         self._slots = slots
@@ -246,7 +248,7 @@ class _Tally:
             Scored(
                 logprob=float(self._logprobs[first + i]),
                 tokens=len(pair.continuation),
-                bytes=len(text.encode()),
+                bytes=self._coder.bytes_of(text, pair.continuation),
                 greedy=bool(self._greedy[first + i]),
             )
             for i, (text, pair) in enumerate(

@@ -32,9 +32,9 @@ def accuracy(columns: Columns) -> Measure | None:
 @METRICS.metric("discontinuous", "share", least=0.0, most=1.0)
 def accuracy_per_byte(columns: Columns) -> Measure | None:
     """Accuracy with each choice's log-probability divided by its bytes, so that short ones do not
-    win for being short."""
-    choices = columns.choices
-    if choices is None or choices.bytes is None:
+    win for being short; of items all of whose choices the tokens carry."""
+    choices = columns.choices and columns.choices.of_known_bytes
+    if choices is None:
         return None
     return share(choices.is_right(choices.likeliest_per_byte), chance=choices.chance)
 
