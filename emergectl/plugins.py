@@ -1,4 +1,4 @@
-"""What other packages add: tasks, metrics, objectives, model families and probes.
+"""What other packages add: tasks, metrics, objectives and model families.
 
 A package says what it adds by entry points, in its own `pyproject.toml`:
 
@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from emergectl.errors import PluginError
 
-Kind = Literal["tasks", "metrics", "objectives", "families", "probes"]
+Kind = Literal["tasks", "metrics", "objectives", "families"]
 Made = TypeVar("Made")
 
 

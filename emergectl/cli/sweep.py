@@ -374,6 +374,7 @@ def best(
     json_: Json = False,
 ) -> None:
     """Show the best trials by a metric (of a search: its own), best first."""
+    from emergectl.sweeps.search import JOURNAL, importances
     from emergectl.sweeps.table import best_trials
 
     folder, planned = _open(sweep, runs_dir)
@@ -383,6 +384,9 @@ def best(
     found = best_trials(folder, planned, name, direction)
     better = "more" if found.direction == "up" else "less"
     say(f"by {found.metric}: {better} is better")
+    if metric is None and (folder.path / JOURNAL).exists() and (shares := importances(folder)):
+        told = ", ".join(f"{key} {share:.2f}" for key, share in shares.items())
+        say(f"how much each key matters (fANOVA; shares of the spread): {told}")
     keys = list(dict.fromkeys(key for _, each in found.trials for key in each.values))
     columns = ["trial", found.metric, *keys, "run"]
     rows = [

@@ -65,6 +65,10 @@ class Course:
         self._sighted: dict[str, tuple[float, float]] = {}
         """trials in hand: when they were first seen, and how much was behind them"""
         self._most = 1
+        self._asks = plan.asks is not None
+        self._asked_since: dict[str, float] = {}
+        self._asked_seconds: list[float] = []
+        """how long each trial was asked that was seen to be"""
         self.states: Mapping[str, int] = {}
         self.running: Mapping[str, Running] = {}
         self.remaining_seconds: float | None = None
@@ -97,7 +101,16 @@ class Course:
         paces = {key: pace for key in running if (pace := self._pace(running[key])) is not None}
         if ended or paces:
             self._forecast.takes(paces | ended)
+        self._time_asking(running)
         self.remaining_seconds = self._remaining(standings)
+
+    def _time_asking(self, running: Mapping[str, Running]) -> None:
+        now = self._clock()
+        for key in [key for key in self._asked_since if key not in running]:
+            self._asked_seconds.append(now - self._asked_since.pop(key))
+        for key, trial in running.items():
+            if trial.asking is not None:
+                self._asked_since.setdefault(key, now)
 
     def describe(self, key: str, standing: Standing | None = None) -> str:
         """A trial by what the sweep sets in it."""
@@ -107,6 +120,8 @@ class Course:
 
     def _pace(self, trial: Running) -> float | None:
         """Seconds that a trial in hand takes from its first step to its last, as it goes now."""
+        if trial.asking is not None:
+            return None  # it is trained
         now, share = self._clock(), _share(trial)
         since, before = self._sighted.setdefault(trial.key, (now, share))
         gained = share - before
@@ -118,15 +133,23 @@ class Course:
         open_ = [key for key, s in standings.items() if s.state not in (*SETTLED, "failed")]
         self._most = max(self._most if open_ else 1, len(self.running))
         for key in open_:
-            if standings[key].trained:  # What it is asked is short beside what it learnt.
-                continue
-            expected = self._forecast.expected(key)
-            if expected is None:
-                return None
-            rest = expected * (1 - _share(self.running.get(key)))
+            rest = self._asking_left(key)
+            if not standings[key].trained:
+                expected = self._forecast.expected(key)
+                if expected is None:
+                    return None
+                rest += expected * (1 - _share(self.running.get(key)))
             left += rest
             longest = max(longest, rest)
         return max(left / self._most, longest)
+
+    def _asking_left(self, key: str) -> float:
+        """Seconds that a trial is still asked; none while nobody has seen how long that takes."""
+        if not self._asked_seconds:
+            return 0.0
+        now = self._clock()
+        whole = sum(self._asked_seconds) / len(self._asked_seconds)
+        return max(0.0, whole - (now - self._asked_since.get(key, now)))
 
     def in_words(self) -> list[str]:
         """What a line says."""
@@ -137,7 +160,9 @@ class Course:
             parts.append(f"{len(self.running)} running")
         parts.append(f"{format_duration(self.elapsed_seconds)} elapsed")
         if self.remaining_seconds is not None and self.done < self.total:
-            parts.append(f"{format_duration(self.remaining_seconds)} left")
+            unknown = self._asks and not self._asked_seconds
+            beside = ", and the asking" if unknown else ""
+            parts.append(f"{format_duration(self.remaining_seconds)} left{beside}")
         return parts
 
 

@@ -133,7 +133,7 @@ def sweep_name(ref: str) -> str:
     """
     path = Path(ref)
     if not path.is_file():
-        if _NAME.fullmatch(ref):
+        if _NAME.fullmatch(ref) and path.suffix not in (".yaml", ".yml"):
             return ref
         raise RequestError(f"{ref}: no such file, and no name of a sweep")
     data = read_yaml(path).data

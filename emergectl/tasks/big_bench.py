@@ -148,6 +148,11 @@ class BigBench(TextTask):
         return after.strip().removesuffix(".").strip() if announced else text.strip()
 
     @property
+    def bytes_to_read(self) -> int | None:
+        """The size of its file."""
+        return _file(self.path, self.title).stat().st_size
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Examples that were skipped, questions that were merged, and the published n."""
         found = self.report

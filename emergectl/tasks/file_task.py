@@ -22,7 +22,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from emergectl.config.schema import FileSource
-from emergectl.data.files import cache_root
+from emergectl.data.files import cache_root, source_files
 from emergectl.data.readers import Tally
 from emergectl.data.sources import Check, Row, as_field, iter_rows, note_bad_row
 from emergectl.data.templates import render, template_fields
@@ -173,6 +173,20 @@ class FileTask(TextTask):
         if not found:
             raise RequestError(f"{self.title}: {self._why_empty(split)}")
         yield from in_seeds_order(found, seed)
+
+    @property
+    def bytes_to_read(self) -> int | None:
+        """The size of its files; None for the hub's and others from elsewhere."""
+        size = 0
+        for source in filter(None, self._sources()):
+            if source.path is None or source.path.startswith(("https://", "http://")):
+                return None
+            try:
+                found = source_files(source, key=self.title, cache=cache_root())
+            except ExperimentError:
+                continue  # reading it says what is wrong
+            size += sum(path.stat().st_size for path, _ in found)
+        return size
 
     @property
     def report(self) -> Mapping[str, Any]:

@@ -105,6 +105,11 @@ class TextTask(BaseModel):
         return ()
 
     @property
+    def bytes_to_read(self) -> int | None:
+        """The size of the files that its items are read from; None where they are not all here."""
+        return 0
+
+    @property
     def alphabet(self) -> str | None:
         """Every character that a question or an answer can hold; None: not known beforehand."""
         return None

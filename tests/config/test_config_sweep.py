@@ -133,8 +133,9 @@ def test_an_experiment_in_its_own_file_is_found_from_the_sweeps_folder(
 def test_a_sweep_is_named_by_its_file_or_by_itself(tmp_path: Path) -> None:
     file = write(tmp_path, EXAMPLE.replace("name: study\n", ""))
     assert load_sweep(file).name == sweep_name(str(file)) == sweep_name("study") == "study"
-    with pytest.raises(RequestError):
-        sweep_name("../study")
+    for missing in ("../study", "study.yaml", "study.yml"):
+        with pytest.raises(RequestError, match=f"{missing}: no such file"):
+            sweep_name(missing)
 
 
 def test_validate_checks_every_trial_and_names_the_one_that_is_wrong(
