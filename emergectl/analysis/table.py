@@ -34,7 +34,7 @@ Unsure = Literal["", "direction", "all"]
 
 
 @dataclass(slots=True)  # Frozen, reading would take a fifth longer.
-class Row:
+class TableRow:
     """One measurement, never changed. `where` is `file:line`; `group` keeps curves apart.
 
     `params` is what stands on the axis, `count` which count that is (`non-embedding`, `total`,
@@ -90,7 +90,7 @@ class Skipped:
 class Table:
     """Rows, what was left out, and what a reader is told (each note once)."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TableRow] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     first_left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -159,7 +159,7 @@ class Table:
             raise DataError(f"{where}: n is {n:g}; expected a number of items, 1 or more")
         seed = fields.get("seed")
         self.rows.append(
-            Row(
+            TableRow(
                 task=str(fields.get("task") or "task"),
                 value=value,
                 metric=metric,
@@ -234,11 +234,11 @@ def with_defaults(
     return replace(table, rows=rows)
 
 
-def _names(row: Row) -> tuple[str, str, str]:
+def _names(row: TableRow) -> tuple[str, str, str]:
     return f"{row.task}/{row.metric}", row.task, row.metric
 
 
-def _check_names(option: str, names: Sequence[str], rows: Sequence[Row]) -> None:
+def _check_names(option: str, names: Sequence[str], rows: Sequence[TableRow]) -> None:
     known = {name for row in rows for name in _names(row)} if names else set()
     for name in names:
         if name not in known:
@@ -248,7 +248,7 @@ def _check_names(option: str, names: Sequence[str], rows: Sequence[Row]) -> None
             )
 
 
-def _settled(row: Row, n: float | None, lower: Sequence[str]) -> Row:
+def _settled(row: TableRow, n: float | None, lower: Sequence[str]) -> TableRow:
     """The row with what a person says of its metric."""
     if any(name in lower for name in _names(row)):
         return replace(row, what=replace(row.what, direction="down"), unsure="")
@@ -257,20 +257,20 @@ def _settled(row: Row, n: float | None, lower: Sequence[str]) -> Row:
     return row
 
 
-def _filled(row: Row, n: float | None, chance: Mapping[str, float]) -> Row:
+def _filled(row: TableRow, n: float | None, chance: Mapping[str, float]) -> TableRow:
     level = _look_up(chance, row) if chance and row.chance is None else row.chance
     n = n if row.n is None else row.n
     return row if (n, level) == (row.n, row.chance) else replace(row, n=n, chance=level)
 
 
-def _look_up(chance: Mapping[str, float], row: Row) -> float | None:
+def _look_up(chance: Mapping[str, float], row: TableRow) -> float | None:
     for key in _names(row):
         if key in chance:
             return chance[key]
     return None if row.what.direction == "down" else chance.get("")
 
 
-def _note_unknown(table: Table, rows: Sequence[Row]) -> None:
+def _note_unknown(table: Table, rows: Sequence[TableRow]) -> None:
     """Say once which metrics nobody knows, and ask about those that look like percent."""
     unknown = dict.fromkeys(row.called for row in rows if row.unsure)
     if unknown:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emergectl.cli.options import Json
 from emergectl.cli.output import clean, print_json, print_table, say
 from emergectl.errors import EmergectlError, ExperimentError, RequestError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from emergectl.config.schema import Experiment
     from emergectl.tasks.task import TextTask
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 configs = typer.Typer(
     help="List and copy the experiments that come with emergectl.", no_args_is_help=True
@@ -27,7 +27,7 @@ def validate(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Experiments and sweeps to check.")
     ],
-    json_: JsonOption = False,
+    json_: Json = False,
 ) -> None:
     """Check experiments, and every trial of sweeps, without running them.
 
@@ -76,7 +76,7 @@ def schema(
 
 @configs.command("list")
 def list_configs(
-    json_: JsonOption = False,
+    json_: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """List the shipped experiments."""

@@ -9,23 +9,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from emergectl.cli.display import HangupProofStream
+from emergectl.cli.display import SECONDS_BETWEEN_LINES, Clock, HangupProofStream
 from emergectl.cli.output import one_line
 from emergectl.cli.progress import format_duration
 from emergectl.sweeps.driver import Running, Watcher
-from emergectl.sweeps.estimate import Forecast
+from emergectl.sweeps.estimate import DurationForecast
 from emergectl.sweeps.folder import SETTLED, Planned, Standing, count_states
 from emergectl.sweeps.plan import Plan, told
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Clock = Callable[[], float]
 
-SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_COUNTS = 0.5
 TRIALS_SHOWN = 10
 LEAST_SHARE = 0.02
@@ -44,14 +42,14 @@ def open_sweep_display(
 ) -> SweepDisplay:
     """The display of a sweep on stderr: live on a terminal that can move its cursor."""
     stream = stream or sys.stderr
-    course = Course(plan, planned)
+    course = SweepProgress(plan, planned)
     if silent:
         return SilentSweepDisplay()
     able = stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
     return LiveSweepDisplay(course, stream) if able else PlainSweepDisplay(course, stream)
 
 
-class Course:
+class SweepProgress:
     """Where a sweep stands and when it will be over."""
 
     def __init__(
@@ -60,7 +58,7 @@ class Course:
         self._clock = clock
         self._began = clock()
         self._values = {each.key: each.values for each in planned}
-        self._forecast = Forecast({trial.id: trial.experiment for trial in plan.trials})
+        self._forecast = DurationForecast({trial.id: trial.experiment for trial in plan.trials})
         self._ended: set[str] = set()
         self._sighted: dict[str, tuple[float, float]] = {}
         """trials in hand: when they were first seen, and how much was behind them"""
@@ -196,7 +194,7 @@ class SilentSweepDisplay:
 class PlainSweepDisplay:
     """A line every few seconds, and one for each failure."""
 
-    def __init__(self, course: Course, stream: TextIO) -> None:
+    def __init__(self, course: SweepProgress, stream: TextIO) -> None:
         self._course = course
         self._stream = HangupProofStream(stream)
         self._next = time.monotonic() + SECONDS_BETWEEN_LINES
@@ -236,7 +234,7 @@ class PlainSweepDisplay:
 class LiveSweepDisplay:
     """A panel that is redrawn four times a second: all trials as a bar, those that run as rows."""
 
-    def __init__(self, course: Course, stream: TextIO) -> None:
+    def __init__(self, course: SweepProgress, stream: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 

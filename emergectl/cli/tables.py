@@ -21,11 +21,11 @@ from emergectl.cli.output import say
 from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
-    from emergectl.analysis.columns import Columns
+    from emergectl.analysis.columns import ColumnMapping
     from emergectl.analysis.table import Axis, Table
 
-AXES = ("params", "tokens", "flops", "loss", "step")
-SCALED = (*AXES, "value", "n", "chance")
+AXIS_NAMES = ("params", "tokens", "flops", "loss", "step")
+SCALED_NAMES = (*AXIS_NAMES, "value", "n", "chance")
 LISTS = ("chance", "scale", "where", "values", "lower")
 """options that may be repeated"""
 SHOW_PROGRESS_AFTER = 5.0
@@ -34,7 +34,7 @@ Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column (defa
 
 
 @dataclass(frozen=True)
-class Source:
+class TableSource:
     """What a person asked to be read: names, and options by name (None: not given)."""
 
     names: list[str]
@@ -60,7 +60,9 @@ def _asked(
     ],
     x: Annotated[
         str | None,
-        typer.Option(metavar="|".join(AXES), help="The axis of scale (default: what varies)."),
+        typer.Option(
+            metavar="|".join(AXIS_NAMES), help="The axis of scale (default: what varies)."
+        ),
     ] = None,
     task: Column = None,
     metric: Column = None,
@@ -129,7 +131,7 @@ def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
         names, runs_dir, file = (options.pop(name) for name in ("names", "runs_dir", "columns"))
         if file is not None:
             options = _with_file(options, file)
-        command(Source(names, options, runs_dir), **given)
+        command(TableSource(names, options, runs_dir), **given)
 
     del reading.__wrapped__
     reading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -137,7 +139,7 @@ def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
     return reading
 
 
-def read_source(source: Source) -> Table:
+def read_source(source: TableSource) -> Table:
     """Read everything that is named, into one table, with items and chance levels filled in.
 
     Raises RequestError, DataError.
@@ -184,13 +186,13 @@ def is_sweep(name: str, root: Path) -> bool:
     return "/" not in name and (root / "sweeps" / name / "plan.json").is_file()
 
 
-def axis_of(source: Source, table: Table) -> Axis:
+def axis_of(source: TableSource, table: Table) -> Axis:
     """The axis that was asked for, else the one that the table has."""
     from emergectl.analysis.table_curves import choose_axis, count_shown
 
     axis = source.options.get("x") or choose_axis(table)
-    if axis not in AXES:
-        raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXES)}")
+    if axis not in AXIS_NAMES:
+        raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXIS_NAMES)}")
     both = any(row.total_params and row.count == "non-embedding" for row in table.rows)
     if axis == "params" and both:
         table.note(f"params: {count_shown(table.rows)}; --params total_params takes all of them")
@@ -208,16 +210,16 @@ def _runs_of_sweep(name: str, root: Path) -> list[Path]:
     return [run for run in runs if (run / "run.json").exists()]
 
 
-def _mapping(options: dict[str, Any]) -> tuple[Columns, float | None, dict[str, float]]:
+def _mapping(options: dict[str, Any]) -> tuple[ColumnMapping, float | None, dict[str, float]]:
     """The columns, the number of items and the chance levels that the options name."""
-    from emergectl.analysis.columns import WORDS, Columns
+    from emergectl.analysis.columns import WORDS, ColumnMapping
 
     plain = {w: options.get(w) for w in WORDS if w not in ("n", "chance")}
     scales = {
         word: _number("--scale", text)
         for word, text in map(_scale_pair, options.get("scale") or ())
     }
-    found = Columns(**plain, scales=scales, values=tuple(options.get("values") or ()))
+    found = ColumnMapping(**plain, scales=scales, values=tuple(options.get("values") or ()))
     items = None
     if options.get("n") is not None:
         try:
@@ -270,8 +272,8 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _scale_pair(text: str) -> tuple[str, str]:
     name, value = _pair("--scale", text)
-    if name not in SCALED:
-        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(SCALED)}")
+    if name not in SCALED_NAMES:
+        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(SCALED_NAMES)}")
     return name, value
 
 

@@ -20,12 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emergectl.data.batches import IGNORED, Batch
 from emergectl.data.order import derive, permute
 from emergectl.data.packing import PackedTokens
 from emergectl.errors import DataError
-
-Batch = dict[str, torch.Tensor]
-IGNORED = -100
 
 
 class Feed(ABC):

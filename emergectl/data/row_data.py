@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import CLASSIFICATION, DataSpec, FileSource
-from emergectl.data.job import ExperimentData, Job
+from emergectl.data.job import DataJob, ExperimentData
 from emergectl.data.labels import class_names, class_targets, count_classes, head_notes
 from emergectl.data.notes import source_notes
 from emergectl.data.order import permute
@@ -26,7 +26,7 @@ _SPLIT_KEY = 0x5EED
 
 
 @dataclass(frozen=True)
-class Part:
+class PackedPart:
     """Some rows of a packed source (`chosen`, in order), with the target of every packed row."""
 
     source: FileSource
@@ -44,7 +44,7 @@ class Part:
     """rows that are not among `chosen` since no character of their answers is known"""
 
 
-def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
+def row_data(job: DataJob, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     """The feeds of a classifier, or of a causal model that learns answers."""
     classifies = job.objective in CLASSIFICATION
     if classifies and not frames_texts(tokenizer):
@@ -122,7 +122,7 @@ def split_rows(
 
 
 def _packed(
-    job: Job, source: FileSource, key: str, tokenizer: PreTrainedTokenizerFast
+    job: DataJob, source: FileSource, key: str, tokenizer: PreTrainedTokenizerFast
 ) -> PackedRows:
     return pack_rows(
         source,
@@ -135,21 +135,23 @@ def _packed(
     )
 
 
-def _part(job: Job, source: FileSource, packed: PackedRows, names: list[str] | None) -> Part:
+def _part(
+    job: DataJob, source: FileSource, packed: PackedRows, names: list[str] | None
+) -> PackedPart:
     """All rows of a source whose label is one of the classes; others are bad rows."""
     everything = np.arange(len(packed))
     unlabelled = Tally()
     if names is None:
-        return Part(source, packed, everything, None, unlabelled)
+        return PackedPart(source, packed, everything, None, unlabelled)
     multilabel = job.objective == "multilabel"
     targets, known, problems = class_targets(packed, names, multilabel=multilabel)
     for problem in problems:
         note_bad_row(source.bad_rows, problem, unlabelled)
     unlabelled.skipped = int((~known).sum())  # rows, where the problems were labels
-    return Part(source, packed, everything[known], targets, unlabelled)
+    return PackedPart(source, packed, everything[known], targets, unlabelled)
 
 
-def _fitting(part: Part, policy: str, seq_len: int) -> Part:
+def _fitting(part: PackedPart, policy: str, seq_len: int) -> PackedPart:
     """The rows that are to be used, of which some may be longer than `seq_len` tokens.
 
     DataError where the policy refuses these, and where none is left.
@@ -188,7 +190,7 @@ def _fitting(part: Part, policy: str, seq_len: int) -> Part:
     )
 
 
-def _row_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
+def _row_notes(where: str, parts: list[PackedPart], spec: DataSpec) -> Iterator[str]:
     """What a person is to know of rows that the sequence length or the vocabulary leaves out."""
     for part in parts:
         rows = len(part.chosen) + part.left_out + part.unknown
@@ -215,7 +217,7 @@ def _row_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
             )
 
 
-def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
+def _feed(job: DataJob, part: PackedPart, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
     pad_id = tokenizer.pad_token_id
     return RowsFeed(
         part.packed,
@@ -230,7 +232,7 @@ def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
     )
 
 
-def _class_counts(parts: list[Part], names: list[str]) -> list[int]:
+def _class_counts(parts: list[PackedPart], names: list[str]) -> list[int]:
     counts = np.zeros(len(names), np.int64)
     for part in parts:
         assert part.targets is not None
@@ -238,7 +240,9 @@ def _class_counts(parts: list[Part], names: list[str]) -> list[int]:
     return counts.tolist()
 
 
-def _class_warnings(names: list[str], train: list[Part], held_out: list[Part]) -> list[str]:
+def _class_warnings(
+    names: list[str], train: list[PackedPart], held_out: list[PackedPart]
+) -> list[str]:
     """Classes missing on one side, as happens to sorted data that is split at the end."""
     warnings = []
     for where, parts in (("to learn from", train), ("held out", held_out)):
@@ -251,7 +255,7 @@ def _class_warnings(names: list[str], train: list[Part], held_out: list[Part]) -
     return warnings
 
 
-def _report(parts: list[Part]) -> list[dict[str, Any]]:
+def _report(parts: list[PackedPart]) -> list[dict[str, Any]]:
     return [
         {
             "source": part.source.path or part.source.hub,

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emergectl.evaluation.classes import Array, Classes, Flags, Labels, softmax
+from emergectl.evaluation.classes import Classes, Labels, Mask, softmax
+from emergectl.evaluation.intervals import Array
 from emergectl.evaluation.records import ItemRecord
 
 Rows = Mapping[str, NDArray[Any]]
@@ -46,7 +47,7 @@ class Choices:
     """The choices of each item, padded to the item that has most."""
 
     scores: Array  # [items, most], log-probabilities up to a constant of the item; -inf: no choice
-    right: Flags  # [items, most]
+    right: Mask  # [items, most]
     counts: NDArray[np.int64]  # [items], choices that there are
     bytes: Array | None = None  # [items, most]
     names: tuple[str, ...] | None = None
@@ -68,7 +69,7 @@ class Choices:
         assert self.bytes is not None
         return (self.scores / np.maximum(self.bytes, 1)).argmax(axis=1)
 
-    def is_right(self, chosen: NDArray[np.int64]) -> Flags:
+    def is_right(self, chosen: NDArray[np.int64]) -> Mask:
         """Whether a chosen one is among the right ones: [items]."""
         return np.asarray(self.right[np.arange(len(chosen)), chosen])
 
@@ -122,9 +123,9 @@ class Columns:
         return found
 
     @cached_property
-    def answered_right(self) -> Flags | None:
+    def answered_right(self) -> Mask | None:
         """Whether items without choices were answered right: [items]."""
-        found: Flags | None = self._made("answered_right")
+        found: Mask | None = self._made("answered_right")
         return found
 
     @cached_property
@@ -270,7 +271,7 @@ def _answers(records: Sequence[ItemRecord], bytes_per_token: float | None) -> An
     return Answers(logprob, tokens, size if size.any() else None, right_tokens if counted else None)
 
 
-def _answered_right(records: Sequence[ItemRecord]) -> Flags | None:
+def _answered_right(records: Sequence[ItemRecord]) -> Mask | None:
     found = [r.correct for r in records if not r.choice_scores and r.correct is not None]
     return np.array(found, bool) if found else None
 
@@ -303,7 +304,7 @@ def _common_names(records: Sequence[ItemRecord]) -> tuple[str, ...] | None:
     return names
 
 
-def _kept(choices: Choices, kept: Flags) -> Choices:
+def _kept(choices: Choices, kept: Mask) -> Choices:
     return replace(
         choices,
         scores=choices.scores[kept],

@@ -19,14 +19,14 @@ from emergectl.evaluation.metrics import held_out_metrics
 from emergectl.evaluation.results import Measured, measure_columns
 from emergectl.runtime.place import Place
 from emergectl.store.measurements import Measurement, Source
-from emergectl.tasks.learning.materials import HeldOut
+from emergectl.tasks.learning.materials import HeldOutSet
 from emergectl.tasks.objectives.objective import Objective
 
 
 def score_rows(
     model: PreTrainedModel,
     objective: Objective,
-    held_out: HeldOut,
+    held_out: HeldOutSet,
     *,
     place: Place,
     batch_size: int,
@@ -68,7 +68,7 @@ def _score(
 
 
 def measure_rows(
-    rows: Rows, held_out: HeldOut, *, step: int, source: Source, chance: Mapping[str, float]
+    rows: Rows, held_out: HeldOutSet, *, step: int, source: Source, chance: Mapping[str, float]
 ) -> list[Measurement]:
     """Every metric of held-out rows. `chance`: `set/metric` → what blind guessing gets."""
     columns = columns_of_rows(rows, bytes_per_token=held_out.bytes_per_token, unfit=held_out.unfit)
@@ -83,7 +83,7 @@ def measure_rows(
     return measure_columns(columns, held_out_metrics(), of)
 
 
-def chance_of(held_out: HeldOut, chance: Mapping[str, float]) -> dict[str, float]:
+def chance_of(held_out: HeldOutSet, chance: Mapping[str, float]) -> dict[str, float]:
     """Metric → chance of one set, from `set/metric` → chance of all of them."""
     named = {tuple(name.rsplit("/", 1)): value for name, value in chance.items()}
     return {metric: value for (name, metric), value in named.items() if name == held_out.name}
@@ -92,7 +92,7 @@ def chance_of(held_out: HeldOut, chance: Mapping[str, float]) -> dict[str, float
 def evaluate_all(
     model: PreTrainedModel,
     objective: Objective,
-    sets: Sequence[HeldOut],
+    sets: Sequence[HeldOutSet],
     *,
     step: int,
     place: Place,

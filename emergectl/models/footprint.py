@@ -20,9 +20,8 @@ from emergectl.config.schema import Experiment, ModelSpec
 from emergectl.errors import ExperimentError
 from emergectl.models.config_sizes import machine_bytes
 from emergectl.models.families import FAMILIES, matrices_per_layer
-from emergectl.models.ladder import Shape, shape_of_size
+from emergectl.models.ladder import DEFAULT_SIZE, Shape, shape_of_size
 
-DEFAULT_SIZE = "1m"
 _OPTIMIZER_BYTES = {"adamw": 8, "muon": 6, "sgd": 4}
 _VOCABULARY = {None: 260, "byte": 260, "char": 128, "bpe": 8192}
 _ASK_GPU_FROM = 2 << 30

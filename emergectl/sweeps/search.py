@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emergectl.config.sweep_schema import SearchSpec
-from emergectl.config.values import Interval, read_interval
+from emergectl.config.values import SearchRange, read_interval
 from emergectl.errors import RequestError
-from emergectl.sweeps.folder import Planned, Record, Standing, SweepFolder
+from emergectl.sweeps.folder import Planned, Standing, SweepFolder, TrialRecord
 from emergectl.sweeps.plan import Plan, Trial, make_trial, search_direction
 from emergectl.sweeps.protocol import Order
 from emergectl.sweeps.table import last_metrics
@@ -188,7 +188,7 @@ class SearchWork:
         trial = self._study.ask(self._distributions)
         return trial.number, {key: _plain(trial.params[key]) for key in self._distributions}
 
-    def _drawn(self, record: Record) -> dict[str, Any]:
+    def _drawn(self, record: TrialRecord) -> dict[str, Any]:
         """What Optuna drew for a place; its record tells where the journal was lost."""
         known = self._study.get_trials(deepcopy=False)
         if record.number is None or record.number >= len(known):
@@ -254,7 +254,7 @@ def _sampler(search: SearchSpec, number: int) -> Any:
     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
 
-def _distribution(space: list[Any] | Interval) -> Any:
+def _distribution(space: list[Any] | SearchRange) -> Any:
     import optuna
 
     if isinstance(space, list):

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from emergectl.data.documents import read_document
+from emergectl.data.documents import read_json_document
 from emergectl.data.readers import Tally
 from emergectl.data.sources import note_bad_row
 from emergectl.errors import DataError, RequestError
@@ -188,7 +188,7 @@ class BigBench(TextTask):
     @cached_property
     def document(self) -> dict[str, Any]:
         """The file. Raises DataError for what is no task file."""
-        document = read_document(_file(self.path, self.title))
+        document = read_json_document(_file(self.path, self.title))
         if not isinstance(document, dict) or not isinstance(document.get("examples"), list):
             raise DataError(f"{self.path}:1: not a BIG-bench task: expected `examples`, a list")
         if not document["examples"]:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from emergectl.errors import RequestError
-from emergectl.tasks.task import Fact, Item, Split, TextTask
+from emergectl.store.measurements import Fact
+from emergectl.tasks.task import Item, Split, TextTask
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from emergectl.store.measurements import Fact
+
 if TYPE_CHECKING:
     import numpy as np
 
-Fact = int | float | str | bool
 Split = Literal["train", "test"]
 Ask = Literal["target", "choice", "rank", "generate"]
 """How a model is asked: for the log-likelihood of the target (right where greedy decoding would

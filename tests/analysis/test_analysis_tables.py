@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emergectl.analysis.columns import Columns
+from emergectl.analysis.columns import ColumnMapping
 from emergectl.analysis.formats.model_names import size_in
 from emergectl.analysis.reading import read_tables
 from emergectl.analysis.table import Table, with_defaults
@@ -19,7 +19,7 @@ TIDY = "task,metric,params,seed,value,n,chance\n"
 def table_of(tmp_path: Path, text: str, name: str = "t.csv", **columns: object) -> Table:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    return read_tables([path], Columns(**columns), lookup=metric_facts)  # type: ignore[arg-type]
+    return read_tables([path], ColumnMapping(**columns), lookup=metric_facts)  # type: ignore[arg-type]
 
 
 def test_a_tidy_table_needs_no_mapping(tmp_path: Path) -> None:

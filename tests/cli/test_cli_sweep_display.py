@@ -8,19 +8,21 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from emergectl.cli.sweep_display import Course, LiveSweepDisplay
+from emergectl.cli.sweep_display import LiveSweepDisplay, SweepProgress
 from emergectl.config.schema import Experiment
 from emergectl.sweeps.driver import Running
 from emergectl.sweeps.folder import Planned, Standing
 from emergectl.sweeps.plan import Plan
 
 
-def course(now: list[float], trials: dict[str, dict[str, Any]], *, asks: object = None) -> Course:
+def course(
+    now: list[float], trials: dict[str, dict[str, Any]], *, asks: object = None
+) -> SweepProgress:
     made = [
         SimpleNamespace(id=key, experiment=experiment(fields)) for key, fields in trials.items()
     ]
     plan = cast(Plan, SimpleNamespace(trials=made, asks=asks))
-    return Course(plan, [Planned(key, {}) for key in trials], clock=lambda: now[0])
+    return SweepProgress(plan, [Planned(key, {}) for key in trials], clock=lambda: now[0])
 
 
 def experiment(fields: dict[str, Any]) -> Experiment:

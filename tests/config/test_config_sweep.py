@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from emergectl.cli.main import main
 from emergectl.config.json_schema import sweep_schema
 from emergectl.config.sweep import load_sweep, sweep_name
-from emergectl.config.values import Interval, expand_values, read_interval
+from emergectl.config.values import SearchRange, expand_values, read_interval
 from emergectl.errors import RequestError
 
 EXAMPLE = """\
@@ -54,8 +54,8 @@ def test_ranges_become_lists_of_round_numbers() -> None:
 
 
 def test_a_search_reads_intervals() -> None:
-    assert read_interval({"log": [1e-4, 1e-2]}) == Interval(1e-4, 1e-2, log=True, whole=False)
-    assert read_interval("2..8") == Interval(2, 8, log=False, whole=True)
+    assert read_interval({"log": [1e-4, 1e-2]}) == SearchRange(1e-4, 1e-2, log=True, whole=False)
+    assert read_interval("2..8") == SearchRange(2, 8, log=False, whole=True)
     assert read_interval(["a", None]) == ["a", None]
 
 

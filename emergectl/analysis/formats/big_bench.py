@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.model_names import read_name
-from emergectl.analysis.formats.records import Record, Records, as_dict, collected, is_number
+from emergectl.analysis.formats.records import FileRecords, Record, as_dict, collected, is_number
 from emergectl.errors import DataError
 
 
-def big_bench(path: Path, data: Mapping[str, Any]) -> Records:
+def big_bench(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of a score file: one for each metric of each subtask and number of shots.
 
     Raises DataError for a score without its `score_dict`.

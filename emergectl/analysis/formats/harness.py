@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.identity import ASKED, Identity, identify, read_model_args
-from emergectl.analysis.formats.records import Record, Records, as_dict, is_number
+from emergectl.analysis.formats.records import FileRecords, Record, as_dict, is_number
 from emergectl.errors import DataError
 
 BOOKKEEPING = frozenset(
@@ -28,7 +28,7 @@ PARTS = ("configs", "n-shot", "versions", "n-samples", "higher_is_better", "grou
 Told = Mapping[str, Mapping[str, Any]]
 
 
-def harness(path: Path, data: Mapping[str, Any]) -> Records:
+def harness(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of a results file. Raises DataError where a task's results are no object."""
     config = as_dict(data.get("config"))
     identity, settings = _identity(path, data, config)
@@ -48,7 +48,7 @@ def harness(path: Path, data: Mapping[str, Any]) -> Records:
         )
     ]
     names = list(rows[0][1]) if rows else []  # All records of a file have the same fields.
-    return Records(names, rows, ASKED, notes=list(identity.notes))
+    return FileRecords(names, rows, ASKED, notes=list(identity.notes))
 
 
 def _identity(

@@ -9,13 +9,13 @@ from typing import Any
 
 from emergectl.analysis.formats.cells import number
 from emergectl.analysis.formats.identity import identify
-from emergectl.analysis.formats.records import Record, Records
+from emergectl.analysis.formats.records import FileRecords, Record
 
 OPEN_COMPASS = ("dataset", "version", "metric", "mode")
 PARAMS = "#Params (B)"
 FIRST_BOARD = ("ARC", "HellaSwag", "MMLU", "TruthfulQA", "Winogrande", "GSM8K")
 SECOND_BOARD = ("IFEval", "BBH", "MATH Lvl 5", "GPQA", "MUSR", "MMLU-PRO")
-METRICS = {
+SCORE_METRICS = {
     **{"ARC": "acc_norm", "HellaSwag": "acc_norm", "MMLU": "acc", "TruthfulQA": "mc2"},
     **{"Winogrande": "acc", "GSM8K": "acc", "MATH Lvl 5": "exact_match", "MMLU-PRO": "acc"},
     **{"IFEval": "strict_acc", "BBH": "acc_norm", "GPQA": "acc_norm", "MUSR": "acc_norm"},
@@ -32,7 +32,9 @@ def is_open_compass(names: Sequence[str]) -> bool:
     return tuple(names[:4]) == OPEN_COMPASS and len(names) > 4
 
 
-def open_compass(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def open_compass(
+    path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
     """Records of a summary: models are columns; scores out of 100 are made shares, as is noted."""
     models = [(name, identify(name)) for name in names[4:]]
     notes = ["OpenCompass gives scores out of 100: they are divided by 100"]
@@ -58,7 +60,7 @@ def open_compass(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Rec
                 )
 
     fields = ["task", "metric", *identify("").fields(), "value", "version", "mode"]
-    return Records(fields, melted(), asked=("version", "mode"), notes=notes)
+    return FileRecords(fields, melted(), asked=("version", "mode"), notes=notes)
 
 
 def _known(cell: Any) -> Any:
@@ -70,7 +72,7 @@ def is_open_llm(names: Sequence[str]) -> bool:
     return PARAMS in names and any(name in names for name in (*FIRST_BOARD, *SECOND_BOARD))
 
 
-def open_llm(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def open_llm(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> FileRecords:
     """Records of the leaderboard: its benchmarks alone, as shares of items.
 
     The second board's own columns have guessing taken off; its raw ones are read. The first
@@ -96,9 +98,9 @@ def open_llm(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]
             for task, column in scores.items():
                 value = number(record.get(column), column, where)
                 if value is not None:
-                    row = {"task": task, "metric": METRICS[task], "value": value * factor}
+                    row = {"task": task, "metric": SCORE_METRICS[task], "value": value * factor}
                     yield where, {**fixed, **row}
 
     fields = [*kept, "model", "params", "task", "metric", "value"]
     notes = [] if raw else [f"{path.name}: scores out of 100 are divided by 100"]
-    return Records(list(dict.fromkeys(fields)), melted(), notes=notes)
+    return FileRecords(list(dict.fromkeys(fields)), melted(), notes=notes)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.model_names import read_name
-from emergectl.analysis.formats.records import Record, Records, collected, is_number, split_name
+from emergectl.analysis.formats.records import FileRecords, Record, collected, is_number, split_name
 
 NO_METRICS = ("epoch", "step", "learning_rate", "grad_norm", "total_flos", "num_input_tokens_seen")
 _COST = re.compile(r"(_runtime|_per_second|_compilation_time|_mem_\w+|_samples)$|^train_(?!loss)")
@@ -16,7 +16,7 @@ _CHECKPOINT = re.compile(r"checkpoint-\d+")
 _EXPORTED = re.compile(r"run-(?P<run>.+?)-tag-(?P<tag>.+)")
 
 
-def trainer_state(path: Path, data: Mapping[str, Any]) -> Records:
+def trainer_state(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of `log_history`: a loss or a metric at a step each; the run is the folder's name.
 
     Rates, gradients' norms, epochs and run times are no abilities.
@@ -53,7 +53,9 @@ def is_wandb(names: Sequence[str]) -> bool:
     return any(f"{name}__MIN" in names and f"{name}__MAX" in names for name in names)
 
 
-def wandb_chart(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def wandb_chart(
+    path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
     """Records of a chart: the first column is its axis, the others `run - metric`."""
     axis, *columns = [n for n in names if not n.endswith(("__MIN", "__MAX"))]
     word = next((w for w in ("tokens", "flops", "step") if w in axis.lower()), "step")
@@ -73,7 +75,7 @@ def wandb_chart(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Reco
                 if value not in (None, ""):  # A run has no value at another run's step.
                     yield f"{path}:{line}", {**fixed, word: record.get(axis), "value": value}
 
-    return Records(["task", "metric", "model", "params", word, "value"], melted())
+    return FileRecords(["task", "metric", "model", "params", word, "value"], melted())
 
 
 def is_tensorboard(names: Sequence[str]) -> bool:
@@ -81,7 +83,9 @@ def is_tensorboard(names: Sequence[str]) -> bool:
     return list(names) == ["Wall time", "Step", "Value"]
 
 
-def tensorboard_scalar(path: Path, _: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def tensorboard_scalar(
+    path: Path, _: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
     """Records of one scalar; run and tag stand in the file's name (`run-RUN-tag-TAG.csv`)."""
     found = _EXPORTED.fullmatch(path.stem)
     run, tag = (found["run"], found["tag"]) if found else ("", path.stem)
@@ -89,7 +93,7 @@ def tensorboard_scalar(path: Path, _: Sequence[str], rows: Iterable[tuple[int, R
     task, metric = split_name(tag, "log")
     fixed = {"task": task, "metric": metric, "model": run, "params": read_name(run).params}
     fixed_names = [*fixed, "step", "value"]
-    return Records(
+    return FileRecords(
         fixed_names,
         (
             (f"{path}:{line}", {**fixed, "step": record["Step"], "value": record["Value"]})
