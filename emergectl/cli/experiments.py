@@ -120,13 +120,14 @@ class _Said:
 def _findings_of(file: Path) -> _Said:
     """What is to be said of an experiment, or of a sweep."""
     from emergectl.config.experiment import read_document
-    from emergectl.config.reader import read_yaml
-    from emergectl.config.sweep import load_sweep, looks_like_sweep
-    from emergectl.sweeps.plan import plan_sweep
+    from emergectl.config.reader import looks_like_sweep, read_yaml
 
     try:
         document = read_yaml(file)
         if looks_like_sweep(document):
+            from emergectl.config.sweep import load_sweep
+            from emergectl.sweeps.plan import plan_sweep
+
             plan = plan_sweep(load_sweep(file))
             asked = [] if plan.asks is None or plan.asks.own_tasks else [plan.asks.experiment]
             return _findings_of_trials(file, [*asked, *(each.experiment for each in plan.trials)])

@@ -169,6 +169,11 @@ def parse_yaml(raw: bytes | str, *, name: str) -> Document:
         raise RequestError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
 
 
+def looks_like_sweep(document: Document) -> bool:
+    """Whether a YAML file is a sweep rather than an experiment: it names one."""
+    return isinstance(document.root.value, dict) and "experiment" in document.root.value
+
+
 def resolve_plain(text: str) -> Scalar:
     """What an unquoted scalar means: null, a boolean, a number, else the text itself.
 

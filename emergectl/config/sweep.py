@@ -24,7 +24,7 @@ from emergectl.config.overrides import (
     set_value,
     split_override,
 )
-from emergectl.config.reader import Document, Node, read_yaml
+from emergectl.config.reader import Document, Node, looks_like_sweep, read_yaml
 from emergectl.config.sweep_paths import ABSENT, contains, outermost_first, set_at
 from emergectl.config.sweep_schema import SweepSpec
 from emergectl.config.training_schema import BUDGETS
@@ -99,11 +99,6 @@ class LoadedSweep:
             document = set_value(document, key.split("."), value, place)
         folder = self.path.parent.absolute()
         return read_document(document, self.base_path, set_from=folder, check_paths=check_paths)
-
-
-def looks_like_sweep(document: Document) -> bool:
-    """Whether a YAML file is a sweep rather than an experiment: it names one."""
-    return isinstance(document.root.value, dict) and "experiment" in document.root.value
 
 
 def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> LoadedSweep:

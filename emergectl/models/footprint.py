@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,6 +144,8 @@ def _available(device: str, needed: int) -> tuple[int, str] | None:
 
 def _gpu_bytes() -> int | None:
     """Memory of the smallest GPU that may be used; None where there is none."""
+    import subprocess
+
     tool = shutil.which("nvidia-smi")
     if tool is None or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return None
