@@ -10,7 +10,7 @@ where their value is the mean over these. lighteval's files are of the same kind
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,7 @@ def _rows(
     at = f"{path}:{task}/"
     scores, higher = results[task], as_dict(told["higher_is_better"].get(task))
     own = _count(told["n-samples"].get(task))
+    leaves = [] if own is not None else _leaves(told["group_subtasks"], task)
     for key, value in scores.items():
         metric, comma, filter_ = key.partition(",")
         if filtered != bool(comma) or metric.endswith("_stderr") or metric in BOOKKEEPING:
@@ -126,7 +127,7 @@ def _rows(
                 "metric": metric,
                 "value": value,
                 "filter": filter_ or None,
-                "n": _items_of_group(told, results, task, key) if own is None else own,
+                "n": _items_of_group(told, results, leaves, key, value) if leaves else own,
                 "stderr": stderr if is_number(stderr) else None,
                 "higher_is_better": higher.get(metric),
             },
@@ -134,18 +135,21 @@ def _rows(
 
 
 def _items_of_group(
-    told: Told, results: Mapping[str, Mapping[str, Any]], task: str, key: str
+    told: Told,
+    results: Mapping[str, Mapping[str, Any]],
+    leaves: Sequence[str],
+    key: str,
+    group_value: float,
 ) -> float | None:
     """The items of a group's tasks together, where its value is the mean over them."""
-    leaves = _leaves(told["group_subtasks"], task)
     counts = [_count(told["n-samples"].get(leaf)) for leaf in leaves]
     values = [as_dict(results.get(leaf)).get(key) for leaf in leaves]
     known = [(v, c) for v, c in zip(values, counts, strict=True) if is_number(v) and c is not None]
-    if not leaves or len(known) < len(leaves):
+    if len(known) < len(leaves):
         return None
     total = sum(count for _, count in known)
     mean = sum(value * count for value, count in known) / total
-    return total if math.isclose(mean, results[task][key], rel_tol=1e-6) else None
+    return total if math.isclose(mean, group_value, rel_tol=1e-6) else None
 
 
 def _count(samples: Any) -> float | None:
