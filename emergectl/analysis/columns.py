@@ -1,9 +1,9 @@
 """Columns of a table to rows: which column holds what, which rows are kept, in which units.
 
-The mapping is `Columns`. Names that are the words of the project (params, tokens, task, metric, …)
-are found by themselves; a wide table, one column a task, is told by `values`. It is the same for
-every format, so that no option is without effect: a column that is named and is not there is an
-error, whatever the table came from.
+The mapping is `ColumnMapping`. Names that are the words of the project (params, tokens, task,
+metric, …) are found by themselves; a wide table, one column a task, is told by `values`. It is the
+same for every format, so that no option is without effect: a column that is named and is not there
+is an error, whatever the table came from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from emergectl.analysis.formats.cells import number
 from emergectl.analysis.formats.model_names import read_name
-from emergectl.analysis.formats.records import BESIDE, Record, Records
+from emergectl.analysis.formats.records import BESIDE, FileRecords, Record
 from emergectl.analysis.table import AXES, Table, listed
 from emergectl.errors import RequestError
 
@@ -25,7 +25,7 @@ HINTS = ("what", "higher_is_better", "stderr", "count", "total_params")
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnMapping:
     """Which column of a file holds what; None: the column of that very name, if there is one.
 
     `values` names the columns of a wide table, each a task (or `task/metric`; `COLUMN=task/metric`
@@ -54,7 +54,7 @@ class Columns:
 
 
 WORDS = tuple(
-    f.name for f in fields(Columns) if f.name not in ("values", "scales", "n_of", "chance_of")
+    f.name for f in fields(ColumnMapping) if f.name not in ("values", "scales", "n_of", "chance_of")
 )
 COUNTS = {
     "parameters": "total",
@@ -68,8 +68,8 @@ SCALED = (*AXES, "value", "n", "chance")
 
 def add_records(
     table: Table,
-    found: Records,
-    columns: Columns,
+    found: FileRecords,
+    columns: ColumnMapping,
     *,
     where: Mapping[str, str],
     source: Path | str,
@@ -115,8 +115,8 @@ FieldsOf = Callable[[str, Record], Iterable[Mapping[str, Any]]]
 
 def _fields_of(
     table: Table,
-    found: Records,
-    columns: Columns,
+    found: FileRecords,
+    columns: ColumnMapping,
     wide: Sequence[tuple[str, str]],
     format_: bool,
     decimal_comma: bool,
@@ -159,7 +159,9 @@ def _fields_of(
     return fields
 
 
-def _asked_of(found: Records, columns: Columns) -> Callable[[Record], tuple[tuple[str, str], ...]]:
+def _asked_of(
+    found: FileRecords, columns: ColumnMapping
+) -> Callable[[Record], tuple[tuple[str, str], ...]]:
     """A record → how it was asked, but for what is in its group or seed already."""
     grouped = found.in_group if columns.group == "group" else ()
     keys = [key for key in found.asked if key not in (columns.group, columns.seed, *grouped)]
@@ -201,7 +203,7 @@ class _Sizes:
         return self.known[name]
 
 
-def _tells_no_scale(columns: Columns) -> bool:
+def _tells_no_scale(columns: ColumnMapping) -> bool:
     return columns.model is not None and not any(getattr(columns, axis) for axis in AXES)
 
 
@@ -215,8 +217,8 @@ def _is(cell: Any, wanted: str) -> bool:
 
 
 def _complete(
-    columns: Columns, names: list[str], path: Path | str
-) -> tuple[Columns, list[tuple[str, str]]]:
+    columns: ColumnMapping, names: list[str], path: Path | str
+) -> tuple[ColumnMapping, list[tuple[str, str]]]:
     """The mapping with columns that have the project's own names filled in, and checked; and
     (column, name) of a wide table's."""
     for word in WORDS:

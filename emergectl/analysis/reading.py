@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emergectl.analysis.columns import Columns, add_records
+from emergectl.analysis.columns import ColumnMapping, add_records
 from emergectl.analysis.formats.benchmarks import (
     data_decide,
     helm_stats,
@@ -34,7 +34,7 @@ from emergectl.analysis.formats.leaderboards import (
     open_compass,
     open_llm,
 )
-from emergectl.analysis.formats.records import Record, Records
+from emergectl.analysis.formats.records import FileRecords, Record
 from emergectl.analysis.formats.text_tables import (
     TABLES,
     kind_of,
@@ -72,8 +72,8 @@ KINDS = (
     "in as CSV or JSONL with the columns task, metric, value, params, …"
 )
 
-Melt = Callable[[Path, Sequence[str], Iterable[tuple[int, Record]]], Records]
-JSON: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], Records]], ...] = (
+Melt = Callable[[Path, Sequence[str], Iterable[tuple[int, Record]]], FileRecords]
+JSON: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], FileRecords]], ...] = (
     (is_mteb, mteb),
     (is_olmes, olmes),
     (is_helm_stats, helm_stats),
@@ -93,7 +93,7 @@ TEXT: tuple[tuple[Callable[[Sequence[str]], bool], Melt], ...] = (
 
 def read_tables(
     paths: Sequence[Path],
-    columns: Columns | None = None,
+    columns: ColumnMapping | None = None,
     *,
     where: Mapping[str, str] | None = None,
     lookup: Lookup | None = None,
@@ -109,9 +109,9 @@ def read_tables(
         if not path.exists():
             raise RequestError(f"no file {path}")
         if path.is_dir():
-            _read_folder(table, path, columns or Columns(), where or {})
+            _read_folder(table, path, columns or ColumnMapping(), where or {})
         else:
-            _read(table, path, columns or Columns(), where or {})
+            _read(table, path, columns or ColumnMapping(), where or {})
     if not table.rows:
         kept = "".join(f" with {key}={value}" for key, value in (where or {}).items())
         detail = "".join(f"; {s.count} left out: {s.reason}" for s in table.skipped)
@@ -120,7 +120,7 @@ def read_tables(
 
 
 def add_runs(
-    table: Table, runs: Sequence[Path], columns: Columns, *, where: Mapping[str, str]
+    table: Table, runs: Sequence[Path], columns: ColumnMapping, *, where: Mapping[str, str]
 ) -> Table:
     """The table with the measured values of runs; all of them at once, to be told apart.
 
@@ -133,7 +133,7 @@ def add_runs(
     return told_apart(table)
 
 
-def _read(table: Table, path: Path, columns: Columns, where: Mapping[str, str]) -> None:
+def _read(table: Table, path: Path, columns: ColumnMapping, where: Mapping[str, str]) -> None:
     kind = kind_of(path)
     if kind == ".json":
         parts = _read_json(path)
@@ -147,7 +147,7 @@ def _read(table: Table, path: Path, columns: Columns, where: Mapping[str, str]) 
         raise DataError(f"{path}:1: the table is empty")
 
 
-def _read_text(table: Table, path: Path, columns: Columns, where: Mapping[str, str]) -> bool:
+def _read_text(table: Table, path: Path, columns: ColumnMapping, where: Mapping[str, str]) -> bool:
     """Add a table of text or Parquet; whether it had rows."""
     opened = open_table(path)
     named = columns.value is not None or bool(columns.values)
@@ -165,7 +165,7 @@ def _read_text(table: Table, path: Path, columns: Columns, where: Mapping[str, s
         rows = ((f"{path}:{line}", record) for line, record in opened.rows)
         return bool(opened.names) and add_records(
             table,
-            Records(opened.names, rows),
+            FileRecords(opened.names, rows),
             columns,
             where=where,
             source=path,
@@ -174,7 +174,7 @@ def _read_text(table: Table, path: Path, columns: Columns, where: Mapping[str, s
     return add_records(table, found, columns, where=where, source=path, format_=True)
 
 
-def _read_json(path: Path) -> list[Records]:
+def _read_json(path: Path) -> list[FileRecords]:
     """The results in a JSON file, one part or a list of them; empty where there are none."""
     try:
         with open_text(path) as file:
@@ -197,8 +197,8 @@ def _read_json(path: Path) -> list[Records]:
 
 def _add(
     table: Table,
-    parts: Sequence[Records],
-    columns: Columns,
+    parts: Sequence[FileRecords],
+    columns: ColumnMapping,
     where: Mapping[str, str],
     source: Path,
 ) -> None:
@@ -209,9 +209,11 @@ def _add(
         add_records(table, part, columns, where=where, source=source, format_=True)
 
 
-def _read_folder(table: Table, path: Path, columns: Columns, where: Mapping[str, str]) -> None:
+def _read_folder(
+    table: Table, path: Path, columns: ColumnMapping, where: Mapping[str, str]
+) -> None:
     """Add every file of results below a folder; what holds none is counted."""
-    parts: list[Records] = []
+    parts: list[FileRecords] = []
     for file in sorted(path.rglob("*")):
         kind = kind_of(file)
         if kind not in READ or not file.is_file():
@@ -234,7 +236,7 @@ def _read_folder(table: Table, path: Path, columns: Columns, where: Mapping[str,
 
 
 def _read_text_in_folder(
-    table: Table, file: Path, columns: Columns, where: Mapping[str, str]
+    table: Table, file: Path, columns: ColumnMapping, where: Mapping[str, str]
 ) -> None:
     try:
         names = open_table(file).names

@@ -16,7 +16,7 @@ from scipy import optimize, special
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Floats
-from emergectl.analysis.table import Row
+from emergectl.analysis.table import TableRow
 
 HUBER_DELTA = 1e-3
 FEWEST_DIFFERENT = 3
@@ -74,7 +74,7 @@ class ScalingFit:
     """for the five parameters, and params_exponent"""
 
 
-def runs_of_law(rows: Iterable[Row]) -> tuple[Floats, Floats, Floats, Floats]:
+def runs_of_law(rows: Iterable[TableRow]) -> tuple[Floats, Floats, Floats, Floats]:
     """(params, tokens, flops, loss), each [runs], of every run; where steps are told, its last.
 
     FLOPs are 6 · params · tokens where they are not given, and tokens the reverse. Raises

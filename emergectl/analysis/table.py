@@ -38,7 +38,7 @@ Duplicates = Literal["refuse", "mean", "first", "last"]
 
 
 @dataclass(slots=True)  # Frozen, reading would take a fifth longer.
-class Row:
+class TableRow:
     """One measurement, never changed. `where` is `file:line`; `group` keeps curves apart.
 
     `params` is what stands on the axis, `count` which count that is (`non-embedding`, `total`,
@@ -94,7 +94,7 @@ class Skipped:
 class Table:
     """Rows, what was left out, and what a reader is told (each note once)."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TableRow] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     first_left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -181,7 +181,7 @@ class Table:
             raise DataError(f"{where}: n is {n:g}; expected a number of items, 1 or more")
         seed = fields.get("seed")
         self.rows.append(
-            Row(
+            TableRow(
                 task=str(fields.get("task") or "task"),
                 value=value,
                 metric=metric,
@@ -288,12 +288,12 @@ def with_defaults(
     return replace(table, rows=rows)
 
 
-def names_of(row: Row) -> tuple[str, str, str]:
+def names_of(row: TableRow) -> tuple[str, str, str]:
     """The names by which options mean a row, the narrowest first."""
     return f"{row.task}/{row.metric}", row.task, row.metric
 
 
-def _check_names(option: str, names: Sequence[str], rows: Sequence[Row]) -> None:
+def _check_names(option: str, names: Sequence[str], rows: Sequence[TableRow]) -> None:
     known = {name for row in rows for name in names_of(row)} if names else set()
     for name in names:
         if name not in known:
@@ -303,7 +303,7 @@ def _check_names(option: str, names: Sequence[str], rows: Sequence[Row]) -> None
             )
 
 
-def _settled(row: Row, n: Mapping[str, float], lower: Sequence[str]) -> Row:
+def _settled(row: TableRow, n: Mapping[str, float], lower: Sequence[str]) -> TableRow:
     """The row with what a person says of its metric."""
     if any(name in lower for name in names_of(row)):
         return replace(row, what=replace(row.what, direction="down"), unsure="")
@@ -312,7 +312,7 @@ def _settled(row: Row, n: Mapping[str, float], lower: Sequence[str]) -> Row:
     return row
 
 
-def _filled(row: Row, n: Mapping[str, float], chance: Mapping[str, float]) -> Row:
+def _filled(row: TableRow, n: Mapping[str, float], chance: Mapping[str, float]) -> TableRow:
     items, level = row.n, row.chance
     if n and items is None:
         items = _look_up(n, row, n.get(""))
@@ -321,11 +321,11 @@ def _filled(row: Row, n: Mapping[str, float], chance: Mapping[str, float]) -> Ro
     return row if (items, level) == (row.n, row.chance) else replace(row, n=items, chance=level)
 
 
-def _look_up(levels: Mapping[str, float], row: Row, otherwise: float | None) -> float | None:
+def _look_up(levels: Mapping[str, float], row: TableRow, otherwise: float | None) -> float | None:
     return next((levels[key] for key in names_of(row) if key in levels), otherwise)
 
 
-def _note_unknown(table: Table, rows: Sequence[Row]) -> None:
+def _note_unknown(table: Table, rows: Sequence[TableRow]) -> None:
     """Say once which metrics nobody knows, and ask about those that look like percent."""
     unknown = dict.fromkeys(row.called for row in rows if row.unsure)
     if unknown:

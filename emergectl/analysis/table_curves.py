@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from emergectl.analysis.curves import Curve, make_curve
-from emergectl.analysis.table import MOST_NAMED, Axis, Row, Table, listed
+from emergectl.analysis.table import MOST_NAMED, Axis, Table, TableRow, listed
 from emergectl.errors import DataError, RequestError
 
 LATE_FIRST = ("step", "tokens")
@@ -49,7 +49,7 @@ def choose_axis(table: Table) -> Axis:
     )
 
 
-def count_shown(rows: Iterable[Row]) -> str:
+def count_shown(rows: Iterable[TableRow]) -> str:
     """Which count of parameters the axis `params` shows, as a person is told; "" where the table
     does not say."""
     counts = sorted({row.count for row in rows if row.count and row.params})
@@ -73,7 +73,7 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
     DataError, if `table.duplicates` does not say which counts. Loss as an axis runs downwards: the
     scale is its inverse.
     """
-    series: dict[tuple[str, str, str], list[Row]] = {}
+    series: dict[tuple[str, str, str], list[TableRow]] = {}
     several = len({row.params for row in table.rows}) > 1 or len({r.model for r in table.rows}) > 1
     for row in table.rows:
         scale = row.scale(axis)
@@ -129,12 +129,12 @@ def _as_people_count(named: tuple[tuple[str, str, str], Any]) -> list[Any]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def _time(row: Row) -> float:
+def _time(row: TableRow) -> float:
     """When in training; what does not say it is of the end."""
     return row.step if row.step is not None else row.tokens if row.tokens is not None else math.inf
 
 
-def _latest(rows: Sequence[Row]) -> list[Row]:
+def _latest(rows: Sequence[TableRow]) -> list[TableRow]:
     """Each model and seed at its last step (most tokens)."""
     last: dict[tuple[Any, ...], float] = {}
     for row in rows:
@@ -143,9 +143,11 @@ def _latest(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if _time(row) == last[(row.model, row.params, row.seed)]]
 
 
-def _without_doubles(table: Table, rows: list[Row], axis: Axis, merged: Counter[str]) -> list[Row]:
+def _without_doubles(
+    table: Table, rows: list[TableRow], axis: Axis, merged: Counter[str]
+) -> list[TableRow]:
     """One row of each measurement; `merged` counts the values that others stand for, by name."""
-    seen: dict[tuple[Any, ...], Row] = {}
+    seen: dict[tuple[Any, ...], TableRow] = {}
     others: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         key = (row.scale(axis), row.model, row.seed)
@@ -170,7 +172,7 @@ def _without_doubles(table: Table, rows: list[Row], axis: Axis, merged: Counter[
     return list(seen.values())
 
 
-def _difference(row: Row, other: Row) -> str:
+def _difference(row: TableRow, other: TableRow) -> str:
     """What to do about two values of one measurement: the fields in which their records differ."""
     one, two = row.record or {}, other.record or {}
     differ = [
@@ -202,7 +204,7 @@ def _short(value: Any) -> str:
 _OF_VALUE = ("value", "n", "chance", "low", "high", "stderr")
 
 
-def _curve(rows: list[Row], axis: Axis, group: str, task: str, metric: str) -> Curve:
+def _curve(rows: list[TableRow], axis: Axis, group: str, task: str, metric: str) -> Curve:
     chances = {row.chance for row in rows}
     if len(chances) > 1:
         at = rows[0].where

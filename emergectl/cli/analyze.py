@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
-from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables, tell
+from emergectl.cli.tables import TableSource, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
     from emergectl.analysis.scaling import ScalingFinding
-    from emergectl.analysis.table import Row, Table
+    from emergectl.analysis.table import Table, TableRow
 
 app = typer.Typer(
     help="Judge whether abilities emerge; measure how often the judgement errs.",
@@ -25,7 +25,7 @@ app = typer.Typer(
 @app.command()
 @reads_tables
 def emergence(
-    source: Source,
+    source: TableSource,
     alpha: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="False discoveries among emergent verdicts.")
     ] = 0.05,
@@ -48,7 +48,7 @@ def emergence(
     from emergectl.analysis.examine import examine
     from emergectl.analysis.table_curves import curves_of
     from emergectl.analysis.verdict import judge
-    from emergectl.cli.findings import ROW, as_row, explain, show_plots
+    from emergectl.cli.findings import ROW, as_row, explain_findings, show_plots
 
     axis = axis_of(source, table)
     curves = curves_of(table, axis)
@@ -64,7 +64,7 @@ def emergence(
     if not csv:
         if sys.stdout.isatty():
             show_plots(findings)
-        explain(findings)
+        explain_findings(findings)
         counts = ", ".join(f"{count} {word}" for word, count in findings.counts.items())
         say(f"{counts} over {findings.over} (alpha {alpha:g})")
 
@@ -72,7 +72,7 @@ def emergence(
 @app.command()
 @reads_tables
 def scaling(
-    source: Source,
+    source: TableSource,
     drop_highest: Annotated[
         int, typer.Option(min=0, metavar="N", help="Leave out the N runs of the highest loss.")
     ] = 0,
@@ -114,7 +114,7 @@ def scaling(
         _say_law(law, count, f"{group}: " if group else "")
 
 
-def _tell_runs(rows: list[Row]) -> None:
+def _tell_runs(rows: list[TableRow]) -> None:
     """Say what counts as a run where steps are told and nothing tells whose they are."""
     steps = [row for row in rows if row.step is not None and row.loss is not None]
     if any(not (row.model or row.seed or (row.record or {}).get("run")) for row in steps):
@@ -129,7 +129,7 @@ def _laws(
 
     from emergectl.analysis.scaling import judge_scaling, runs_of_law
 
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[TableRow]] = {}
     for row in table.rows:
         groups.setdefault(row.group if grouped else "", []).append(row)
     laws, reasons = {}, []

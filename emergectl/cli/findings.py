@@ -54,7 +54,7 @@ def _short(value: float | None, digits: int = 3) -> float | None:
     return None if value is None else float(f"{value:.{digits}g}")
 
 
-def explain(findings: Findings) -> None:
+def explain_findings(findings: Findings) -> None:
     """What each verdict stands on, and what else was found; of many abilities, the first few."""
     abilities = findings.abilities
     if not sys.stdout.isatty() and len(abilities) > EXPLAINED:

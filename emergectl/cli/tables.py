@@ -21,11 +21,11 @@ from emergectl.cli.output import say
 from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
-    from emergectl.analysis.columns import Columns
+    from emergectl.analysis.columns import ColumnMapping
     from emergectl.analysis.table import Axis, Duplicates, Table
 
-AXES = ("params", "tokens", "flops", "loss", "step")
-SCALED = (*AXES, "value", "n", "chance")
+AXIS_NAMES = ("params", "tokens", "flops", "loss", "step")
+SCALED_NAMES = (*AXIS_NAMES, "value", "n", "chance")
 LISTS = ("n", "chance", "scale", "where", "values", "lower")
 """options that may be repeated"""
 DUPLICATES: tuple[Duplicates, ...] = ("refuse", "mean", "first", "last")
@@ -35,7 +35,7 @@ Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column (defa
 
 
 @dataclass(frozen=True)
-class Source:
+class TableSource:
     """What a person asked to be read: names, and options by name (None: not given)."""
 
     names: list[str]
@@ -61,7 +61,9 @@ def _asked(
     ],
     x: Annotated[
         str | None,
-        typer.Option(metavar="|".join(AXES), help="The axis of scale (default: what varies)."),
+        typer.Option(
+            metavar="|".join(AXIS_NAMES), help="The axis of scale (default: what varies)."
+        ),
     ] = None,
     task: Column = None,
     metric: Column = None,
@@ -144,7 +146,7 @@ def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
         names, runs_dir, file = (options.pop(name) for name in ("names", "runs_dir", "columns"))
         if file is not None:
             options = _with_file(options, file)
-        command(Source(names, options, runs_dir), **given)
+        command(TableSource(names, options, runs_dir), **given)
 
     del reading.__wrapped__
     reading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -152,7 +154,7 @@ def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
     return reading
 
 
-def read_source(source: Source) -> Table:
+def read_source(source: TableSource) -> Table:
     """Read everything that is named, into one table, with items and chance levels filled in.
 
     Raises RequestError, DataError.
@@ -214,13 +216,13 @@ def is_sweep(name: str, root: Path) -> bool:
     return "/" not in name and (root / "sweeps" / name / "plan.json").is_file()
 
 
-def axis_of(source: Source, table: Table) -> Axis:
+def axis_of(source: TableSource, table: Table) -> Axis:
     """The axis that was asked for, else the one that the table has."""
     from emergectl.analysis.table_curves import choose_axis, count_shown
 
     axis = source.options.get("x") or choose_axis(table)
-    if axis not in AXES:
-        raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXES)}")
+    if axis not in AXIS_NAMES:
+        raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXIS_NAMES)}")
     both = any(row.total_params and row.count == "non-embedding" for row in table.rows)
     if axis == "params" and both:
         table.note(f"params: {count_shown(table.rows)}; --params total_params takes all of them")
@@ -275,16 +277,16 @@ def _levels(word: str, given: Any) -> _Levels:
     return found
 
 
-def _mapping(options: dict[str, Any], items: _Levels, guessing: _Levels) -> Columns:
+def _mapping(options: dict[str, Any], items: _Levels, guessing: _Levels) -> ColumnMapping:
     """The columns that the options name."""
-    from emergectl.analysis.columns import WORDS, Columns
+    from emergectl.analysis.columns import WORDS, ColumnMapping
 
     plain = {w: options.get(w) for w in WORDS if w not in ("n", "chance")}
     scales = {
         word: _number("--scale", text)
         for word, text in map(_scale_pair, options.get("scale") or ())
     }
-    return Columns(
+    return ColumnMapping(
         **plain,
         values=tuple(options.get("values") or ()),
         scales=scales,
@@ -326,8 +328,8 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _scale_pair(text: str) -> tuple[str, str]:
     name, value = _pair("--scale", text)
-    if name not in SCALED:
-        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(SCALED)}")
+    if name not in SCALED_NAMES:
+        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(SCALED_NAMES)}")
     return name, value
 
 

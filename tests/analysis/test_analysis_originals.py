@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emergectl.analysis.reading import read_tables
-from emergectl.analysis.table import Row, Table
+from emergectl.analysis.table import Table, TableRow
 from emergectl.analysis.table_curves import curves_of
 from emergectl.errors import DataError
 from emergectl.evaluation.metrics import metric_facts
@@ -28,7 +28,7 @@ def write(path: Path, data: object) -> Path:
     return path
 
 
-def points(rows: list[Row], *fields: str) -> set[tuple[object, ...]]:
+def points(rows: list[TableRow], *fields: str) -> set[tuple[object, ...]]:
     return {tuple(getattr(row, name) for name in fields) for row in rows}
 
 

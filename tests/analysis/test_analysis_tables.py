@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emergectl.analysis.columns import Columns
+from emergectl.analysis.columns import ColumnMapping
 from emergectl.analysis.formats.model_names import size_in
 from emergectl.analysis.reading import read_tables
 from emergectl.analysis.table import Table, with_defaults
@@ -19,7 +19,7 @@ TIDY = "task,metric,params,seed,value,n,chance\n"
 def table_of(tmp_path: Path, text: str, name: str = "t.csv", **columns: object) -> Table:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    return read_tables([path], Columns(**columns), lookup=metric_facts)  # type: ignore[arg-type]
+    return read_tables([path], ColumnMapping(**columns), lookup=metric_facts)  # type: ignore[arg-type]
 
 
 def test_a_tidy_table_needs_no_mapping(tmp_path: Path) -> None:
@@ -408,7 +408,7 @@ def test_a_name_that_ends_in_a_falling_metric_is_taken_for_it_and_told(
 ) -> None:
     path = tmp_path / "t.csv"
     path.write_text(f"params,{name}\n1e6,3\n1e7,2\n")
-    for columns in (Columns(values=(name,)), Columns(value=name)):
+    for columns in (ColumnMapping(values=(name,)), ColumnMapping(value=name)):
         table = with_defaults(read_tables([path], columns, lookup=metric_facts), n=None, chance={})
         assert {(row.what.direction, row.what.scale) for row in table.rows} == {(direction, scale)}
         assert any("by its name, so it falls" in note for note in table.notes) == (

@@ -12,8 +12,8 @@ from typing import Any
 from emergectl.analysis.formats.identity import ASKED, identify
 from emergectl.analysis.formats.records import (
     BESIDE,
+    FileRecords,
     Record,
-    Records,
     as_dict,
     collected,
     is_number,
@@ -44,7 +44,7 @@ def is_olmes(part: Any) -> bool:
     return own or (isinstance(tasks, list) and bool(tasks) and all(map(is_olmes, tasks)))
 
 
-def olmes(path: Path, data: Mapping[str, Any]) -> Records:
+def olmes(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of metrics.json or one task's metrics."""
     parts = data.get("tasks") if not isinstance(data.get("metrics"), dict) else [data]
     return _olmes_parts(
@@ -52,12 +52,12 @@ def olmes(path: Path, data: Mapping[str, Any]) -> Records:
     )
 
 
-def olmes_lines(path: Path, rows: Iterable[tuple[int, Record]]) -> Records:
+def olmes_lines(path: Path, rows: Iterable[tuple[int, Record]]) -> FileRecords:
     """Records of metrics-all.jsonl: a task a line."""
     return _olmes_parts(path, [(f"{path}:{line}", record) for line, record in rows])
 
 
-def _olmes_parts(path: Path, parts: Sequence[tuple[str, Mapping[str, Any]]]) -> Records:
+def _olmes_parts(path: Path, parts: Sequence[tuple[str, Mapping[str, Any]]]) -> FileRecords:
     rows: list[tuple[str, Record]] = []
     notes: list[str] = []
     for where, part in parts:
@@ -101,7 +101,9 @@ def is_data_decide(names: Sequence[str]) -> bool:
     )
 
 
-def data_decide(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def data_decide(
+    path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
     """Records of DataDecide (Magnusson et al. 2025): a row has all metrics of a task as an object.
 
     A curve runs over the sizes of one recipe (`group`: data); compute is FLOPs. As computed, the
@@ -123,7 +125,7 @@ def data_decide(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Reco
 
     own = [name for name in names if name != "metrics"]
     added = ["data", "group", "model", "params", "count", "flops", "metric", "value"]
-    return Records(list(dict.fromkeys([*own, *added])), melted())
+    return FileRecords(list(dict.fromkeys([*own, *added])), melted())
 
 
 def _object(cell: Any, where: str) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def is_helm_stats(data: Any) -> bool:
     )
 
 
-def helm_stats(path: Path, data: Sequence[Mapping[str, Any]]) -> Records:
+def helm_stats(path: Path, data: Sequence[Mapping[str, Any]]) -> FileRecords:
     """Records of one run of HELM; model and shots stand in run_spec.json beside it.
 
     What was measured on perturbed items is left out, and so are costs and counts, and
@@ -210,7 +212,7 @@ def is_helm_table(part: Any) -> bool:
     )
 
 
-def helm_table(path: Path, data: Mapping[str, Any]) -> Records:
+def helm_table(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of a table with a model in every row and `scenario - metric` in every column."""
     rows: list[tuple[str, Record]] = []
     notes: list[str] = []
@@ -233,7 +235,7 @@ def is_mteb(part: Any) -> bool:
     )
 
 
-def mteb(path: Path, data: Mapping[str, Any]) -> Records:
+def mteb(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of a task: its main score a split and subset; the others are left out unless named.
 
     The model stands in model_meta.json beside it, else in the folders (results/MODEL/REVISION/).

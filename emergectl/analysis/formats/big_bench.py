@@ -9,8 +9,8 @@ from typing import Any
 from emergectl.analysis.formats.model_names import read_name
 from emergectl.analysis.formats.records import (
     BESIDE,
+    FileRecords,
     Record,
-    Records,
     as_dict,
     collected,
     is_number,
@@ -20,7 +20,7 @@ from emergectl.errors import DataError
 _AGAIN = {BESIDE: "the subtasks' scores again, as one mean (--where metric=… takes it)"}
 
 
-def big_bench(path: Path, data: Mapping[str, Any]) -> Records:
+def big_bench(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of a score file: one for each metric of each subtask and number of shots.
 
     Raises DataError for a score without its `score_dict`.

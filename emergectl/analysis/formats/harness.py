@@ -17,8 +17,8 @@ from typing import Any
 from emergectl.analysis.formats.identity import ASKED, Identity, identify, read_model_args
 from emergectl.analysis.formats.model_names import name_of_file, shots_of_file
 from emergectl.analysis.formats.records import (
+    FileRecords,
     Record,
-    Records,
     as_dict,
     is_number,
     items_of_share,
@@ -45,8 +45,8 @@ def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def harness(path: Path, data: Mapping[str, Any]) -> Records:
-    """Records of a results file. Raises DataError where a task's results are no numbers."""
+def harness(path: Path, data: Mapping[str, Any]) -> FileRecords:
+    """FileRecords of a results file. Raises DataError where a task's results are no numbers."""
     config = as_dict(data.get("config"))
     identity, settings = _identity(path, data, config)
     notes = list(identity.notes)
@@ -75,7 +75,7 @@ def harness(path: Path, data: Mapping[str, Any]) -> Records:
         )
     ]
     names = list(rows[0][1]) if rows else []  # All records of a file have the same fields.
-    return Records(names, rows, ASKED, notes=notes)
+    return FileRecords(names, rows, ASKED, notes=notes)
 
 
 def _identity(

@@ -9,7 +9,7 @@ from typing import Any
 
 from emergectl.analysis.formats.cells import number
 from emergectl.analysis.formats.identity import identify
-from emergectl.analysis.formats.records import Record, Records
+from emergectl.analysis.formats.records import FileRecords, Record
 from emergectl.analysis.table import listed
 
 OPEN_COMPASS = ("dataset", "version", "metric", "mode")
@@ -18,7 +18,7 @@ TOTAL = "total_count"
 PARAMS = "#Params (B)"
 FIRST_BOARD = ("ARC", "HellaSwag", "MMLU", "TruthfulQA", "Winogrande", "GSM8K")
 SECOND_BOARD = ("IFEval", "BBH", "MATH Lvl 5", "GPQA", "MUSR", "MMLU-PRO")
-METRICS = {
+SCORE_METRICS = {
     **{"ARC": "acc_norm", "HellaSwag": "acc_norm", "MMLU": "acc", "TruthfulQA": "mc2"},
     **{"Winogrande": "acc", "GSM8K": "acc", "MATH Lvl 5": "exact_match", "MMLU-PRO": "acc"},
     **{"IFEval": "strict_acc", "BBH": "acc_norm", "GPQA": "acc_norm", "MUSR": "acc_norm"},
@@ -36,7 +36,9 @@ def is_open_compass(names: Sequence[str]) -> bool:
     return tuple(names[:4]) == OPEN_COMPASS and len(names) > 4
 
 
-def open_compass(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def open_compass(
+    path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
     """Records of a summary: models are columns; scores out of 100 are made shares, as is noted."""
     models = [(name, identify(name)) for name in names[4:] if name != TOTAL]
     notes = ["OpenCompass gives scores out of 100: they are divided by 100"]
@@ -63,7 +65,7 @@ def open_compass(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Rec
                 )
 
     fields = ["task", "metric", *identify("").fields(), "value", "version", "mode", "n"]
-    return Records(fields, melted(), asked=("version", "mode"), notes=notes)
+    return FileRecords(fields, melted(), asked=("version", "mode"), notes=notes)
 
 
 def _known(cell: Any) -> Any:
@@ -75,11 +77,11 @@ def is_open_llm(names: Sequence[str]) -> bool:
 
     Its early tables have no sizes, and the number of shots in the names: `ARC (25-shot)`.
     """
-    boards = [name for name in names if _SHOTS.sub("", name) in METRICS]
+    boards = [name for name in names if _SHOTS.sub("", name) in SCORE_METRICS]
     return bool(boards) and (PARAMS in names or any(_SHOTS.search(name) for name in boards))
 
 
-def open_llm(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def open_llm(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> FileRecords:
     """Records of the leaderboard: its benchmarks alone, as shares of items.
 
     The second board's own columns have guessing taken off; its raw ones are read. Scores out of
@@ -87,7 +89,7 @@ def open_llm(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]
     """
     raw = {task: f"{task} Raw" for task in SECOND_BOARD if f"{task} Raw" in names}
     plain = {_SHOTS.sub("", name): name for name in names}
-    scores = raw or {task: plain[task] for task in METRICS if task in plain}
+    scores = raw or {task: plain[task] for task in SCORE_METRICS if task in plain}
     kept = [n for n in names if n not in (*scores.values(), *SECOND_BOARD, PARAMS)]
     named = next((n for n in ("fullname", "Model", "model") if n in names), names[0])
     sized = PARAMS in names
@@ -113,7 +115,7 @@ def open_llm(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]
             percent |= factor != 1
             for task, value in values.items():
                 if value is not None:
-                    row = {"task": task, "metric": METRICS[task], "value": value * factor}
+                    row = {"task": task, "metric": SCORE_METRICS[task], "value": value * factor}
                     yield where, {**fixed, **row}
         if percent:
             notes.append(f"{path.name}: scores out of 100 are divided by 100")
@@ -125,4 +127,4 @@ def open_llm(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]
     if not raw and any(task in SECOND_BOARD for task in scores):
         notes.append(f"{path.name}: guessing has been taken off these scores")
     fields = [*kept, "model", "params", "count", "task", "metric", "value"]
-    return Records(list(dict.fromkeys(fields)), melted(), notes=notes)
+    return FileRecords(list(dict.fromkeys(fields)), melted(), notes=notes)

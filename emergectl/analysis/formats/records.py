@@ -15,7 +15,7 @@ LOGGED_OF = ("train", "eval", "validation", "valid", "val", "test", "dev")
 
 
 @dataclass
-class Records:
+class FileRecords:
     """Records of one file, each with where it stands.
 
     `names`: the columns, the union over all records. `asked`: the columns that tell two askings of
@@ -36,13 +36,13 @@ def collected(
     asked: tuple[str, ...] = (),
     in_group: tuple[str, ...] = (),
     notes: Iterable[str] = (),
-) -> Records:
+) -> FileRecords:
     """Records that are in memory already; their columns in the order in which they come."""
     kept = list(rows)
     names: dict[str, Any] = {}
     for _, record in kept:
         names.update(record)
-    return Records([n for n in names if n != BESIDE], kept, asked, in_group, list(notes))
+    return FileRecords([n for n in names if n != BESIDE], kept, asked, in_group, list(notes))
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:

@@ -10,8 +10,8 @@ from typing import Any
 from emergectl.analysis.formats.model_names import read_name
 from emergectl.analysis.formats.records import (
     BESIDE,
+    FileRecords,
     Record,
-    Records,
     collected,
     is_number,
     split_name,
@@ -27,7 +27,7 @@ _CHECKPOINT = re.compile(r"checkpoint-\d+")
 _EXPORTED = re.compile(r"run-(?P<run>.+?)-tag-(?P<tag>.+)")
 
 
-def trainer_state(path: Path, data: Mapping[str, Any]) -> Records:
+def trainer_state(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of `log_history`: a loss or a metric at a step each; the run is the folder's name.
 
     Rates, gradients' norms, epochs and run times are no abilities, and the last entry's
@@ -64,8 +64,10 @@ def is_wandb(names: Sequence[str]) -> bool:
     return any(f"{name}__MIN" in names and f"{name}__MAX" in names for name in names)
 
 
-def wandb_chart(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
-    """Records of a chart: the first column is its axis, the others `run - metric`.
+def wandb_chart(
+    path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
+    """FileRecords of a chart: the first column is its axis, the others `run - metric`.
 
     Raises DataError for a chart over time or epochs.
     """
@@ -94,7 +96,7 @@ def wandb_chart(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Reco
                 if value not in (None, ""):  # A run has no value at another run's step.
                     yield f"{path}:{line}", {**fixed, word: record.get(axis), "value": value}
 
-    return Records(["task", "metric", "model", "params", word, "value"], melted())
+    return FileRecords(["task", "metric", "model", "params", word, "value"], melted())
 
 
 def is_tensorboard(names: Sequence[str]) -> bool:
@@ -102,7 +104,9 @@ def is_tensorboard(names: Sequence[str]) -> bool:
     return list(names) == ["Wall time", "Step", "Value"]
 
 
-def tensorboard_scalar(path: Path, _: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def tensorboard_scalar(
+    path: Path, _: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
     """Records of one scalar; run and tag stand in the file's name (`run-RUN-tag-TAG.csv`)."""
     found = _EXPORTED.fullmatch(path.stem)
     run, tag = (found["run"], found["tag"]) if found else ("", path.stem)
@@ -110,7 +114,7 @@ def tensorboard_scalar(path: Path, _: Sequence[str], rows: Iterable[tuple[int, R
     task, metric = split_name(tag, "log")
     fixed = {"task": task, "metric": metric, "model": run, "params": read_name(run).params}
     fixed_names = [*fixed, "step", "value"]
-    return Records(
+    return FileRecords(
         fixed_names,
         (
             (f"{path}:{line}", {**fixed, "step": record["Step"], "value": record["Value"]})

@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from emergectl.data.feeds import Batch, Feed
+from emergectl.data.batches import Batch
+from emergectl.data.feeds import Feed
 from emergectl.data.join import Joiner
 from emergectl.data.row_feeds import RowsFeed
 from emergectl.data.rows import Encoded, rows_in_memory
 from emergectl.data.tokenizers import end_of_document, tokenizer_hash_source
 from emergectl.data.unknown import Unknown, UnknownCounter
 from emergectl.errors import RequestError
+from emergectl.tasks.learning.feeds import ROWS_PER_EPOCH
 from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
 from emergectl.tasks.task import (
     Item,
@@ -39,8 +41,6 @@ from emergectl.tasks.task import (
     put,
 )
 
-ROWS_PER_EPOCH = 100_000
-"""what counts as one epoch of endless data"""
 HELD_OUT_SEED = 0
 """held-out items are the same whatever the run's seed"""
 _CACHED_BLOCKS = 256
