@@ -170,7 +170,14 @@ def test_the_page_opens_with_the_verdicts_and_shows_each_ability(page: str) -> N
     nodes = Nodes(page)
     assert page.index("Verdicts") < page.index("<figure")
     assert "1 metric-made" in nodes.text
-    for shown in ("exact_match", "chance", "half of the rise, 95%", "foretold from", "share of seeds"):
+    shown = ("exact_match", "chance", "half of the rise, 95%", "foretold from", "share of seeds")
+    for text in shown:
+        "exact_match",
+        "chance",
+        "half of the rise, 95%",
+        "foretold from",
+        "share of seeds",
+    ):
         assert shown in nodes.text, shown
     assert "emergectl report" in nodes.text
     assert_inactive(page)
@@ -227,13 +234,13 @@ def test_sixty_cross_site_strings_in_every_field_stay_text(
 )
 def test_markdown_keeps_hostile_text_as_text(text: str) -> None:
     from emergectl.reports.page import markdown_text
-    from emergectl.reports.panels import one_line
+    from emergectl.reports.panels import printable_line
 
     escaped = markdown_text(text)
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", escaped)
     rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).renderInline(escaped)
     assert "<" not in rendered
-    assert " ".join(unescape(rendered).split()) == " ".join(one_line(text).split())
+    assert " ".join(unescape(rendered).split()) == " ".join(printable_line(text).split())
 
 
 def test_markdown_leaves_names_readable() -> None:
