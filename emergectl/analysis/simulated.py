@@ -9,6 +9,8 @@ stretched to `width` and moved to `position`. Others (`SHAPES`) say what their w
 ladder shows of a rise may be less than its formula has: the truth is always what the ladder shows.
 """
 
+# ruff: noqa: ARG001 (every shape is told the same, whatever it needs of it)
+
 from __future__ import annotations
 
 import math
@@ -49,10 +51,10 @@ class Condition:
     where it would exceed 1. `irregular`: rungs are moved by up to this share of half a gap.
     `skill`: standard deviation between runs, in probability; `onset`: that of where each run rises.
     `cluster` items share one draw, so that the variance is `design_effect` times that of
-    independent items. `stated`: how many items are claimed for each that there is. `partner`:
-    whether a continuous metric of the same outputs is measured, which rises as the ability does or
-    is the log-probability of one of `tokens` right tokens; `partner_noise`: its standard deviation
-    between runs, in nats.
+    independent items. `stated`: how many items are claimed for each that there is; 0: nobody says
+    how many. `partner`: whether a continuous metric of the same outputs is measured, which rises as
+    the ability does or is the log-probability of one of `tokens` right tokens; `partner_noise`: its
+    standard deviation between runs, in nats.
     """
 
     shape: tuple[str, ...]
@@ -93,13 +95,14 @@ class Truth:
 class Simulated:
     """One ability: `scales` [rungs], right answers `correct` [rungs, runs] of `items` each.
 
-    `stated`: the number of items that is claimed. `continuous`: the partner's values, or None.
+    `stated`: the number of items that is claimed, None where none is. `continuous`: the partner's
+    values, or None.
     """
 
     scales: Floats
     correct: NDArray[np.int64]
     items: int
-    stated: int
+    stated: int | None
     chance: float
     truth: Truth
     continuous: Floats | None = None
@@ -161,7 +164,7 @@ def simulate(
         scales=10 ** (SMALLEST + t),
         correct=answers(probability, items, rng, cluster=c.cluster, effect=c.design_effect),
         items=items,
-        stated=max(1, round(items * c.stated)),
+        stated=round(items * c.stated) or None,
         chance=chance,
         truth=_truth(fine, right(fine)),
         continuous=continuous,
@@ -281,12 +284,18 @@ def _quantile(t: Floats, risen: Floats, q: float) -> float:
 def _shown_as(
     wanted: float, of: WidthOf, shape_at: Callable[[float], Floats], fine: Floats
 ) -> float:
-    """The width of a formula of which the ladder shows as much as is wanted."""
+    """The width of a formula of which the ladder shows as much as is wanted.
+
+    Raises ValueError where the ladder is too short to show it.
+    """
     width = wanted
-    for _ in range(8):
+    for _ in range(30):
         truth = _truth(fine, shape_at(width))
-        width *= wanted / (truth.core if of == "core" else truth.width)
-    return width
+        shown = truth.core if of == "core" else truth.width
+        if abs(shown / wanted - 1) < 2e-3:
+            return width
+        width *= wanted / shown
+    raise ValueError(f"a ladder of {fine[-1]:g} decades shows no such rise {wanted:g} wide")
 
 
 def _logistic(u: Floats) -> Floats:
@@ -306,7 +315,7 @@ def _of_unit_width(rise: Callable[[Floats], Floats], quantile: Callable[[float],
     """A rise from 0 to 1, stretched so that 10–90 percent take `width`, with its half at `at`."""
     middle, length = quantile(0.5), quantile(0.9) - quantile(0.1)
 
-    def shape(t: Floats, span: float, at: float, width: float) -> Floats:  # noqa: ARG001
+    def shape(t: Floats, span: float, at: float, width: float) -> Floats:
         return rise(middle + (t - at) / width * length)
 
     return shape
@@ -321,37 +330,37 @@ def _both_ways(
     }
 
 
-def _line(t: Floats, span: float, at: float, width: float) -> Floats:  # noqa: ARG001
+def _line(t: Floats, span: float, at: float, width: float) -> Floats:
     """A line in log x over the whole ladder."""
     return t / span
 
 
-def _late_line(t: Floats, span: float, at: float, width: float) -> Floats:  # noqa: ARG001
+def _late_line(t: Floats, span: float, at: float, width: float) -> Floats:
     """Nothing, then a line in log x over the last `width` decades."""
     return np.maximum(0, t - span + width) / width
 
 
-def _late_softplus(t: Floats, span: float, at: float, width: float) -> Floats:  # noqa: ARG001
+def _late_softplus(t: Floats, span: float, at: float, width: float) -> Floats:
     """The same with a round corner."""
     return np.logaddexp(0, (t - span + width) / SOFT) / np.logaddexp(0, width / SOFT)
 
 
-def _growth(t: Floats, span: float, at: float, width: float) -> Floats:  # noqa: ARG001
+def _growth(t: Floats, span: float, at: float, width: float) -> Floats:
     """A growing power, tenfold in `width` decades, that reaches 1 at the largest scale."""
     return 10 ** ((t - span) / width)
 
 
-def _approach(t: Floats, span: float, at: float, width: float) -> Floats:  # noqa: ARG001
+def _approach(t: Floats, span: float, at: float, width: float) -> Floats:
     """Errors that fall as a power from the smallest scale on, to a tenth in `width` decades."""
     return 1 - 10 ** (-np.maximum(t, 0) / width)
 
 
-def _staircase(t: Floats, span: float, at: float, width: float) -> Floats:  # noqa: ARG001
+def _staircase(t: Floats, span: float, at: float, width: float) -> Floats:
     """Three jumps of a third each, the first `width` decades before the last."""
     return np.mean([t >= at + width * k for k in (-0.5, 0.0, 0.5)], axis=0)
 
 
-def _mixture(t: Floats, span: float, at: float, width: float) -> Floats:  # noqa: ARG001
+def _mixture(t: Floats, span: float, at: float, width: float) -> Floats:
     """Half a logistic rise of a third of `width`, half a ramp of twice that."""
     quick = _logistic((t - at) * 6 * math.log(9) / width)
     return 0.5 * quick + 0.5 * np.clip((t - at) / (2 * width) + 0.5, 0, 1)
@@ -363,8 +372,13 @@ def _fall_and_rise(t: Floats, span: float, at: float, width: float) -> Floats:
     return 0.4 * fall + _logistic((t - at) * 2 * math.log(9) / width)
 
 
-def _flat(t: Floats, span: float, at: float, width: float) -> Floats:  # noqa: ARG001
+def _flat(t: Floats, span: float, at: float, width: float) -> Floats:
     return np.zeros_like(t)
+
+
+def _level(t: Floats, span: float, at: float, width: float) -> Floats:
+    """At its full height from the smallest scale on."""
+    return np.ones_like(t)
 
 
 SHAPES: dict[str, Shape] = {
@@ -392,5 +406,6 @@ SHAPES: dict[str, Shape] = {
     "mixture": _mixture,
     "fall and rise": _fall_and_rise,
     "flat": _flat,
+    "level": _level,
 }
 """the shapes by name"""
