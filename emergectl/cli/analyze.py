@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +14,7 @@ from emergectl.cli.tables import TableSource, axis_of, progress, read_source, re
 from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
+    from emergectl.analysis.calibration import Rate
     from emergectl.analysis.scaling import ScalingFinding
     from emergectl.analysis.table import Table, TableRow
 
@@ -189,7 +192,10 @@ def _say_law(law: ScalingFinding, count: str, of: str) -> None:
 
 @app.command()
 def calibrate(
-    trials: Annotated[int, typer.Option(min=10, help="Simulated abilities of each kind.")] = 300,
+    trials: Annotated[int, typer.Option(min=10, help="Simulated abilities of each claim.")] = 400,
+    only: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="Claims whose name has this in it (* ?).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
     rungs: Annotated[
         int | None, typer.Option(min=5, max=40, help="Rungs (default: what is promised for).")
@@ -198,23 +204,53 @@ def calibrate(
     items: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Items that each seed answers.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
 ) -> None:
     """Measure the error rates of the verdicts on simulated abilities; exit 1 where one is off.
 
-    With --rungs, --seeds, --items: those of a ladder such as yours, before it is trained. Breaks
-    found is then what it is, not a promise.
+    Each rate stands with its 95% interval (Wilson) beside what is promised: it holds, is broken, or
+    open where the trials are too few to tell. With --rungs, --seeds, --items: those of a ladder
+    such as yours, before it is trained. Breaks found is then what it is, not a promise.
     """
-    from emergectl.analysis.calibration import Ladder, all_rates
+    from emergectl.analysis.calibration import Ladder, measure
+    from emergectl.analysis.conditions import CLAIMS
 
+    pattern = f"*{(only or '').lower()}*"
+    claims = [claim for claim in CLAIMS if fnmatchcase(claim.name.lower(), pattern)]
+    if not claims:
+        kinds = "; ".join(dict.fromkeys(claim.name.partition(":")[0] for claim in CLAIMS))
+        raise RequestError(f"--only {only}: no claim is called so; they begin with: {kinds}")
+    rates: list[Rate] = []
+    started = time.monotonic()
     ladder = Ladder(rungs, seeds, items)
-    rates = []
-    for rate in all_rates(trials, seed, ladder=ladder, workers=workers):
-        rates.append(rate)
-        say(f"{rate.name}: {rate.rate:.3f}")
-    header = ["what", "rate", "error", "low", "high", "holds"]
-    rows = [[r.name, round(r.rate, 4), round(r.error, 4), r.low, r.high, r.holds] for r in rates]
+    for said in measure(claims, trials=trials, seed=seed, ladder=ladder, jobs=jobs):
+        rates += said.rates
+        left = (time.monotonic() - started) * (1 / said.done - 1)
+        after = f" ({left / 60:.0f} minutes left)" if left >= 60 else ""
+        for rate in said.rates:
+            say(f"{_as_line(rate)}{after}")
+    header = ["what", "rate", "count", "trials", "low", "high", "promised", "state"]
+    rows = [
+        [
+            *(rate.name, _rounded(rate.rate), rate.count, rate.trials),
+            *map(_rounded, rate.interval),
+            *(rate.promise.in_words, rate.state),
+        ]
+        for rate in rates
+    ]
     print_table(header, rows, json_=json_)
-    if not all(rate.holds for rate in rates):
+    if any(rate.state == "broken" for rate in rates):
         raise typer.Exit(1)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _as_line(rate: Rate) -> str:
+    if rate.rate is None:
+        return f"{rate.name}: never came up"
+    low, high = rate.interval
+    promised = f"; promised {rate.promise.in_words}: {rate.state}" if rate.state else ""
+    return f"{rate.name}: {rate.rate:.3f} [{low:.3f}, {high:.3f}] of {rate.trials}{promised}"

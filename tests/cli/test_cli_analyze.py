@@ -285,3 +285,24 @@ def test_every_table_and_page_says_which_count_of_parameters_it_shows(
     options = ["--params", "size", "--values", "add"]
     assert main(["report", str(wide), *options, "--format", "md"]) == 0
     assert "over parameters (as given)" in capsys.readouterr().out
+
+
+def test_error_rates_are_told_with_what_is_promised(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["analyze", "calibrate", "--trials", "10", "--jobs", "1"]
+    code = main([*command, "--only", "50 POINTS, a ramp", "--json"])
+    out, told = capsys.readouterr()
+    rows = json.loads(out)
+    assert [row["what"] for row in rows] == [
+        f"sharp rise: 50 points, a ramp: {rate}"
+        for rate in ("found", "position covered", "position of no width")
+    ]
+    assert {row["trials"] for row in rows} == {10}
+    assert code == int(any(row["state"] == "broken" for row in rows))
+    assert all(row["low"] <= row["rate"] <= row["high"] for row in rows)
+    assert rows[1]["promised"] == "0.92 to 0.98"
+    assert told.count("sharp rise: 50 points, a ramp") == 3
+
+
+def test_no_claim_of_that_name_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "calibrate", "--only", "nonsense"]) == 2
+    assert "no claim is called so; they begin with: false emergent; " in capsys.readouterr().err
