@@ -40,13 +40,13 @@ def test_an_ability_that_jumps_from_chance_is_emergent(curve_through: Make) -> N
 
 def test_a_jump_of_one_run_a_scale_stands_on_how_onsets_scatter(curve_through: Make) -> None:
     """One late run after an early one makes a gradual rise a jump; more runs would tell."""
-    finding = judged(curve_through(STEP, items=100))
+    finding = judged(curve_through(STEP, items=80))
     assert finding.verdict == "undetermined"
     assert finding.evidence.sharpness is not None
     assert finding.evidence.sharpness.p_without_scatter <= 0.05
     assert "scatter" in finding.reason
     assert "seeds at each of the scales" in finding.settle
-    in_time = judged(replace(curve_through(STEP, items=100), axis="step"))
+    in_time = judged(replace(curve_through(STEP, items=80), axis="step"))
     assert in_time.verdict == "emergent"  # one run has one onset
 
 
