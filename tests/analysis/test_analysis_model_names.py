@@ -2,7 +2,7 @@
 
 import pytest
 
-from emergectl.analysis.formats.model_names import read_name, revision_of, size_in
+from emergectl.analysis.formats.model_names import read_name, revision_of
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from emergectl.analysis.formats.model_names import read_name, revision_of, size_
     ],
 )
 def test_sizes_of_well_known_models(name: str, size: float) -> None:
-    assert size_in(name) == size
+    assert read_name(name).params == size
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_sizes_of_well_known_models(name: str, size: float) -> None:
     ],
 )
 def test_the_length_of_a_context_is_no_size(name: str, size: float | None) -> None:
-    assert size_in(name) == size
+    assert read_name(name).params == size
 
 
 @pytest.mark.parametrize(

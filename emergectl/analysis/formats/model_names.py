@@ -85,11 +85,6 @@ def read_name(name: str) -> ModelName:
     return ModelName(rest or name, params, step, tokens, seed, guessed)
 
 
-def size_in(name: str) -> float | None:
-    """The parameters that a model's name tells: `pythia-1.4b` → 1.4e9; None where it does not."""
-    return read_name(name).params
-
-
 def revision_of(revision: str) -> tuple[float | None, float | None]:
     """(step, tokens) that a revision tells: `step1000-tokens4B` → (1000, 4e9)."""
     found = read_name(revision)
