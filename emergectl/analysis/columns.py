@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,14 @@ class ColumnMapping:
     n: str | None = None
     chance: str | None = None
     scales: Mapping[str, float] | None = None
+    n_of: Mapping[str, str] = field(default_factory=dict)
+    chance_of: Mapping[str, str] = field(default_factory=dict)
+    """columns of a wide table that hold the items and the level of guessing of one of its tasks"""
 
 
-WORDS = tuple(f.name for f in fields(ColumnMapping) if f.name not in ("values", "scales"))
+WORDS = tuple(
+    f.name for f in fields(ColumnMapping) if f.name not in ("values", "scales", "n_of", "chance_of")
+)
 COUNTS = {
     "parameters": "total",
     "total_params": "total",
@@ -80,6 +85,7 @@ def add_records(
     fields_of = _fields_of(table, found, complete, wide, format_, decimal_comma)
     asked_of = _asked_of(found, complete)
     own = {getattr(complete, word) for word in WORDS} | {column for column, _ in wide}
+    own |= {*complete.n_of.values(), *complete.chance_of.values()}
     keeps_record = any(name not in own for name in found.names)
     any_ = False
     for place, record in found.rows:
@@ -120,6 +126,8 @@ def _fields_of(
         cells |= {word: word for word in hints if word != "count" or columns.params == "params"}
     sizes = _Sizes(table) if not format_ and _tells_no_scale(columns) else None
     scales = columns.scales or {}
+    by_task = [("n", columns.n_of)] * bool(columns.n_of)
+    by_task += [("chance", columns.chance_of)] * bool(columns.chance_of)
     called_so = all(word == name for word, name in cells.items()) and columns.metric is not None
     if called_so and not (wide or scales or sizes or (hints and not format_)):
         return lambda _, record: (record,)  # Nothing to rename: a third of the time of reading.
@@ -139,6 +147,9 @@ def _fields_of(
         for column, name in wide:
             task, _, metric = name.partition("/")
             one = {**row, "task": task, "metric": metric, "value": record.get(column)}
+            for word, of in by_task:
+                if (level := of.get(name) or of.get(task)) is not None:
+                    one[word] = record.get(level)
             if "value" in scales:
                 _scale(one, "value", scales["value"], place, decimal_comma)
             yield one
@@ -213,6 +224,12 @@ def _complete(
         if given is not None:
             _known(given, names, path)
     wide = [pair for text in columns.values for pair in _wide_columns(text, names, path)]
+    tasks = {part for _, name in wide for part in (name, name.partition("/")[0])}
+    for option, of in (("--n", columns.n_of), ("--chance", columns.chance_of)):
+        for task, column in of.items():
+            _known(column, names, path)
+            if task not in tasks:
+                raise RequestError(f"{option} {task}={column}: --values names no such column")
     found: dict[str, Any] = {w: getattr(columns, w) or (w if w in names else None) for w in WORDS}
     if not wide and found["value"] is None:
         found["value"] = found["loss"]  # A table of losses alone: they are what it says.

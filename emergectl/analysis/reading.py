@@ -7,6 +7,7 @@ tools are recognised and read by the function of their format (`formats/`).
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from emergectl.analysis.formats.benchmarks import (
     olmes_lines,
 )
 from emergectl.analysis.formats.big_bench import big_bench
-from emergectl.analysis.formats.harness import harness
+from emergectl.analysis.formats.harness import harness, is_harness
 from emergectl.analysis.formats.leaderboards import (
     is_open_compass,
     is_open_llm,
@@ -34,7 +35,13 @@ from emergectl.analysis.formats.leaderboards import (
     open_llm,
 )
 from emergectl.analysis.formats.records import FileRecords, Record
-from emergectl.analysis.formats.text_tables import TABLES, open_table
+from emergectl.analysis.formats.text_tables import (
+    TABLES,
+    file_kind,
+    no_pointer,
+    open_table,
+    open_text,
+)
 from emergectl.analysis.formats.training_logs import (
     is_tensorboard,
     is_wandb,
@@ -48,7 +55,9 @@ from emergectl.errors import DataError, RequestError
 from emergectl.store.rows import Lookup
 
 READ = (*TABLES, ".json")
-"""what a name has to end in to be read as a table"""
+"""what a name has to end in to be read as a table; `.gz` may stand behind it"""
+SAMPLES = {"doc_id", "resps"}
+"""columns of the harness's answers, item by item"""
 NO_RESULTS = frozenset(
     {
         *("run_spec.json", "scenario.json", "scenario_state.json", "per_instance_stats.json"),
@@ -69,7 +78,7 @@ JSON: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], FileRecords]], ..
     (is_olmes, olmes),
     (is_helm_stats, helm_stats),
     (is_helm_table, helm_table),
-    (lambda part: isinstance(part, dict) and isinstance(part.get("results"), dict), harness),
+    (is_harness, harness),
     (lambda part: isinstance(part, dict) and isinstance(part.get("scores"), list), big_bench),
     (lambda p: isinstance(p, dict) and isinstance(p.get("log_history"), list), trainer_state),
 )
@@ -125,7 +134,7 @@ def add_runs(
 
 
 def _read(table: Table, path: Path, columns: ColumnMapping, where: Mapping[str, str]) -> None:
-    kind = path.suffix.lower()
+    kind = file_kind(path)
     if kind == ".json":
         parts = _read_json(path)
         if not parts:
@@ -147,6 +156,11 @@ def _read_text(table: Table, path: Path, columns: ColumnMapping, where: Mapping[
         found = melt(path, opened.names, opened.rows)
     elif not named and {"task_name", "metrics"} <= set(opened.names):
         found = olmes_lines(path, opened.rows)
+    elif not named and set(opened.names) >= SAMPLES:
+        raise DataError(
+            f"{path}:1: answers of lm-evaluation-harness item by item; read the results_*.json "
+            "that stands beside them"
+        )
     else:
         rows = ((f"{path}:{line}", record) for line, record in opened.rows)
         return bool(opened.names) and add_records(
@@ -163,7 +177,12 @@ def _read_text(table: Table, path: Path, columns: ColumnMapping, where: Mapping[
 def _read_json(path: Path) -> list[FileRecords]:
     """The results in a JSON file, one part or a list of them; empty where there are none."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        with open_text(path) as file:
+            text = file.read()
+        no_pointer(text, path)
+        data = json.loads(text)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}:1: cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}:1: not JSON: {error}") from None
     whole = next((read for is_, read in JSON if is_(data)), None)
@@ -196,7 +215,7 @@ def _read_folder(
     """Add every file of results below a folder; what holds none is counted."""
     parts: list[FileRecords] = []
     for file in sorted(path.rglob("*")):
-        kind = file.suffix.lower()
+        kind = file_kind(file)
         if kind not in READ or not file.is_file():
             continue
         if file.name in NO_RESULTS or file.name.startswith("samples_"):

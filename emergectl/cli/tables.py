@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,12 +22,13 @@ from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
     from emergectl.analysis.columns import ColumnMapping
-    from emergectl.analysis.table import Axis, Table
+    from emergectl.analysis.table import Axis, Duplicates, Table
 
 AXIS_NAMES = ("params", "tokens", "flops", "loss", "step")
 SCALED_NAMES = (*AXIS_NAMES, "value", "n", "chance")
-LISTS = ("chance", "scale", "where", "values", "lower")
+LISTS = ("n", "chance", "scale", "where", "values", "lower")
 """options that may be repeated"""
+DUPLICATES: tuple[Duplicates, ...] = ("refuse", "mean", "first", "last")
 SHOW_PROGRESS_AFTER = 5.0
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column (default: its name).")]
@@ -83,11 +84,18 @@ def _asked(
     loss: Column = None,
     step: Column = None,
     n: Annotated[
-        str | None, typer.Option(metavar="N|COLUMN", help="Number of items of a measurement.")
+        list[str] | None,
+        typer.Option(
+            metavar="N|TASK=N|COLUMN|FILE",
+            help="Number of items of a measurement; may be repeated. FILE: columns task and n.",
+        ),
     ] = None,
     chance: Annotated[
         list[str] | None,
-        typer.Option(metavar="P|TASK=P|COLUMN", help="Level of guessing; may be repeated."),
+        typer.Option(
+            metavar="P|TASK=P|COLUMN|FILE",
+            help="Level of guessing; may be repeated. FILE: columns task and chance.",
+        ),
     ] = None,
     lower: Annotated[
         list[str] | None,
@@ -101,6 +109,13 @@ def _asked(
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Keep only such rows.")
+    ] = None,
+    duplicates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(DUPLICATES),
+            help="Different values of one measurement (default: refuse).",
+        ),
     ] = None,
     columns: Annotated[
         Path | None,
@@ -144,6 +159,8 @@ def read_source(source: TableSource) -> Table:
 
     Raises RequestError, DataError.
     """
+    from emergectl.analysis.formats.text_tables import file_kind
+    from emergectl.analysis.levels import fitting
     from emergectl.analysis.reading import READ, add_runs, read_tables
     from emergectl.analysis.table import Table, with_defaults
     from emergectl.evaluation.metrics import metric_facts
@@ -155,11 +172,17 @@ def read_source(source: TableSource) -> Table:
         path = Path(name)
         if is_sweep(name, source.root):
             runs += _runs_of_sweep(name, source.root)
-        elif path.suffix.lower() in READ or (path.is_dir() and not (path / "run.json").exists()):
+        elif file_kind(path) in READ or (path.is_dir() and not (path / "run.json").exists()):
             files.append(path)
         else:
             runs.append(find_run(name, source.root))
-    columns, n, chance = _mapping(source.options)
+    items, guessing = (_levels(word, source.options.get(word)) for word in ("n", "chance"))
+    columns = _mapping(source.options, items, guessing)
+    duplicates = next((d for d in DUPLICATES if d == (source.options.get("duplicates") or d)), None)
+    if duplicates is None:
+        raise RequestError(
+            f"--duplicates {source.options['duplicates']}: one of {', '.join(DUPLICATES)}"
+        )
     conditions = dict(_pair("--where", text) for text in source.options.get("where") or ())
     table = Table(lookup=metric_facts)
     if files:
@@ -168,6 +191,13 @@ def read_source(source: TableSource) -> Table:
         table = add_runs(table, runs, columns, where=conditions)
     if not table.rows:
         raise RequestError(f"no evaluations in {', '.join(source.names)}")
+    table.duplicates = duplicates
+    n, chance = (
+        {**fitting(table, levels.of_file, f"--{word} {levels.file}"), **levels.known}
+        if levels.file
+        else levels.known
+        for word, levels in (("n", items), ("chance", guessing))
+    )
     return with_defaults(table, n=n, chance=chance, lower=source.options.get("lower") or ())
 
 
@@ -210,8 +240,45 @@ def _runs_of_sweep(name: str, root: Path) -> list[Path]:
     return [run for run in runs if (run / "run.json").exists()]
 
 
-def _mapping(options: dict[str, Any]) -> tuple[ColumnMapping, float | None, dict[str, float]]:
-    """The columns, the number of items and the chance levels that the options name."""
+@dataclass
+class _Levels:
+    """What `--n` or `--chance` says: numbers by name ("" for all), typed or in a file, a column, or
+    columns by task."""
+
+    known: dict[str, float] = field(default_factory=dict)
+    file: str = ""
+    of_file: dict[str, float] = field(default_factory=dict)
+    column: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+def _levels(word: str, given: Any) -> _Levels:
+    """The levels that texts tell: numbers, `TASK=number`, `TASK=column`, a column, a file."""
+    from emergectl.analysis.formats.text_tables import TABLES, file_kind
+    from emergectl.analysis.levels import read_levels
+
+    found = _Levels()
+    for text in [given] if isinstance(given, str) else given or ():
+        name, equals, level = text.rpartition("=")
+        try:
+            found.known[name] = float(level)
+        except ValueError:
+            if equals:
+                found.columns[name] = level
+            elif file_kind(Path(text)) in TABLES:
+                found.file = text
+                found.of_file |= read_levels(Path(text), word)
+            else:
+                found.column = text
+    for name, count in {**found.of_file, **found.known}.items():
+        if word == "n" and not count >= 1:
+            said = f"{name}={count:g}" if name else f"{count:g}"
+            raise RequestError(f"--n {said}: a number of items is 1 or more")
+    return found
+
+
+def _mapping(options: dict[str, Any], items: _Levels, guessing: _Levels) -> ColumnMapping:
+    """The columns that the options name."""
     from emergectl.analysis.columns import WORDS, ColumnMapping
 
     plain = {w: options.get(w) for w in WORDS if w not in ("n", "chance")}
@@ -219,26 +286,15 @@ def _mapping(options: dict[str, Any]) -> tuple[ColumnMapping, float | None, dict
         word: _number("--scale", text)
         for word, text in map(_scale_pair, options.get("scale") or ())
     }
-    found = ColumnMapping(**plain, scales=scales, values=tuple(options.get("values") or ()))
-    items = None
-    if options.get("n") is not None:
-        try:
-            items = float(options["n"])
-        except ValueError:
-            found = replace(found, n=options["n"])
-        if items is not None and not items >= 1:
-            raise RequestError(f"--n {items:g}: a number of items is 1 or more")
-    chance: dict[str, float] = {}
-    for text in options.get("chance") or ():
-        name, equals, level = str(text).rpartition("=")
-        if equals:
-            chance[name] = _number("--chance", level)
-            continue
-        try:
-            chance[""] = float(text)
-        except ValueError:
-            found = replace(found, chance=text)
-    return found, items, chance
+    return ColumnMapping(
+        **plain,
+        values=tuple(options.get("values") or ()),
+        scales=scales,
+        n=items.column,
+        chance=guessing.column,
+        n_of=items.columns,
+        chance_of=guessing.columns,
+    )
 
 
 def _with_file(options: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from emergectl.data.batches import IGNORED, Batch
+from emergectl.data.candidates import CandidateRow
 from emergectl.data.feeds import Feed
 from emergectl.data.order import derive, permute
 
@@ -36,6 +37,7 @@ class MixedFeed(Feed):
         self.rows = sum(feed.rows for feed in feeds)
         self.held_out_rows = sum(feed.held_out_rows for feed in feeds)
         self.unfit = sum(feed.unfit for feed in feeds)
+        self.candidates = feeds[0].candidates
         self.seq_len = max(feed.seq_len for feed in feeds)
         self.ragged = any(feed.ragged for feed in feeds)
         quotas = _quotas(weights)
@@ -77,6 +79,10 @@ class MixedFeed(Feed):
             offset += feed.held_out_rows
         width = max(part["input_ids"].shape[1] for _, part in parts)
         return _interleave(parts, min(stop, self.held_out_rows) - start, width)
+
+    def candidate_rows(self) -> list[CandidateRow]:
+        """See `Feed.candidate_rows`."""
+        return [row for feed in self._feeds for row in feed.candidate_rows()]
 
     def _resolve(self, draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each draw the feed it comes from, and the draw it is within that feed."""

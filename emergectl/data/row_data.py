@@ -11,8 +11,15 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import CLASSIFICATION, DataSpec, FileSource
-from emergectl.data.job import DataJob, ExperimentData
-from emergectl.data.labels import class_names, class_targets, count_classes, head_notes
+from emergectl.data.candidates import (
+    MOST_COST,
+    Candidates,
+    candidates_behind,
+    few_answers,
+    why_not,
+)
+from emergectl.data.job import DataJob, ExperimentData, NamedSource
+from emergectl.data.labels import class_names, class_targets, count_classes, head_notes, in_order
 from emergectl.data.notes import source_notes
 from emergectl.data.order import permute
 from emergectl.data.readers import Tally
@@ -42,6 +49,8 @@ class PackedPart:
     """those of them whose answers count as wrong"""
     unknown: int = 0
     """rows that are not among `chosen` since no character of their answers is known"""
+    candidates: Candidates | None = None
+    """what may be answered to its rows, where that is little"""
 
 
 def row_data(job: DataJob, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
@@ -72,6 +81,12 @@ def row_data(job: DataJob, tokenizer: PreTrainedTokenizerFast) -> ExperimentData
     train, held_out, test = (
         [_fitting(part, policy, seq_len) for part in parts] for parts in (train, held_out, test)
     )
+
+    if job.objective == "answer":
+        few = _few_names(job, train)
+        held_out, more = _with_candidates(job, held_out, job.held_out_sources, few, tokenizer)
+        test, others = _with_candidates(job, test, job.test, few, tokenizer)
+        notes += dict.fromkeys([*more, *others])
 
     train_feed = job.mixed([_feed(job, part, tokenizer) for part in train], job.train)
     assert train_feed is not None
@@ -190,6 +205,57 @@ def _fitting(part: PackedPart, policy: str, seq_len: int) -> PackedPart:
     )
 
 
+def _few_names(job: DataJob, train: list[PackedPart]) -> tuple[str, ...]:
+    """The answers to learn, in order, where they are few."""
+    shapes = {job.shape(part.source) for part in train}
+    packs, chosen = [part.packed for part in train], [part.chosen for part in train]
+    found = few_answers(job.train, packs, chosen, shapes.pop(), cache=job.cache)
+    return tuple(in_order(found))
+
+
+def _with_candidates(
+    job: DataJob,
+    parts: list[PackedPart],
+    sources: list[NamedSource],
+    names: tuple[str, ...],
+    tokenizer: PreTrainedTokenizerFast,
+) -> tuple[list[PackedPart], list[str]]:
+    """The parts of what is held out with their candidates, and what a person is to know of them.
+
+    None of the parts has any where that would cost too much, or the tokens would not tell.
+    """
+    if not names or not parts:
+        return parts, []
+    found, costs = [], []
+    few = f"the {len(names)} answers ({', '.join(map(repr, names))})"
+    for part, (source, key) in zip(parts, sources, strict=True):
+        some = candidates_behind(
+            source, tokenizer, job.shape(source), names, key=key, cache=job.cache
+        )
+        reason = why_not(some, tokenizer, seq_len=job.experiment.data.row_tokens)
+        if reason is not None:
+            return parts, [f"{few} are no candidates for what is held out: {reason}"]
+        costs.append(some.cost(part.packed, part.chosen))
+        found.append(replace(part, candidates=some))
+    if max(costs) > MOST_COST:
+        return parts, [
+            f"{few} are no candidates for what is held out: that would take {max(costs):.2g} times "
+            f"the evaluation, and at most {MOST_COST:g} times are spent on it"
+        ]
+    notes = [
+        f"{few} are candidates for each prompt that is held out: accuracy, f1, mcc, roc_auc, brier "
+        "and ece are of their log-probabilities"
+    ]
+    rows = sum(len(part.chosen) for part in found)
+    others = sum(int((p.candidates.right[p.chosen] < 0).sum()) for p in found if p.candidates)
+    if others:
+        notes.append(
+            f"{sources[0][0].path or sources[0][0].hub}: {others:,} of {rows:,} held-out answers "
+            "are none of the candidates: no candidate is right there"
+        )
+    return found, notes
+
+
 def _row_notes(where: str, parts: list[PackedPart], spec: DataSpec) -> Iterator[str]:
     """What a person is to know of rows that the sequence length or the vocabulary leaves out."""
     for part in parts:
@@ -229,6 +295,7 @@ def _feed(job: DataJob, part: PackedPart, tokenizer: PreTrainedTokenizerFast) ->
         chosen=part.chosen,
         token_types=job.shape(part.source).pair and frames_texts(tokenizer),
         unfit=part.unfit,
+        candidates=part.candidates,
     )
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from emergectl.errors import RequestError
-from emergectl.inference.requests import Model, TooLong, Writing
+from emergectl.inference.requests import Cut, Model, TooLong, Writing
 
 SAMPLES_AT_ONCE = 4096
 """samples of a round, over all items that are under way"""
@@ -151,12 +151,14 @@ class SampleTally:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What came of the samples of one item; `first` is the text of the first one."""
+    """What came of the samples of one item; `first` is the text of the first one, `cut` how many
+    did not end."""
 
     first: str
     passes: int
     samples: int
     reached: bool
+    cut: int = 0
 
 
 def pass_until(
@@ -181,27 +183,34 @@ def pass_until(
         raise RequestError("pass-until samples: it needs a temperature above 0")
     tallies = [SampleTally(passes, most_samples) for _ in writings]
     first = [""] * len(writings)
+    cut = [0] * len(writings)
     waiting = list(range(len(writings)))
     while waiting:
         places, asked = _round(waiting, writings, tallies, at_once)
-        outcomes: dict[int, list[bool]] = {}
+        outcomes: dict[int, list[tuple[bool, bool]]] = {}
         too_long: dict[int, TooLong] = {}
         for number, texts in model.write(asked):
             if isinstance(texts, TooLong):
                 too_long[places[number]] = texts
                 continue
-            outcomes[number] = [is_right(places[number], text) for text in texts]
+            outcomes[number] = [
+                (is_right(places[number], text), isinstance(text, Cut)) for text in texts
+            ]
             if asked[number].first == 0:
                 first[places[number]] = texts[0]
             drawn(len(texts))
         for number in sorted(outcomes):
-            tallies[places[number]].add(outcomes[number])
+            tally, before = tallies[places[number]], tallies[places[number]].samples
+            tally.add(passed for passed, _ in outcomes[number])
+            counted = outcomes[number][: tally.samples - before]
+            cut[places[number]] += sum(is_cut for _, is_cut in counted)
         for place in dict.fromkeys(places):
             tally = tallies[place]
             if place in too_long:
                 yield place, too_long[place]
             elif tally.is_done:
-                yield place, Sampled(first[place], tally.passes, tally.samples, tally.reached)
+                counts = tally.passes, tally.samples, tally.reached, cut[place]
+                yield place, Sampled(first[place], *counts)
         waiting = [p for p in waiting if p not in too_long and not tallies[p].is_done]
 
 

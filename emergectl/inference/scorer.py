@@ -7,8 +7,10 @@ all of its continuations. Answers do not depend on what else is in a batch, but 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +64,7 @@ def score_questions(
             yield index, pairs
         else:
             asked.append((int(slots[index]), pairs))
-    tally = _Tally(questions, coded, slots)
+    tally = _Tally(coder, questions, coded, slots)
     yield from tally.without_tokens()
     for found in _run(model, ways, asked, place=place, budget=budget):
         yield from tally.take(found)
@@ -84,11 +86,33 @@ def score_texts(
         Scored(
             logprob=float(logprobs[index]),
             tokens=sum(len(pair.continuation) for pair in windows[index]),
-            bytes=len(text.encode()),
+            bytes=coder.bytes_of(text, [i for pair in windows[index] for i in pair.continuation]),
             greedy=bool(greedy[index]),
         )
         for index, text in enumerate(texts)
     ]
+
+
+def score_pairs(
+    model: PreTrainedModel,
+    ways: Ways | None,
+    asked: Sequence[tuple[Pair, ...]],
+    *,
+    place: Place,
+    goes_on: Callable[[], bool],
+) -> NDArray[np.float64] | None:
+    """The log-probability of every continuation of every question, one after the other, of a model
+    that is still being trained; None where `goes_on`, asked after each batch, says no."""
+    firsts = np.cumsum([0, *map(len, asked)]).tolist()
+    logprobs = np.zeros(firsts.pop())
+    numbered = list(zip(firsts, asked, strict=True))
+    # What a module keeps of an inference is of no use to the gradients of the next step.
+    found_in = _run(model, ways, numbered, place=place, budget=None, guard=torch.no_grad)
+    for found in found_in:
+        logprobs[found.slots] = found.logprobs
+        if not goes_on():
+            return None
+    return logprobs
 
 
 def _run(
@@ -98,18 +122,19 @@ def _run(
     *,
     place: Place,
     budget: int | None,
+    guard: Callable[[], AbstractContextManager[Any]] = torch.inference_mode,
 ) -> Iterator[TokenSums]:
     if ways is None:
 
         def ask_decoder(batch: list[Asked]) -> TokenSums:
-            with torch.inference_mode(), place.autocast():
+            with guard(), place.autocast():
                 return _ask_decoder(model, batch, place.device)
 
         units = [(slot, pairs) for slot, pairs in asked if pairs]
         return run_batches(units, ask_decoder, tokens=_decoder_tokens, place=place, budget=budget)
 
     def ask_forest(trees: list[Tree]) -> TokenSums:
-        with torch.inference_mode(), place.autocast():
+        with guard(), place.autocast():
             return _ask_forest(model, ways, trees, place.device)
 
     grown = grow_trees(asked, share=ways.trees, most_tokens=TREE_TOKENS)
@@ -183,10 +208,12 @@ class _Tally:
 
     def __init__(
         self,
+        coder: Coder,
         questions: Sequence[Question],
         coded: Sequence[tuple[Pair, ...] | TooLong],
         slots: NDArray[np.int64],
     ) -> None:
+        self._coder = coder
         self._questions = questions
         self._coded = coded
         self._slots = slots
@@ -221,7 +248,7 @@ class _Tally:
             Scored(
                 logprob=float(self._logprobs[first + i]),
                 tokens=len(pair.continuation),
-                bytes=len(text.encode()),
+                bytes=self._coder.bytes_of(text, pair.continuation),
                 greedy=bool(self._greedy[first + i]),
             )
             for i, (text, pair) in enumerate(

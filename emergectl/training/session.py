@@ -24,7 +24,8 @@ from emergectl.errors import (
     PreemptedError,
     TrainingError,
 )
-from emergectl.evaluation.held_out import evaluate_all
+from emergectl.evaluation.held_out import affordable, evaluate_all
+from emergectl.evaluation.watched import check_measured
 from emergectl.models.counting import (
     count_parameters,
     peak_flops,
@@ -212,6 +213,12 @@ def prepare_job(experiment: Experiment, session: Session) -> Job:
         flops_per_step=per_step.flops,
     )
     model.to(ranks.device)
+    materials = replace(
+        materials,
+        held_out=affordable(model, materials.held_out, say=session.say),
+        test=affordable(model, materials.test, say=session.say),
+    )
+    check_measured(experiment.evaluation.best, materials.objective.data, materials.held_out)
     plain = LossModule(model, materials.objective)
     arithmetic = choose_arithmetic(
         experiment,

@@ -250,7 +250,6 @@ def test_trainer_state_tells_losses_and_metrics_by_step(tmp_path: Path) -> None:
         ("train", "loss", 2.5, 500, "bert-110m"),
         ("eval", "accuracy", 0.7, 500, "bert-110m"),
         ("eval", "loss", 2.4, 500, "bert-110m"),
-        ("train", "loss", 2.2, 1000, "bert-110m"),
     }
     assert {row.metric: row.what.direction for row in table.rows} == {
         "loss": "down",

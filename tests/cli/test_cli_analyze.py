@@ -191,7 +191,7 @@ def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> Non
         (["--value", "ad"], "did you mean 'add'?"),
         (["--values", "add", "--params", "size", "--x", "height"], "an axis is one of"),
         (["--values", "add"], "no scale"),
-        (["--values", "add", "--chance", "x=y"], "'y' is no number"),
+        (["--values", "add", "--chance", "x=y"], "no column 'y'"),
         (["--values", "add", "--n", "0"], "1 or more"),
         (["--values", "add", "--where", "size"], "NAME=VALUE"),
         (["--values", "add", "--scale", "height=2"], "a scale is one of"),

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -25,9 +25,10 @@ from emergectl.evaluation.task_items import (
     prepare_task,
 )
 from emergectl.inference.loading import LanguageModel
-from emergectl.inference.requests import Question, Scored, Writing
+from emergectl.inference.requests import Cut, Question, Scored, TooLong, Writing
 from emergectl.runtime.place import Place
 from emergectl.store.measurements import Measurement
+from emergectl.tasks.question_answering import GenerativeQA
 from emergectl.tasks.task import Ask, Item, Split, Template, TextTask
 
 ALONE = Place(device=torch.device("cpu"), autocast=nullcontext)
@@ -69,7 +70,7 @@ class Choosing(Letters):
     """Which of three it is."""
 
     name: ClassVar[str] = "choosing"
-    ask_items: ClassVar[Ask] = "choice"
+    ask: ClassVar[Ask] = "choice"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "brier")
 
     def _item(self, letter: str, number: int) -> Item:
@@ -81,7 +82,7 @@ class Telling(Letters):
     """Say anything."""
 
     name: ClassVar[str] = "telling"
-    ask_items: ClassVar[Ask] = "generate"
+    ask: ClassVar[Ask] = "generate"
     metrics: ClassVar[tuple[str, ...]] = ("exact_match", "edit_distance", "logprob")
 
     def extract(self, text: str) -> str:
@@ -324,7 +325,9 @@ def test_items_are_sampled_until_they_pass_and_the_rate_is_what_the_model_says(
     asked = prepared(Letters(count=6), until_passes=6, most_samples=2000, temperature=1.0)
     drawn: list[int] = []
     records = in_item_order(asked, list(ask_items(quick, asked, ends=True, drawn=drawn.append)))
-    assert all(set(record.extra) == {"passes", "samples", "reached"} for record in records)
+    counts = {"passes", "samples", "reached"}
+    assert all(set(record.extra) - {"cut"} == counts for record in records)
+    assert all(record.extra.get("cut", 0) <= record.extra["samples"] for record in records)
     assert all(len(record.written) == 1 and record.target_score for record in records)
     assert sum(drawn) >= sum(record.extra["samples"] for record in records)
     values = {value.metric: value for value in values_of(records, asked.metrics)}
@@ -396,3 +399,50 @@ def test_groups_come_in_order_with_their_own_intervals(slow: ReferenceModel) -> 
 def test_right_or_wrong_never_stands_alone() -> None:
     assert [m.name for m in metrics_to_take(("accuracy",))] == ["accuracy", "logprob"]
     assert [m.name for m in metrics_to_take(("accuracy",), ("brier",))] == ["accuracy", "brier"]
+
+
+class Scripted(ReferenceModel):
+    """Writes what it is told to."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+
+    def score(
+        self, questions: Sequence[Question]
+    ) -> Iterator[tuple[int, tuple[Scored, ...] | TooLong]]:
+        for index, _ in enumerate(questions):
+            yield index, (Scored(-1.0, 1, 1, greedy=True),)
+
+    def write(self, writings: Sequence[Writing]) -> Iterator[tuple[int, tuple[str, ...] | TooLong]]:
+        for index, _ in enumerate(writings):
+            yield index, self.texts
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "whole", "cut"),
+    [
+        ({}, "12", True, False),
+        ({}, "12 ", True, False),
+        ({"same": "number"}, "it is 12", True, False),
+        ({"same": "number"}, "it is 12.", True, False),
+        ({"same": "number"}, "it is 12 and then", True, False),
+        ({"same": "number", "answer_after": "####"}, "6 + 6 #### 12", True, False),
+        ({"same": "number", "answer_after": "####"}, "6 + 6 #### 12\nQuestion: 5", True, True),
+        ({"answer_after": "####"}, "#### 12\n", True, True),
+        ({"same": "squad"}, "the 12", True, False),
+        ({"answer_after": "####"}, "#### 13\n", False, False),
+    ],
+)
+def test_a_cut_text_is_right_only_where_its_answer_had_ended_before(
+    asked: dict[str, Any], text: str, whole: bool, cut: bool, tmp_path: Path
+) -> None:
+    target = "#### 12" if "answer_after" in asked else "12"
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"question": "6 + 6?", "answers": target}))
+    task = GenerativeQA(test_path=str(tmp_path / "rows.jsonl"), **asked)
+    prepared = prepare_task(task, "t", Asking())
+    for written, right, count in ((text, whole, None), (Cut(text), cut, 1)):
+        (record,) = ask_items(Scripted(written), prepared)
+        assert (record.correct, record.extra.get("cut")) == (right, count)
+        assert record_from_json(json.loads(json.dumps(record_to_json(record))), "here") == record
+    (record,) = ask_items(Scripted(text, Cut(text)), prepare_task(task, "t", Asking(samples=2)))
+    assert record.extra["samples_right"] == whole + cut

@@ -50,6 +50,20 @@ def is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def items_of_share(share: float, stderr: Any) -> float | None:
+    """Of how many items a share is, by its standard error: p(1 − p)/(n − 1) = stderr².
+
+    None where that is not so: a mean of probabilities has a smaller error, and a share of n items
+    is a whole number of them (as far as its digits tell).
+    """
+    if not is_number(stderr) or not stderr > 0 or not 0 < share < 1:
+        return None
+    items = round(share * (1 - share) / stderr**2 + 1)
+    right = share * items
+    whole = abs(right - round(right)) <= 1e-6 * items
+    return float(items) if whole or round(share, 4) == share else None
+
+
 def split_name(name: str, otherwise: str) -> tuple[str, str]:
     """(task, metric) of a logged value: `eval/loss` and `eval_loss` are the loss of `eval`; a name
     without such a part is of `otherwise`."""

@@ -42,6 +42,15 @@ class HeldOutSet:
     """how its rows are scored, where that is not how the training rows are"""
     keys: tuple[ItemKey, ...] = ()
     """what each row of the feed asks, where its rows are items of a task"""
+    carried: tuple[bool, ...] = ()
+    """whether the tokens of each of their answers carry its text"""
+    asks_candidates: bool = True
+    """whether the feed's candidates are asked, where it has any"""
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The texts that are asked of each row as its possible answers, where they are few."""
+        return self.feed.candidates if self.asks_candidates else ()
 
     @property
     def unfit(self) -> int:
@@ -203,8 +212,11 @@ def _asked_sets(
     for rows in asks:
         feed, left_out = _rows_feed(experiment, rows, seq_len)
         objective = find_objective("answer").make(experiment.objective)
-        count, keys = _rows(experiment, feed), rows.keys_of_fitting(seq_len)
-        sets.append(HeldOutSet(rows.label, feed, count, objective=objective, keys=keys))
+        count = _rows(experiment, feed)
+        keys, carried = rows.fitting(rows.keys, seq_len), rows.fitting(rows.carried, seq_len)
+        sets.append(
+            HeldOutSet(rows.label, feed, count, objective=objective, keys=keys, carried=carried)
+        )
         warnings += _warnings(rows, left_out, seq_len)
     return sets, warnings
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ _CACHED_BLOCKS = 256
 _SAMPLED_BLOCKS = 64
 _READ_AT_ONCE = 1024
 
+_Fact = TypeVar("_Fact")
 EncodeItems = Callable[[Sequence[Item]], list[Encoded]]
 
 
@@ -71,11 +72,13 @@ class TaskRows:
     blocks: Callable[[int], list[Encoded]] | None = None
     keys: tuple[ItemKey, ...] = ()
     """of held-out rows: what each of them asks"""
+    carried: tuple[bool, ...] = ()
+    """of held-out rows: whether the tokens of the answer carry its text"""
 
-    def keys_of_fitting(self, seq_len: int) -> tuple[ItemKey, ...]:
-        """The keys of the rows that a feed of so many tokens takes."""
-        rows = zip(self.keys, self.encoded, strict=True)
-        return tuple(key for key, (ids, _) in rows if len(ids) <= seq_len + 1)
+    def fitting(self, facts: Sequence[_Fact], seq_len: int) -> tuple[_Fact, ...]:
+        """Of facts of each held-out row, those of the rows that a feed of so many tokens takes."""
+        rows = zip(facts, self.encoded, strict=True)
+        return tuple(fact for fact, (ids, _) in rows if len(ids) <= seq_len + 1)
 
     @property
     def longest(self) -> int:
@@ -227,6 +230,7 @@ def _all_rows(
     """The rows of items whose answers are known, at least in part."""
     rows: list[Encoded] = []
     keys: list[ItemKey] = []
+    carried: list[bool] = []
     unknown, without_answer = Unknown(), 0
     counter, joiner = UnknownCounter(tokenizer), Joiner(tokenizer)
     while some := list(islice(items, _READ_AT_ONCE)):
@@ -243,13 +247,26 @@ def _all_rows(
             some = known
         rows += encode(some)
         if split == "test":
+            tails = [ids[border : len(ids) - task.ends] for ids, border in rows[-len(some) :]]
+            pairs = zip(some, tails, strict=True)
+            carried += [joiner.carries(answer_of(item), ids) for item, ids in pairs]
             keys += [key_of(item, put(task.template, item)) for item in some]
     if not rows:
         raise RequestError(
             f"task `{task.name}` has no items in its {split} split"
             + (" whose answers the tokenizer can write" if without_answer else "")
         )
-    return TaskRows(task, label, split, tokenizer, rows, unknown, without_answer, keys=tuple(keys))
+    return TaskRows(
+        task,
+        label,
+        split,
+        tokenizer,
+        rows,
+        unknown,
+        without_answer,
+        keys=tuple(keys),
+        carried=tuple(carried),
+    )
 
 
 def _text(task: TextTask, item: Item) -> str:
