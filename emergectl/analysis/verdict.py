@@ -47,6 +47,7 @@ from emergectl.analysis.onset import (
     p_above,
     p_flat,
     p_near,
+    p_off_floor,
 )
 from emergectl.analysis.processes import processes
 from emergectl.analysis.sample import Noise, Sample, sample_of
@@ -114,8 +115,16 @@ class Evidence:
     """rungs below the rise"""
     onset_between: tuple[float | None, float | None] = (None, None)
     """the last scale before anything is above chance, the first from which on everything is"""
+    floor: float = float("nan")
+    p_floor: float = float("nan")
+    """the mean level of the rungs below the rise, and the two-sided p of the stated chance level"""
     noise: Noise | None = None
     break_: Break | None = None
+
+    def is_off_chance(self, alpha: float) -> bool:
+        """Whether what lies below the rise is significantly off the chance level that was stated,
+        and not shown to be near it."""
+        return self.p_floor <= alpha < self.p_chance
 
     @property
     def p_onset(self) -> float:
@@ -278,11 +287,13 @@ def gather(
     if not below.any():
         below = curve.x < break_.onset.value
     largest = largest_scales(len(curve.x)) & (curve.x > break_.position.value)
-    above = chance = float("nan")
+    above = chance = floor = off = float("nan")
     between: tuple[int | None, int | None] = (None, None)
     if curve.chance_level is not None:
         between = onset_between(sample, free.noise, curve.chance_level, alpha)
         above = p_above(sample, free.noise, largest, curve.chance_level)
+        off = p_off_floor(sample, free.noise, below, curve.chance_level)
+        floor = float(sample.levels[below].mean()) if below.any() else floor
         height = float(sample.levels[largest].mean()) - curve.chance_level if largest.any() else 0.0
         chance = p_near(sample, free.noise, below, curve.chance_level, HEIGHT_MARGIN * height)
     return Evidence(
@@ -299,6 +310,8 @@ def gather(
         turn=_turn(curve, moves, alpha),
         below=int(below.sum()),
         onset_between=_scales(curve, between),
+        floor=floor,
+        p_floor=off,
         noise=free.noise,
         break_=break_,
     )
@@ -471,6 +484,11 @@ class _Said:
                 return "the chance level (--chance)"
             if not self._decides:
                 return "the training compute of each row (--flops)"
+            if e.is_off_chance(self.alpha):
+                return (
+                    f"the right chance level: below the rise it lies at {e.floor:.3g}, "
+                    f"significantly off the stated one (p={e.p_floor:.2g})"
+                )
             if e.below < 2:
                 return f"smaller scales than {_short(curve.x[0])}, two or three"
             if e.p_chance > self.alpha:
