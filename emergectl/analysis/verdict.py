@@ -29,6 +29,7 @@ from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emergectl.analysis.breaks import Break, locate_in
 from emergectl.analysis.contrasts import Moves, find_moves, noise_between_neighbours, rung_variances
@@ -64,6 +65,7 @@ Word = Literal[
 ]
 VERDICTS: tuple[Word, ...] = get_args(Word)
 """the verdicts, the strongest first"""
+Rungs = NDArray[np.bool_]
 ALPHA = 0.05
 RATE_MARGIN = 0.05
 """how near to chance is as good as chance, for rates, where nothing tells them apart"""
@@ -282,11 +284,8 @@ def gather(
     p_gradual = float("nan")
     if rises and p_sharp > alpha:
         p_gradual = p_not_narrow(sample, convention, sharpness, assumed)
-    break_ = locate_in(curve, convention, free, rng)
-    below = curve.x < break_.onset.low
-    if not below.any():
-        below = curve.x < break_.onset.value
-    largest = largest_scales(len(curve.x)) & (curve.x > break_.position.value)
+    break_ = locate_in(curve, convention, free, rng) if rises else None
+    below, largest = _around(curve, break_)
     above = chance = floor = off = float("nan")
     between: tuple[int | None, int | None] = (None, None)
     if curve.chance_level is not None:
@@ -315,6 +314,17 @@ def gather(
         noise=free.noise,
         break_=break_,
     )
+
+
+def _around(curve: Curve, break_: Break | None) -> tuple[Rungs, Rungs]:
+    """(rungs below a rise, the largest scales above it); without a rise none lies below."""
+    largest = largest_scales(len(curve.x))
+    if break_ is None:
+        return np.zeros(len(curve.x), bool), largest
+    below = curve.x < break_.onset.low
+    if not below.any():
+        below = curve.x < break_.onset.value
+    return below, largest & (curve.x > break_.position.value)
 
 
 def assumed_scatter(curve: Curve) -> float:
@@ -474,7 +484,7 @@ class _Said:
         e, curve = self.e, self.e.curve
         if len(curve.x) < FEWEST_RUNGS:
             return f"{FEWEST_RUNGS - len(curve.x)} more scales at least, better 8 in all"
-        if e.reason or e.break_ is None:
+        if e.reason:
             return "another metric of the same outputs, one that varies"
         more = "more items" if curve.is_binomial else "more seeds"
         if e.p_rise > self.alpha:
@@ -495,6 +505,7 @@ class _Said:
                 return f"{more} at the {e.below} scales below the rise"
             if self.metric.partner:
                 return f"more seeds, for {self.metric.partner}"
+        assert e.break_ is not None  # it rises, so a rise was fitted
         position = e.break_.position
         if e.sharpness and e.sharpness.p_without_scatter <= self.alpha < e.p_sharp:
             return (
