@@ -16,10 +16,10 @@ import numpy as np
 from emergectl.analysis.breaks import Interval, locate
 from emergectl.analysis.curve_families import broken_grid, fit, project, smooth_grid
 from emergectl.analysis.curves import Floats, make_curve
-from emergectl.analysis.table import AXES, Axis, Row
+from emergectl.analysis.table import AXES, Axis, TableRow
 
 FEWEST_MODELS, FEWEST_ROWS = 3, 6
-DRAWS = 400
+_DRAWS = 400
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class AxisScore:
     rows: int
 
 
-def score_axes(rows: Sequence[Row], rng: np.random.Generator) -> list[AxisScore]:
+def score_axes(rows: Sequence[TableRow], rng: np.random.Generator) -> list[AxisScore]:
     """Score every axis that all comparable rows have, best first.
 
     rows: of one task and metric, of several models (by `model`, else by `group`), each at several
@@ -61,9 +61,9 @@ def score_axes(rows: Sequence[Row], rng: np.random.Generator) -> list[AxisScore]
             out = models == name
             rest = values[out] - _predict(positions[~out], values[~out], positions[out])
             squares[i, j] = float(rest @ rest)
-    drawn = rng.integers(0, len(names), (DRAWS, len(names)))
+    drawn = rng.integers(0, len(names), (_DRAWS, len(names)))
     errors = np.sqrt(squares[:, drawn].sum(axis=2) / counts[drawn].sum(axis=1))
-    best = np.bincount(errors.argmin(axis=0), minlength=len(axes)) / DRAWS
+    best = np.bincount(errors.argmin(axis=0), minlength=len(axes)) / _DRAWS
     scores = [
         AxisScore(
             axis=axis,
@@ -80,7 +80,7 @@ def score_axes(rows: Sequence[Row], rng: np.random.Generator) -> list[AxisScore]
     return sorted(scores, key=lambda score: score.error.value)
 
 
-def loss_at_appearance(rows: Sequence[Row], rng: np.random.Generator) -> Interval:
+def loss_at_appearance(rows: Sequence[TableRow], rng: np.random.Generator) -> Interval:
     """The loss at which an ability appears, from all models together, with its 95% interval.
 
     Raises ValueError for fewer than 6 rows with a loss.
@@ -100,10 +100,10 @@ def loss_at_appearance(rows: Sequence[Row], rng: np.random.Generator) -> Interva
     return Interval(1 / found.value, 1 / found.high, 1 / found.low)
 
 
-def _common(rows: Sequence[Row]) -> tuple[list[Axis], list[Row]]:
+def _common(rows: Sequence[TableRow]) -> tuple[list[Axis], list[TableRow]]:
     """The axes that at least half of the rows have, and the rows that have them all."""
 
-    def has(row: Row, axis: Axis) -> bool:
+    def has(row: TableRow, axis: Axis) -> bool:
         scale = row.scale(axis)
         return scale is not None and scale > 0
 
@@ -112,7 +112,7 @@ def _common(rows: Sequence[Row]) -> tuple[list[Axis], list[Row]]:
     return [a for a in axes if len(set(_positions(kept, a))) >= 4], kept
 
 
-def _positions(rows: Sequence[Row], axis: Axis) -> Floats:
+def _positions(rows: Sequence[TableRow], axis: Axis) -> Floats:
     positions = np.log10([float(row.scale(axis) or 1) for row in rows])
     return -positions if axis == "loss" else positions
 

@@ -34,7 +34,7 @@ from emergectl.analysis.processes import processes
 from emergectl.analysis.scaling import ScalingFinding, judge_scaling, runs_of_law
 from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
-from emergectl.analysis.table import LOSS, Row, Table
+from emergectl.analysis.table import LOSS, Table, TableRow
 from emergectl.analysis.table_curves import LATE_FIRST, count_shown
 from emergectl.analysis.verdict import MANY, VERDICTS, Finding
 
@@ -44,7 +44,7 @@ FEWEST_FOR_FORECAST = 5
 MOST_ROWS_FOR_AXES = 300
 FEWEST_RUNS_FOR_LAW, LAW_DRAWS = 12, 100
 
-RowsByOrigin = Mapping[tuple[str, str, str], Row]
+RowsByOrigin = Mapping[tuple[str, str, str], TableRow]
 """(where it stands, task, metric) → the row"""
 
 

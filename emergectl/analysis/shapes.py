@@ -20,7 +20,6 @@ from emergectl.analysis.curve_families import hinge_rise, logistic_rise
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.ratio import LEAST_NOISE, inverse_variances
 
-Flags = NDArray[np.bool_]
 Rise = Callable[[Floats, Floats], Floats]
 """(log10 scale [..., points], parameters [nodes, n]) → rises [nodes, points]"""
 ZOOMS, BEST, TICKS = 6, 3, 7
@@ -186,7 +185,7 @@ def _search(form: Form, t: Floats, y: Floats, weights: Floats) -> tuple[Floats, 
     return best[0], lowest
 
 
-def _around(best: Floats, step: Floats, ratio: Flags, ticks: Floats) -> Floats:
+def _around(best: Floats, step: Floats, ratio: NDArray[np.bool_], ticks: Floats) -> Floats:
     """Boxes about points: [best, n] → [best · ticks, n]; in ratios where `ratio` says so."""
     factors = np.where(ratio, step, 1.0) ** ticks
     moved = np.where(ratio, best[:, None] * factors, best[:, None] + step * ticks)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
-from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables, tell
+from emergectl.cli.tables import TableSource, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
     from emergectl.analysis.calibration import Rate
     from emergectl.analysis.scaling import ScalingFinding
-    from emergectl.analysis.table import Row, Table
+    from emergectl.analysis.table import Table, TableRow
 
 app = typer.Typer(
     help="Judge whether abilities emerge; measure how often the judgement errs.",
@@ -28,7 +28,7 @@ app = typer.Typer(
 @app.command()
 @reads_tables
 def emergence(
-    source: Source,
+    source: TableSource,
     alpha: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="False discoveries among emergent verdicts.")
     ] = 0.05,
@@ -51,7 +51,7 @@ def emergence(
     from emergectl.analysis.examine import examine
     from emergectl.analysis.table_curves import curves_of
     from emergectl.analysis.verdict import judge
-    from emergectl.cli.findings import ROW, as_row, explain, show_plots
+    from emergectl.cli.findings import ROW, as_row, explain_findings, show_plots
 
     axis = axis_of(source, table)
     curves = curves_of(table, axis)
@@ -67,7 +67,7 @@ def emergence(
     if not csv:
         if sys.stdout.isatty():
             show_plots(findings)
-        explain(findings)
+        explain_findings(findings)
         counts = ", ".join(f"{count} {word}" for word, count in findings.counts.items())
         say(f"{counts} over {findings.over} (alpha {alpha:g})")
 
@@ -75,18 +75,21 @@ def emergence(
 @app.command()
 @reads_tables
 def scaling(
-    source: Source,
+    source: TableSource,
     drop_highest: Annotated[
         int, typer.Option(min=0, metavar="N", help="Leave out the N runs of the highest loss.")
     ] = 0,
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 1000,
+    delta: Annotated[
+        float, typer.Option(min=1e-9, max=10, help="Huber loss: quadratic up to here, in log loss.")
+    ] = 1e-3,
     json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
 ) -> None:
     """Fit loss = E + A / params^alpha + B / tokens^beta, and isoFLOP parabolas.
 
     A row is a run: params, loss, and tokens or flops (6 · params · tokens); where steps are told,
-    the last of each run counts. With --group every group has a law of its own. Huber loss on log
-    loss, errors by bootstrap over runs.
+    the last of each run counts (a run is a --model and a --seed). With --group every group has a
+    law of its own. Huber loss on log loss, errors by bootstrap over runs.
     """
     from emergectl.analysis.plain import as_plain
     from emergectl.analysis.table_curves import count_shown
@@ -95,7 +98,8 @@ def scaling(
     tell(table)
     count = count_shown(table.rows)
     grouped = source.options.get("group") is not None
-    laws = _laws(table, grouped=grouped, drop_highest=drop_highest, draws=draws)
+    _tell_runs(table.rows)
+    laws = _laws(table, grouped=grouped, drop_highest=drop_highest, draws=draws, delta=delta)
     if json_:
         plain = {group: as_plain(law) for group, law in laws.items()}
         said = plain[""] if list(plain) == [""] else {"groups": plain}
@@ -113,15 +117,22 @@ def scaling(
         _say_law(law, count, f"{group}: " if group else "")
 
 
+def _tell_runs(rows: list[TableRow]) -> None:
+    """Say what counts as a run where steps are told and nothing tells whose they are."""
+    steps = [row for row in rows if row.step is not None and row.loss is not None]
+    if any(not (row.model or row.seed or (row.record or {}).get("run")) for row in steps):
+        say("no column tells whose steps these are: every row is a run (--model or --seed tells)")
+
+
 def _laws(
-    table: Table, *, grouped: bool, drop_highest: int, draws: int
+    table: Table, *, grouped: bool, drop_highest: int, draws: int, delta: float
 ) -> dict[str, ScalingFinding]:
     """One law of all runs, or one of each group; a group that tells none is said."""
     import numpy as np
 
     from emergectl.analysis.scaling import judge_scaling, runs_of_law
 
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[TableRow]] = {}
     for row in table.rows:
         groups.setdefault(row.group if grouped else "", []).append(row)
     laws, reasons = {}, []
@@ -131,7 +142,7 @@ def _laws(
             lowest = np.argsort(runs[-1], kind="stable")[: runs.shape[1] - drop_highest]
             params, tokens, flops, loss = runs[:, lowest]
             rng = np.random.default_rng(0)
-            laws[group] = judge_scaling(params, tokens, flops, loss, rng, draws=draws)
+            laws[group] = judge_scaling(params, tokens, flops, loss, rng, draws=draws, delta=delta)
         except ValueError as error:
             reasons.append(f"{group}: {error}" if group else str(error))
     if not laws:

@@ -141,7 +141,7 @@ def training_figures(training: Mapping[str, float]) -> list[str]:
     return figures
 
 
-class Progress:
+class RunProgress:
     """Where the run stands and when it will be over."""
 
     def __init__(self, facts: RunFacts, clock: Clock) -> None:
@@ -196,14 +196,14 @@ class PlainDisplay:
     def __init__(self, stream: TextIO, clock: Clock) -> None:
         self._stream = HangupProofStream(stream)
         self._clock = clock
-        self._progress: Progress | None = None
+        self._progress: RunProgress | None = None
         self._training: dict[str, float] = {}
         self._evaluation: tuple[int, dict[str, float]] = (0, {})
         self._untold_training = self._untold_evaluation = False
         self._next_line = self._next_evaluation = float("-inf")
 
     def start(self, facts: RunFacts) -> None:
-        self._progress = Progress(facts, self._clock)
+        self._progress = RunProgress(facts, self._clock)
         self._print(f"{one_line(facts.run_id)}: {describe(facts)}")
         if facts.resumed_from is not None:
             self._print(f"resumed from step {facts.resumed_from:,}")
@@ -271,7 +271,7 @@ class LiveDisplay:
 
         self._clock = clock
         self._lock = threading.RLock()  # Live draws in a thread of its own
-        self._progress: Progress | None = None
+        self._progress: RunProgress | None = None
         self._training: dict[str, float] = {}
         self._latest: dict[str, float] = {}
         self._histories: dict[str, History] = {}
@@ -294,7 +294,7 @@ class LiveDisplay:
     def start(self, facts: RunFacts) -> None:
         from rich.text import Text
 
-        self._progress = Progress(facts, self._clock)
+        self._progress = RunProgress(facts, self._clock)
         title = Text(one_line(facts.run_id), style="bold")
         self._console.print(title.append(f"  {describe(facts)}", style="not bold dim"))
         if facts.resumed_from is not None:

@@ -54,7 +54,7 @@ def _short(value: float | None, digits: int = 3) -> float | None:
     return None if value is None else float(f"{value:.{digits}g}")
 
 
-def explain(findings: Findings) -> None:
+def explain_findings(findings: Findings) -> None:
     """What each verdict stands on, and what else was found; of many abilities, the first few."""
     abilities = findings.abilities
     if not sys.stdout.isatty() and len(abilities) > EXPLAINED:
@@ -80,7 +80,7 @@ def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
         apart = f"; that one breaks {_later(lag)}" if lag is not None else ""
         yield f"beside {pair.metric}: {pair.sentence}{apart}"
     if ability.success is not None:
-        yield from _seeds(ability.success)
+        yield from _seeds(ability.success, _replicates(ability))
     for method in ability.forecast:
         seen = method.seen_from
         foretold = f"foretold from {findings.over} {seen:.3g}" if seen else "never foretold"
@@ -97,17 +97,29 @@ def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
         yield f"appears at loss {_interval(ability.loss_at_appearance)}"
 
 
-def _seeds(found: SeedsFinding) -> Iterator[str]:
+def _replicates(ability: AbilityFinding) -> str:
+    """What stands together at one scale: seeds, or models of which none tells a seed."""
+    for rung in ability.measured:
+        seeds = {one.seed for one in rung.seeds}
+        if len(rung.seeds) > 1 and seeds == {""}:
+            return "models"
+    return "seeds"
+
+
+def _seeds(found: SeedsFinding, replicates: str) -> Iterator[str]:
     shares = ", ".join(f"{s.succeeded}/{s.seeds}" for s in found.scales)
+    advice = (
+        f"; about {found.seeds_needed} seeds at {found.at:.3g} would tell the share to ±10 points"
+    )
     yield (
-        f"seeds that succeed, by scale: {shares}; about {found.seeds_needed} seeds at "
-        f"{found.at:.3g} would tell the share to ±10 points"
+        f"{replicates} that succeed, by scale: {shares}"
+        f"{advice if replicates == 'seeds' else ' (no column tells seeds)'}"
     )
     for scale in found.scales:
         humps = scale.humps
         if humps is not None and min(humps.p_dip, humps.p_one) <= 0.05:
             yield (
-                f"at {scale.scale:.3g} the seeds fall in two groups, about {humps.low:.3g} "
+                f"at {scale.scale:.3g} the {replicates} fall in two groups, about {humps.low:.3g} "
                 f"and {humps.high:.3g} (dip test p={humps.p_dip:.2g}, one normal "
                 f"p={humps.p_one:.2g})"
             )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from emergectl.cli.options import Json, Root
 from emergectl.cli.output import clean, one_line, print_json, print_table, say
 from emergectl.cli.progress import format_duration
 from emergectl.errors import (
@@ -29,7 +30,7 @@ from emergectl.errors import (
 from emergectl.store.locate import runs_root
 
 if TYPE_CHECKING:
-    from emergectl.sweeps.driver import Outcome, Wishes
+    from emergectl.sweeps.driver import SweepOutcome, Wishes
     from emergectl.sweeps.folder import Planned, Standing, SweepFolder
     from emergectl.sweeps.plan import Plan
 
@@ -53,26 +54,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep (YAML).")]
+SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep (YAML).")]
 Named = Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's file, or its name.")]
-Overrides = Annotated[
+SweepOverrides = Annotated[
     list[str] | None,
     typer.Argument(
         help="Fields to set, of the sweep (seeds=2) or of its experiment (train.steps=100).",
         metavar="[KEY.PATH=VALUE]…",
     ),
 ]
-Root = Annotated[
-    Path | None,
-    typer.Option("--runs-dir", metavar="DIR", help="Where runs are ($EMERGECTL_RUNS or ./runs)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON to stdout.")]
 
 
 @app.command()
 def run(
-    file: File,
-    overrides: Overrides = None,
+    file: SweepFile,
+    overrides: SweepOverrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be run, and what it costs.")
     ] = False,
@@ -166,7 +162,9 @@ def _workers(text: str) -> int | None:
     return int(text)
 
 
-def _drive(plan: Plan, folder: SweepFolder, wishes: Wishes, stop: Any, *, json_: bool) -> Outcome:
+def _drive(
+    plan: Plan, folder: SweepFolder, wishes: Wishes, stop: Any, *, json_: bool
+) -> SweepOutcome:
     """Tell what has changed since the last start, and run what is missing."""
     from dataclasses import replace
 
@@ -222,7 +220,7 @@ def _changes(plan: Plan, folder: SweepFolder, planned: Sequence[Planned]) -> lis
     return lines
 
 
-def _summary(folder: SweepFolder, outcome: Outcome) -> dict[str, Any]:
+def _summary(folder: SweepFolder, outcome: SweepOutcome) -> dict[str, Any]:
     from emergectl.sweeps.folder import count_states
 
     failed = [
@@ -234,7 +232,7 @@ def _summary(folder: SweepFolder, outcome: Outcome) -> dict[str, Any]:
     return {"sweep": folder.name, "path": folder.path, "trials": states, "failed": failed}
 
 
-def _end(folder: SweepFolder, outcome: Outcome, was_keyboard: bool) -> None:
+def _end(folder: SweepFolder, outcome: SweepOutcome, was_keyboard: bool) -> None:
     """Raise what the exit code says."""
     from emergectl.sweeps.folder import SETTLED
 
@@ -374,6 +372,7 @@ def best(
     json_: Json = False,
 ) -> None:
     """Show the best trials by a metric (of a search: its own), best first."""
+    from emergectl.sweeps.search import JOURNAL, importances
     from emergectl.sweeps.table import best_trials
 
     folder, planned = _open(sweep, runs_dir)
@@ -383,6 +382,9 @@ def best(
     found = best_trials(folder, planned, name, direction)
     better = "more" if found.direction == "up" else "less"
     say(f"by {found.metric}: {better} is better")
+    if metric is None and (folder.path / JOURNAL).exists() and (shares := importances(folder)):
+        told = ", ".join(f"{key} {share:.2f}" for key, share in shares.items())
+        say(f"how much each key matters (fANOVA; shares of the spread): {told}")
     keys = list(dict.fromkeys(key for _, each in found.trials for key in each.values))
     columns = ["trial", found.metric, *keys, "run"]
     rows = [

@@ -14,18 +14,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emergectl.data.batches import IGNORED, Batch
 from emergectl.data.order import derive, permute
 from emergectl.data.packing import PackedTokens
 from emergectl.errors import DataError
 
-Batch = dict[str, torch.Tensor]
-IGNORED = -100
+if TYPE_CHECKING:
+    from emergectl.data.candidates import CandidateRow
 
 
 class Feed(ABC):
@@ -43,6 +44,8 @@ class Feed(ABC):
     ragged = False
     unfit = 0
     """held-out rows beside these whose answers do not fit: none of them is ever right"""
+    candidates: tuple[str, ...] = ()
+    """the texts one of which is the answer to a held-out row, where they are few"""
 
     def batch(self, step: int, batch_size: int, first: int, last: int) -> Batch:
         """Rows [first, last) of the global batch of `step` (from 0), which has `batch_size` rows.
@@ -64,6 +67,10 @@ class Feed(ABC):
     @abstractmethod
     def held_out_batch(self, start: int, stop: int) -> Batch:
         """Rows [start, stop) of held_out_rows, in order, without chance (masks are fixed)."""
+
+    def candidate_rows(self) -> list[CandidateRow]:
+        """Each held-out row with its `candidates`, in order."""
+        return []
 
     def width(self, draws: NDArray[np.int64]) -> int:  # noqa: ARG002 — rows of one width
         """How wide a batch with these draws has to be."""

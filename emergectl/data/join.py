@@ -28,6 +28,7 @@ from emergectl.data.tokenizers import (
     splits_anywhere,
     text_encoder,
     unknown_id,
+    writes_bytes,
 )
 from emergectl.errors import RequestError
 
@@ -51,6 +52,7 @@ class Joiner:
         self._encode = text_encoder(tokenizer)
         self._splits_anywhere = splits_anywhere(tokenizer)
         self._unknown = unknown_id(tokenizer)
+        self._says_all = writes_bytes(tokenizer)
         self._blank = self.ids([" "])[0]
         self.opening = _opening(tokenizer)
         """what the tokenizer puts before any text by itself"""
@@ -86,6 +88,20 @@ class Joiner:
         are none."""
         says_nothing = {*self._blank, self._unknown}
         return bool(answer.strip()) and all(token in says_nothing for token in ids)
+
+    def carries(self, answer: str, ids: Sequence[int]) -> bool:
+        """Whether an answer can be had back from its tokens, blanks aside: not where characters
+        are unknown, lose their case, or are written as others."""
+        if self._says_all:
+            return True
+        if self._unknown is not None and self._unknown in ids:
+            return False
+        if self._splits_anywhere:
+            return True
+        back = self._tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return "".join(back.split()) == "".join(answer.split())
 
     def join(
         self, prompts: Sequence[str], answers: Sequence[Sequence[str]]

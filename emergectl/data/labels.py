@@ -50,7 +50,7 @@ def class_names(
     elif head is not None:
         names = _names_of_head(head, found, binary=binary)
     else:
-        names = _in_order(found)
+        names = in_order(found)
     wanted = "exactly two classes" if binary else "at least two classes"
     if (binary and len(names) != 2) or len(names) < 2:
         raise ExperimentError(
@@ -77,12 +77,12 @@ def _names_of_head(head: HeadLabels, found: set[str], *, binary: bool) -> list[s
     """The head's own names, where the data's are among them."""
     if head.names is None:
         numbers = [str(number) for number in range(2 if binary else head.outputs)]
-        return numbers if found <= set(numbers) else _in_order(found)
+        return numbers if found <= set(numbers) else in_order(found)
     if not binary and found <= set(head.names):
         return list(head.names)
     if binary and len(found) == 2 and set(head.names) < found:
         return [*(found - set(head.names)), *head.names]
-    raise ExperimentError("objective.labels", _both_sets(head, _in_order(found)))
+    raise ExperimentError("objective.labels", _both_sets(head, in_order(found)))
 
 
 def _check_head(head: HeadLabels, names: Sequence[str], *, binary: bool) -> None:
@@ -108,7 +108,7 @@ def _both_sets(head: HeadLabels, names: Sequence[str]) -> str:
     )
 
 
-def _in_order(names: Iterable[str]) -> list[str]:
+def in_order(names: Iterable[str]) -> list[str]:
     """Sorted; numbers by size."""
     listed = sorted(names)
     try:

@@ -11,8 +11,15 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import CLASSIFICATION, DataSpec, FileSource
-from emergectl.data.job import ExperimentData, Job
-from emergectl.data.labels import class_names, class_targets, count_classes, head_notes
+from emergectl.data.candidates import (
+    MOST_COST,
+    Candidates,
+    candidates_behind,
+    few_answers,
+    why_not,
+)
+from emergectl.data.job import DataJob, ExperimentData, NamedSource
+from emergectl.data.labels import class_names, class_targets, count_classes, head_notes, in_order
 from emergectl.data.notes import source_notes
 from emergectl.data.order import permute
 from emergectl.data.readers import Tally
@@ -26,7 +33,7 @@ _SPLIT_KEY = 0x5EED
 
 
 @dataclass(frozen=True)
-class Part:
+class PackedPart:
     """Some rows of a packed source (`chosen`, in order), with the target of every packed row."""
 
     source: FileSource
@@ -42,9 +49,11 @@ class Part:
     """those of them whose answers count as wrong"""
     unknown: int = 0
     """rows that are not among `chosen` since no character of their answers is known"""
+    candidates: Candidates | None = None
+    """what may be answered to its rows, where that is little"""
 
 
-def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
+def row_data(job: DataJob, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     """The feeds of a classifier, or of a causal model that learns answers."""
     classifies = job.objective in CLASSIFICATION
     if classifies and not frames_texts(tokenizer):
@@ -72,6 +81,12 @@ def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     train, held_out, test = (
         [_fitting(part, policy, seq_len) for part in parts] for parts in (train, held_out, test)
     )
+
+    if job.objective == "answer":
+        few = _few_names(job, train)
+        held_out, more = _with_candidates(job, held_out, job.held_out_sources, few, tokenizer)
+        test, others = _with_candidates(job, test, job.test, few, tokenizer)
+        notes += dict.fromkeys([*more, *others])
 
     train_feed = job.mixed([_feed(job, part, tokenizer) for part in train], job.train)
     assert train_feed is not None
@@ -122,7 +137,7 @@ def split_rows(
 
 
 def _packed(
-    job: Job, source: FileSource, key: str, tokenizer: PreTrainedTokenizerFast
+    job: DataJob, source: FileSource, key: str, tokenizer: PreTrainedTokenizerFast
 ) -> PackedRows:
     return pack_rows(
         source,
@@ -135,21 +150,23 @@ def _packed(
     )
 
 
-def _part(job: Job, source: FileSource, packed: PackedRows, names: list[str] | None) -> Part:
+def _part(
+    job: DataJob, source: FileSource, packed: PackedRows, names: list[str] | None
+) -> PackedPart:
     """All rows of a source whose label is one of the classes; others are bad rows."""
     everything = np.arange(len(packed))
     unlabelled = Tally()
     if names is None:
-        return Part(source, packed, everything, None, unlabelled)
+        return PackedPart(source, packed, everything, None, unlabelled)
     multilabel = job.objective == "multilabel"
     targets, known, problems = class_targets(packed, names, multilabel=multilabel)
     for problem in problems:
         note_bad_row(source.bad_rows, problem, unlabelled)
     unlabelled.skipped = int((~known).sum())  # rows, where the problems were labels
-    return Part(source, packed, everything[known], targets, unlabelled)
+    return PackedPart(source, packed, everything[known], targets, unlabelled)
 
 
-def _fitting(part: Part, policy: str, seq_len: int) -> Part:
+def _fitting(part: PackedPart, policy: str, seq_len: int) -> PackedPart:
     """The rows that are to be used, of which some may be longer than `seq_len` tokens.
 
     DataError where the policy refuses these, and where none is left.
@@ -188,7 +205,58 @@ def _fitting(part: Part, policy: str, seq_len: int) -> Part:
     )
 
 
-def _row_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
+def _few_names(job: DataJob, train: list[PackedPart]) -> tuple[str, ...]:
+    """The answers to learn, in order, where they are few."""
+    shapes = {job.shape(part.source) for part in train}
+    packs, chosen = [part.packed for part in train], [part.chosen for part in train]
+    found = few_answers(job.train, packs, chosen, shapes.pop(), cache=job.cache)
+    return tuple(in_order(found))
+
+
+def _with_candidates(
+    job: DataJob,
+    parts: list[PackedPart],
+    sources: list[NamedSource],
+    names: tuple[str, ...],
+    tokenizer: PreTrainedTokenizerFast,
+) -> tuple[list[PackedPart], list[str]]:
+    """The parts of what is held out with their candidates, and what a person is to know of them.
+
+    None of the parts has any where that would cost too much, or the tokens would not tell.
+    """
+    if not names or not parts:
+        return parts, []
+    found, costs = [], []
+    few = f"the {len(names)} answers ({', '.join(map(repr, names))})"
+    for part, (source, key) in zip(parts, sources, strict=True):
+        some = candidates_behind(
+            source, tokenizer, job.shape(source), names, key=key, cache=job.cache
+        )
+        reason = why_not(some, tokenizer, seq_len=job.experiment.data.row_tokens)
+        if reason is not None:
+            return parts, [f"{few} are no candidates for what is held out: {reason}"]
+        costs.append(some.cost(part.packed, part.chosen))
+        found.append(replace(part, candidates=some))
+    if max(costs) > MOST_COST:
+        return parts, [
+            f"{few} are no candidates for what is held out: that would take {max(costs):.2g} times "
+            f"the evaluation, and at most {MOST_COST:g} times are spent on it"
+        ]
+    notes = [
+        f"{few} are candidates for each prompt that is held out: accuracy, f1, mcc, roc_auc, brier "
+        "and ece are of their log-probabilities"
+    ]
+    rows = sum(len(part.chosen) for part in found)
+    others = sum(int((p.candidates.right[p.chosen] < 0).sum()) for p in found if p.candidates)
+    if others:
+        notes.append(
+            f"{sources[0][0].path or sources[0][0].hub}: {others:,} of {rows:,} held-out answers "
+            "are none of the candidates: no candidate is right there"
+        )
+    return found, notes
+
+
+def _row_notes(where: str, parts: list[PackedPart], spec: DataSpec) -> Iterator[str]:
     """What a person is to know of rows that the sequence length or the vocabulary leaves out."""
     for part in parts:
         rows = len(part.chosen) + part.left_out + part.unknown
@@ -215,7 +283,7 @@ def _row_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
             )
 
 
-def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
+def _feed(job: DataJob, part: PackedPart, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
     pad_id = tokenizer.pad_token_id
     return RowsFeed(
         part.packed,
@@ -227,10 +295,11 @@ def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
         chosen=part.chosen,
         token_types=job.shape(part.source).pair and frames_texts(tokenizer),
         unfit=part.unfit,
+        candidates=part.candidates,
     )
 
 
-def _class_counts(parts: list[Part], names: list[str]) -> list[int]:
+def _class_counts(parts: list[PackedPart], names: list[str]) -> list[int]:
     counts = np.zeros(len(names), np.int64)
     for part in parts:
         assert part.targets is not None
@@ -238,7 +307,9 @@ def _class_counts(parts: list[Part], names: list[str]) -> list[int]:
     return counts.tolist()
 
 
-def _class_warnings(names: list[str], train: list[Part], held_out: list[Part]) -> list[str]:
+def _class_warnings(
+    names: list[str], train: list[PackedPart], held_out: list[PackedPart]
+) -> list[str]:
     """Classes missing on one side, as happens to sorted data that is split at the end."""
     warnings = []
     for where, parts in (("to learn from", train), ("held out", held_out)):
@@ -251,7 +322,7 @@ def _class_warnings(names: list[str], train: list[Part], held_out: list[Part]) -
     return warnings
 
 
-def _report(parts: list[Part]) -> list[dict[str, Any]]:
+def _report(parts: list[PackedPart]) -> list[dict[str, Any]]:
     return [
         {
             "source": part.source.path or part.source.hub,

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emergectl.data.feeds import IGNORED, Batch, Feed, shuffled_rows
+from emergectl.data.batches import IGNORED, Batch
+from emergectl.data.candidates import CandidateRow, Candidates
+from emergectl.data.feeds import Feed, shuffled_rows
 from emergectl.data.order import derive, permute
 from emergectl.data.rows import PackedRows
 
@@ -50,6 +52,7 @@ class RowsFeed(Feed):
         chosen: NDArray[np.int64] | None = None,
         token_types: bool = False,
         unfit: int = 0,
+        candidates: Candidates | None = None,
     ) -> None:
         self._packed = packed
         self._chosen = np.arange(len(packed)) if chosen is None else chosen
@@ -60,6 +63,8 @@ class RowsFeed(Feed):
         self._lengths = np.diff(packed.offsets) - (targets is None)
         self.rows = self.held_out_rows = len(self._chosen)
         self.unfit = unfit
+        self._candidates = candidates
+        self.candidates = () if candidates is None else candidates.names
         self.seq_len = seq_len
         self.fingerprint = packed.fingerprint
         self._pool: tuple[tuple[int, int], NDArray[np.int64]] | None = None
@@ -98,6 +103,14 @@ class RowsFeed(Feed):
         """Rows [start, stop) in the order of the data."""
         rows = self._chosen[start:stop]
         return self.collate(rows, self._width(rows))
+
+    def candidate_rows(self) -> list[CandidateRow]:
+        """See `Feed.candidate_rows`."""
+        some = self._candidates
+        if some is None:
+            return []
+        rows = self._chosen.tolist()
+        return [some.row(self._packed, row, seq_len=self.seq_len) for row in rows]
 
     def _drawn(self, draws: NDArray[np.int64]) -> NDArray[np.int64]:
         return self._chosen[shuffled_rows(draws, self.rows, self._seed)]

@@ -8,7 +8,7 @@ that is left put into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from emergectl.config.experiment import load_experiment
 from emergectl.errors import RequestError
 from emergectl.evaluation.columns import columns_of_rows
-from emergectl.evaluation.held_out import chance_of, score_rows
+from emergectl.evaluation.held_out import affordable, chance_of, score_rows
 from emergectl.evaluation.held_out_records import records_of_rows
 from emergectl.evaluation.item_files import RESULTS, open_items, read_json
 from emergectl.evaluation.metrics import held_out_metrics
@@ -30,15 +30,14 @@ from emergectl.runtime.place import Place
 from emergectl.store import checkpoints
 from emergectl.store.origins import pick_checkpoints, starting_at
 from emergectl.tasks.learning.materials import (
-    HeldOut,
+    HeldOutSet,
     Materials,
+    Say,
     gather_materials,
     make_model,
     resolve_with_weights,
 )
 from emergectl.tasks.resolve import ResolvedExperiment
-
-Say = Callable[[str], None]
 
 
 def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[TaskResult]:
@@ -66,6 +65,17 @@ def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[TaskResult]:
             yield asker.ask(run, path, replace(some, rows=some.feed.held_out_rows))
 
 
+def _notes(name: str, candidates: Sequence[str]) -> tuple[str, ...]:
+    """What is to be said of the candidates of a set, where it has any."""
+    if not candidates:
+        return ()
+    listed = ", ".join(map(repr, candidates))
+    return (
+        f"{name}: the candidates are {listed}: accuracy, f1, mcc, roc_auc, brier and ece are of "
+        "their log-probabilities",
+    )
+
+
 @dataclass
 class _Asker:
     """Asks one checkpoint after another; holds the model, once there is something to ask."""
@@ -77,7 +87,7 @@ class _Asker:
     model: PreTrainedModel | None = None
     holds: Path | None = None
 
-    def ask(self, run: Path, path: Path, held_out: HeldOut) -> TaskResult:
+    def ask(self, run: Path, path: Path, held_out: HeldOutSet) -> TaskResult:
         """What one set gives at one checkpoint, from its folder where that is complete."""
         spec, step = self.resolved.experiment, checkpoints.read_manifest(path).step
         folder = run / "evals" / checkpoints.step_name(step) / held_out.name
@@ -86,11 +96,15 @@ class _Asker:
             was_there = file.is_complete
             if was_there:
                 records = file.records
-                names = read_json(folder / RESULTS)["metric_names"]
+                before = read_json(folder / RESULTS)
+                names, candidates = before["metric_names"], before.get("candidates", [])
             else:
                 objective = held_out.objective or self.materials.objective
+                model = self._holding(path)
+                (held_out,) = affordable(model, [held_out], say=self.say)
+                candidates = list(held_out.candidates)
                 rows = score_rows(
-                    self._holding(path),
+                    model,
                     objective,
                     held_out,
                     place=self.place,
@@ -101,7 +115,9 @@ class _Asker:
                     rows,
                     held_out.name,
                     labels=objective.labels,
+                    candidates=held_out.candidates,
                     keys=held_out.keys,
+                    carried=held_out.carried,
                     unfit=held_out.unfit,
                 )
                 records = list(found)
@@ -116,11 +132,15 @@ class _Asker:
                 "by": [],
                 "chance": chance_of(held_out, self.materials.chance),
             }
+            if candidates:
+                told["candidates"] = candidates
             result, told = summarize(folder, records, told, seed=0)
             file.finish(records, told, run=run, measured=result.values)
-        return replace(result, was_there=was_there)
+        return replace(
+            result, was_there=was_there, notes=(*_notes(held_out.name, candidates), *result.notes)
+        )
 
-    def _asked(self, model: str, held_out: HeldOut) -> dict[str, Any]:
+    def _asked(self, model: str, held_out: HeldOutSet) -> dict[str, Any]:
         objective = held_out.objective or self.materials.objective
         return {
             "task": held_out.name,

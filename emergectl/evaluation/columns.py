@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emergectl.evaluation.classes import Array, Classes, Flags, Labels, softmax
+from emergectl.evaluation.classes import Classes, Labels, Mask, softmax
+from emergectl.evaluation.intervals import Array
 from emergectl.evaluation.records import ItemRecord
+from emergectl.inference.requests import Scored
 
 Rows = Mapping[str, NDArray[Any]]
 """what `Objective.score` keeps of held-out rows: name → [rows, …]"""
@@ -36,7 +38,7 @@ class Answers:
 
     logprob: Array  # [items], nats, summed over its tokens
     tokens: Array  # [items]
-    bytes: Array | None = None  # [items], UTF-8
+    bytes: Array | None = None  # [items], UTF-8; NaN: their tokens do not carry their text
     right_tokens: Array | None = None
     """[items], those that greedy prediction gets right, given the ones before"""
 
@@ -46,9 +48,9 @@ class Choices:
     """The choices of each item, padded to the item that has most."""
 
     scores: Array  # [items, most], log-probabilities up to a constant of the item; -inf: no choice
-    right: Flags  # [items, most]
+    right: Mask  # [items, most]
     counts: NDArray[np.int64]  # [items], choices that there are
-    bytes: Array | None = None  # [items, most]
+    bytes: Array | None = None  # [items, most]; NaN: its tokens do not carry its text
     names: tuple[str, ...] | None = None
     """of the choices, where all items have the same ones; then in this order everywhere"""
     first: NDArray[np.int64] | None = None
@@ -68,7 +70,15 @@ class Choices:
         assert self.bytes is not None
         return (self.scores / np.maximum(self.bytes, 1)).argmax(axis=1)
 
-    def is_right(self, chosen: NDArray[np.int64]) -> Flags:
+    @property
+    def of_known_bytes(self) -> Choices | None:
+        """The items whose choices all have bytes."""
+        if self.bytes is None:
+            return None
+        kept = np.asarray(~np.isnan(self.bytes).any(axis=1))
+        return _kept(self, kept) if kept.any() else None
+
+    def is_right(self, chosen: NDArray[np.int64]) -> Mask:
         """Whether a chosen one is among the right ones: [items]."""
         return np.asarray(self.right[np.arange(len(chosen)), chosen])
 
@@ -122,9 +132,9 @@ class Columns:
         return found
 
     @cached_property
-    def answered_right(self) -> Flags | None:
-        """Whether items without choices were answered right: [items]."""
-        found: Flags | None = self._made("answered_right")
+    def answered_right(self) -> Mask | None:
+        """Whether items whose answers are to be written were answered right: [items]."""
+        found: Mask | None = self._made("answered_right")
         return found
 
     @cached_property
@@ -198,6 +208,8 @@ def columns_of_rows(rows: Rows, *, bytes_per_token: float | None = None, unfit: 
         if right is not None:
             answered = np.concatenate([right == tokens, np.zeros(unfit, bool)])
             tables["answered_right"] = lambda: answered
+        if "candidates" in rows:
+            tables["choices"] = lambda: _of_classes(rows["candidates"], rows["right"])
         return Columns(tables)
     losses = Losses(nll, np.ones(len(nll)))
     logits, labels = rows["logits"].astype(float), rows["labels"]
@@ -205,14 +217,19 @@ def columns_of_rows(rows: Rows, *, bytes_per_token: float | None = None, unfit: 
         return Columns({"losses": lambda: losses, "labels": lambda: Labels(logits, labels > 0)})
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-    classes = logits.shape[1]
-    choices = Choices(
-        scores=logits,
-        right=labels.astype(int)[:, None] == np.arange(classes),
-        counts=np.full(len(labels), classes),
+    return Columns({"losses": lambda: losses, "choices": lambda: _of_classes(logits, labels)})
+
+
+def _of_classes(scores: Array, right: NDArray[Any]) -> Choices:
+    """Choices that are the same for all items: scores [items, choices], and the right one of each
+    (none where that is no index of them)."""
+    classes = scores.shape[1]
+    return Choices(
+        scores=scores,
+        right=right.astype(int)[:, None] == np.arange(classes),
+        counts=np.full(len(right), classes),
         names=tuple(map(str, range(classes))),
     )
-    return Columns({"losses": lambda: losses, "choices": lambda: choices})
 
 
 def columns_of_records(
@@ -241,26 +258,32 @@ def _losses(records: Sequence[ItemRecord]) -> Losses | None:
     found: list[tuple[float, float]] = []
     for record in records:
         scores = np.array([scored.logprob for scored in record.choice_scores])
-        if record.chosen is not None:
+        if record.target_score is not None and _is_written(record):
+            found.append((-record.target_score.logprob, float(record.target_score.tokens)))
+        elif record.chosen is not None:
             borne = np.isin(np.arange(len(scores)), record.right)
             found.append((float(-np.where(borne, scores, _log_not(scores)).mean()), 1.0))
         elif len(scores) and len(record.right) == 1:
             together = np.logaddexp.reduce(scores)
             found.append((float(together - scores[record.right[0]]), 1.0))
-        elif record.target_score is not None:
-            found.append((-record.target_score.logprob, float(record.target_score.tokens)))
     return Losses(*np.array(found).T) if found else None
 
 
+def _is_written(record: ItemRecord) -> bool:
+    """Whether an item's answer is a text to be written; held-out answers may have candidates
+    besides, whose scores decide nothing of that."""
+    return not record.choice_scores or "right_tokens" in record.extra
+
+
 def _answers(records: Sequence[ItemRecord], bytes_per_token: float | None) -> Answers | None:
-    found: list[tuple[float, int, int, float]] = []
+    found: list[tuple[float, int, float, float]] = []
     for record in records:
         scored = record.target_score
         if scored is None and record.chosen is None and len(record.right) == 1:
             scored = record.choice_scores[record.right[0]] if record.choice_scores else None
         if scored is not None:
             right = float(record.extra.get("right_tokens", np.nan))
-            found.append((scored.logprob, scored.tokens, scored.bytes, right))
+            found.append((scored.logprob, scored.tokens, _bytes_of(scored), right))
     if not found:
         return None
     logprob, tokens, size, right_tokens = np.array(found, float).T
@@ -270,8 +293,14 @@ def _answers(records: Sequence[ItemRecord], bytes_per_token: float | None) -> An
     return Answers(logprob, tokens, size if size.any() else None, right_tokens if counted else None)
 
 
-def _answered_right(records: Sequence[ItemRecord]) -> Flags | None:
-    found = [r.correct for r in records if not r.choice_scores and r.correct is not None]
+def _bytes_of(scored: Scored) -> float:
+    return np.nan if scored.bytes is None else scored.bytes
+
+
+def _answered_right(records: Sequence[ItemRecord]) -> Mask | None:
+    found = [
+        record.correct for record in records if record.correct is not None and _is_written(record)
+    ]
     return np.array(found, bool) if found else None
 
 
@@ -286,7 +315,7 @@ def _choices(records: Sequence[ItemRecord]) -> Choices:
         count = len(record.choices)
         here = [names.index(name) for name in record.choices] if names else slice(count)
         scores[row, here] = [scored.logprob for scored in record.choice_scores]
-        size[row, here] = [scored.bytes for scored in record.choice_scores]
+        size[row, here] = [_bytes_of(scored) for scored in record.choice_scores]
         right[row, here] = np.isin(np.arange(count), record.right)
         first[row, here] = np.arange(count)
     counts = np.array([len(record.choices) for record in records])
@@ -303,7 +332,7 @@ def _common_names(records: Sequence[ItemRecord]) -> tuple[str, ...] | None:
     return names
 
 
-def _kept(choices: Choices, kept: Flags) -> Choices:
+def _kept(choices: Choices, kept: Mask) -> Choices:
     return replace(
         choices,
         scores=choices.scores[kept],

@@ -8,25 +8,30 @@ the same decisions from the same numbers. What scales with devices is handed in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from emergectl.data.candidates import MOST_COST
 from emergectl.data.feeds import Feed
 from emergectl.evaluation.columns import Rows, columns_of_rows
 from emergectl.evaluation.metrics import held_out_metrics
 from emergectl.evaluation.results import Measured, measure_columns
+from emergectl.inference.capabilities import find_ways
+from emergectl.inference.encoding import Pair
+from emergectl.inference.scorer import score_pairs
 from emergectl.runtime.place import Place
 from emergectl.store.measurements import Measurement, Source
-from emergectl.tasks.learning.materials import HeldOut
+from emergectl.tasks.learning.materials import HeldOutSet
 from emergectl.tasks.objectives.objective import Objective
 
 
 def score_rows(
     model: PreTrainedModel,
     objective: Objective,
-    held_out: HeldOut,
+    held_out: HeldOutSet,
     *,
     place: Place,
     batch_size: int,
@@ -34,7 +39,9 @@ def score_rows(
 ) -> Rows | None:
     """What is kept of all rows, in order; None where `goes_on` says no between two batches.
 
-    `goes_on` must give the same answer on every rank. The model's training mode is put back.
+    Where the set has candidates also `candidates` [rows, candidates], their log-probabilities, and
+    `right` [rows], which of them is right (-1: none). `goes_on` must give the same answer on every
+    rank. The model's training mode is put back.
     """
     was_training = model.training
     model.eval()
@@ -48,13 +55,34 @@ def score_rows(
             stop = min(start + batch_size, held_out.rows)
             if start < stop:
                 parts.append((start, _score(model, objective, held_out.feed, start, stop, place)))
+        among = _among_candidates(model, held_out, place, goes_on) if held_out.candidates else {}
+        if among is None:
+            return None
     finally:
         model.train(was_training)
     everywhere = sorted(
         (part for rank_parts in place.gather(parts) for part in rank_parts), key=lambda p: p[0]
     )
     names = everywhere[0][1]
-    return {name: np.concatenate([part[name] for _, part in everywhere]) for name in names}
+    return among | {name: np.concatenate([part[name] for _, part in everywhere]) for name in names}
+
+
+def _among_candidates(
+    model: PreTrainedModel, held_out: HeldOutSet, place: Place, goes_on: Callable[[], bool]
+) -> dict[str, np.ndarray] | None:
+    """How likely each candidate is behind each row's prompt, which is run once for all of them."""
+    rows = held_out.feed.candidate_rows()[: held_out.rows]
+    reads = model.config.is_encoder_decoder  # a prompt that is closed, as in training
+    closing = (model.config.eos_token_id,) if reads else ()
+    asked = [tuple(Pair(row.context + closing, ids) for ids in row.answers) for row in rows]
+    ways = None if reads else place.gather(find_ways(model))[0]
+    logprobs = score_pairs(model, ways, asked, place=place, goes_on=goes_on)
+    if logprobs is None:
+        return None
+    return {
+        "candidates": logprobs.reshape(len(rows), -1),
+        "right": np.array([row.right for row in rows], np.int64),
+    }
 
 
 def _score(
@@ -67,8 +95,28 @@ def _score(
     return {name: tensor.numpy() for name, tensor in kept.items()}
 
 
+def affordable(
+    model: PreTrainedModel, sets: Sequence[HeldOutSet], *, say: Callable[[str], None]
+) -> tuple[HeldOutSet, ...]:
+    """The sets, without candidates where the model would have to read a prompt anew for each of
+    more than `MOST_COST` of them; that is said."""
+    if not any(len(one.candidates) > MOST_COST for one in sets):
+        return tuple(sets)
+    was_training = model.training
+    model.eval()
+    shares = model.config.is_encoder_decoder or find_ways(model).trees
+    model.train(was_training)
+    if shares:
+        return tuple(sets)
+    say(
+        f"{model.config.model_type} reads a prompt anew for each candidate: more than "
+        f"{MOST_COST:g} are not asked, so there are no metrics of them"
+    )
+    return tuple(replace(one, asks_candidates=len(one.candidates) <= MOST_COST) for one in sets)
+
+
 def measure_rows(
-    rows: Rows, held_out: HeldOut, *, step: int, source: Source, chance: Mapping[str, float]
+    rows: Rows, held_out: HeldOutSet, *, step: int, source: Source, chance: Mapping[str, float]
 ) -> list[Measurement]:
     """Every metric of held-out rows. `chance`: `set/metric` → what blind guessing gets."""
     columns = columns_of_rows(rows, bytes_per_token=held_out.bytes_per_token, unfit=held_out.unfit)
@@ -83,7 +131,7 @@ def measure_rows(
     return measure_columns(columns, held_out_metrics(), of)
 
 
-def chance_of(held_out: HeldOut, chance: Mapping[str, float]) -> dict[str, float]:
+def chance_of(held_out: HeldOutSet, chance: Mapping[str, float]) -> dict[str, float]:
     """Metric → chance of one set, from `set/metric` → chance of all of them."""
     named = {tuple(name.rsplit("/", 1)): value for name, value in chance.items()}
     return {metric: value for (name, metric), value in named.items() if name == held_out.name}
@@ -92,7 +140,7 @@ def chance_of(held_out: HeldOut, chance: Mapping[str, float]) -> dict[str, float
 def evaluate_all(
     model: PreTrainedModel,
     objective: Objective,
-    sets: Sequence[HeldOut],
+    sets: Sequence[HeldOutSet],
     *,
     step: int,
     place: Place,

@@ -18,20 +18,26 @@ def records_of_rows(
     task: str,
     *,
     labels: Sequence[str | int] = (),
+    candidates: Sequence[str] = (),
     keys: Sequence[ItemKey] = (),
+    carried: Sequence[bool] = (),
     unfit: int = 0,
 ) -> Iterator[ItemRecord]:
     """A record a row of what is held out as `task`, in order.
 
-    `labels` are the classes as the data calls them. `keys`: of each row what it asks, where rows
-    are items of a task; others are numbered, and have no prompt. `unfit` rows follow, whose
+    `labels` are the classes as the data calls them, `candidates` the answers that were all asked of
+    each row. `keys`: of each row what it asks, where rows
+    are items of a task; others are numbered, and have no prompt; `carried`: whether the tokens of
+    its answer carry the text. `unfit` rows follow, whose
     answers were too long to be asked for: they are wrong, and have no scores.
     """
     names = tuple(map(str, labels))
     for row in range(len(rows["nll"])):
         key = keys[row] if keys else ItemKey("", str(row), None, (), ())
         if "logits" not in rows:
-            found = _answered(rows, row, key)
+            found = _answered(rows, row, key, carried=not carried or carried[row])
+            if candidates:
+                found |= _among(rows["candidates"][row], int(rows["right"][row]), tuple(candidates))
         elif rows["labels"].ndim == 2:
             found = _labelled(rows["logits"][row], rows["labels"][row], names)
         else:
@@ -49,18 +55,29 @@ def records_of_rows(
         yield ItemRecord(task=task, item=name, facts={}, prompt_hash="", shots=0, correct=False)
 
 
-def _answered(rows: Rows, row: int, key: ItemKey) -> dict[str, Any]:
+def _answered(rows: Rows, row: int, key: ItemKey, *, carried: bool) -> dict[str, Any]:
     tokens = int(rows["targets"][row])
     right = int(rows["correct"][row]) if "correct" in rows else None
     text = key.target or (key.choices[key.right[0]] if key.right else "")
-    greedy = right == tokens
+    greedy, size = right == tokens, len(text.encode()) if carried else None
     return {
         "target": key.target,
         "choices": key.choices,
         "right": key.right,
-        "target_score": Scored(-float(rows["nll"][row]), tokens, len(text.encode()), greedy),
+        "target_score": Scored(-float(rows["nll"][row]), tokens, size, greedy),
         "correct": None if right is None else greedy,
         "extra": {} if right is None else {"right_tokens": right},
+    }
+
+
+def _among(scores: np.ndarray, right: int, names: tuple[str, ...]) -> dict[str, Any]:
+    """Candidates of an answer to be written, beside what is found of itself."""
+    likeliest = int(scores.argmax())
+    return {
+        "choices": names,
+        "right": () if right < 0 else (right,),
+        "choice_scores": _scored(scores, names, set()),
+        "prediction": names[likeliest],
     }
 
 

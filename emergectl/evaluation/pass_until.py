@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from emergectl.errors import RequestError
-from emergectl.inference.requests import Model, TooLong, Writing
+from emergectl.inference.requests import Cut, Model, TooLong, Writing
 
 SAMPLES_AT_ONCE = 4096
 """samples of a round, over all items that are under way"""
@@ -63,7 +63,9 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - all_fail
 
 
-def pass_rate(passes: int, samples: int, *, reached: bool, confidence: float = 0.95) -> PassRate:
+def estimate_pass_rate(
+    passes: int, samples: int, *, reached: bool, confidence: float = 0.95
+) -> PassRate:
     """The rate after `samples`, of which `passes` passed; `reached`: the last one ended it.
 
     Raises ValueError for counts that cannot be: reached without a pass, more passes than samples.
@@ -100,12 +102,12 @@ def mean_rate_interval(rates: Sequence[PassRate]) -> tuple[float, float] | None:
     passes, samples = sum(rate.passes for rate in rates), sum(rate.samples for rate in rates)
     if not samples or passes not in (0, samples) or len({rate.samples for rate in rates}) > 1:
         return None
-    together = pass_rate(passes, samples, reached=False)
+    together = estimate_pass_rate(passes, samples, reached=False)
     return together.low, together.high
 
 
 @dataclass
-class Tally:
+class SampleTally:
     """Samples of one item, counted until `wanted` of them passed or `most_samples` were drawn.
 
     What comes after the last pass that was needed is left out, or the estimate would not be
@@ -149,12 +151,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What came of the samples of one item; `first` is the text of the first one."""
+    """What came of the samples of one item; `first` is the text of the first one, `cut` how many
+    did not end."""
 
     first: str
     passes: int
     samples: int
     reached: bool
+    cut: int = 0
 
 
 def pass_until(
@@ -177,34 +181,44 @@ def pass_until(
     """
     if any(writing.temperature <= 0 for writing in writings):
         raise RequestError("pass-until samples: it needs a temperature above 0")
-    tallies = [Tally(passes, most_samples) for _ in writings]
+    tallies = [SampleTally(passes, most_samples) for _ in writings]
     first = [""] * len(writings)
+    cut = [0] * len(writings)
     waiting = list(range(len(writings)))
     while waiting:
         places, asked = _round(waiting, writings, tallies, at_once)
-        outcomes: dict[int, list[bool]] = {}
+        outcomes: dict[int, list[tuple[bool, bool]]] = {}
         too_long: dict[int, TooLong] = {}
         for number, texts in model.write(asked):
             if isinstance(texts, TooLong):
                 too_long[places[number]] = texts
                 continue
-            outcomes[number] = [is_right(places[number], text) for text in texts]
+            outcomes[number] = [
+                (is_right(places[number], text), isinstance(text, Cut)) for text in texts
+            ]
             if asked[number].first == 0:
                 first[places[number]] = texts[0]
             drawn(len(texts))
         for number in sorted(outcomes):
-            tallies[places[number]].add(outcomes[number])
+            tally, before = tallies[places[number]], tallies[places[number]].samples
+            tally.add(passed for passed, _ in outcomes[number])
+            counted = outcomes[number][: tally.samples - before]
+            cut[places[number]] += sum(is_cut for _, is_cut in counted)
         for place in dict.fromkeys(places):
             tally = tallies[place]
             if place in too_long:
                 yield place, too_long[place]
             elif tally.is_done:
-                yield place, Sampled(first[place], tally.passes, tally.samples, tally.reached)
+                counts = tally.passes, tally.samples, tally.reached, cut[place]
+                yield place, Sampled(first[place], *counts)
         waiting = [p for p in waiting if p not in too_long and not tallies[p].is_done]
 
 
 def _round(
-    waiting: Sequence[int], writings: Sequence[Writing], tallies: Sequence[Tally], at_once: int
+    waiting: Sequence[int],
+    writings: Sequence[Writing],
+    tallies: Sequence[SampleTally],
+    at_once: int,
 ) -> tuple[list[int], list[Writing]]:
     """What to write next, sample after sample of each item, and whose it is."""
     places, asked, room = [], [], at_once

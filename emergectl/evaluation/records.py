@@ -30,6 +30,7 @@ order; what an item does not have is left out:
     extra          samples_right: how many of several samples are right; passes, samples, reached:
                    where texts were sampled until enough of them pass, how many did, among how
                    many, and whether that was enough (`written` then holds the first one alone);
+                   cut: how many of the texts written did not end within the tokens that they had;
                    what the task grades besides (f1); right_tokens: of held-out rows, tokens of the
                    target that greedy prediction gets right, given those before; contaminated:
                    whether the item stands in the training text, where that was asked
@@ -46,7 +47,7 @@ from typing import Any
 from emergectl.errors import DataError
 from emergectl.inference.requests import Scored
 from emergectl.store.atomic import json_floats
-from emergectl.tasks.task import Fact
+from emergectl.store.measurements import Fact
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from emergectl.evaluation.estimates import interval
 from emergectl.evaluation.metrics import find_metric
 from emergectl.evaluation.metrics.definition import Metric
 from emergectl.evaluation.records import ItemRecord
-from emergectl.store.measurements import Measurement, Source
-from emergectl.tasks.task import Fact, ItemKey, fingerprint_of
+from emergectl.store.measurements import Fact, Measurement, Source
+from emergectl.tasks.task import ItemKey, fingerprint_of
 
 ASKED_APART = ("shots", "samples", "temperature", "until_passes", "bf16", "generates")
 """of what an evaluation was asked with, what tells two of the same items apart, where it is set"""
@@ -162,6 +162,9 @@ def summarize(
     )
     skipped = dict(Counter(one.skipped for one in records if one.skipped is not None))
     given = {value.metric for value in values}
+    uncarried = sum(_is_uncarried(record) for record in records)
+    if uncarried:
+        asked = {**asked, "uncarried": uncarried}
     result = TaskResult(
         task=asked["task"],
         model=asked["model"],
@@ -172,9 +175,22 @@ def summarize(
         without=tuple(metric.name for metric in metrics if metric.name not in given),
         path=folder,
         contaminated=asked.get("contamination", {}).get("items"),
+        notes=() if not uncarried else (_uncarried_note(asked["task"], uncarried, len(records)),),
     )
     told = {**asked, "skipped": skipped, "metrics": [value.to_json() for value in values]}
     return result, told
+
+
+def _is_uncarried(record: ItemRecord) -> bool:
+    """Whether an answer of an item has tokens that do not carry its text."""
+    return any(one and one.bytes is None for one in (record.target_score, *record.choice_scores))
+
+
+def _uncarried_note(task: str, count: int, items: int) -> str:
+    return (
+        f"{task}: the tokens of answers to {count:,} of {items:,} items do not carry their text: "
+        "no figure per byte is of these"
+    )
 
 
 def asked_apart(asked: Mapping[str, Any]) -> dict[str, Fact]:

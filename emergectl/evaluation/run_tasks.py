@@ -25,11 +25,17 @@ from emergectl.data.unknown import UnknownCounter
 from emergectl.errors import RequestError
 from emergectl.evaluation.contamination import RULE
 from emergectl.evaluation.harness import HarnessTask, evaluate_file, prepare_file
-from emergectl.evaluation.item_files import FollowedItems, ItemFile, Resume, open_items
+from emergectl.evaluation.item_files import FollowedItems, ItemFile, ResumeMode, open_items
 from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.results import TaskResult, summarize
-from emergectl.evaluation.task_items import Asking, PreparedTask, ask, check_groups, in_item_order
-from emergectl.evaluation.task_items import prepare as prepare_task
+from emergectl.evaluation.task_items import (
+    Asking,
+    PreparedTask,
+    ask_items,
+    check_groups,
+    in_item_order,
+    prepare_task,
+)
 from emergectl.inference.loading import LanguageModel, Weights, load_language_model
 from emergectl.runtime.place import Place
 from emergectl.runtime.rank_agreement import on_every_rank
@@ -109,7 +115,7 @@ def evaluate_tasks(
     folder: Path,
     *,
     place: Place | None = None,
-    resume: Resume = False,
+    resume: ResumeMode = False,
     bf16: bool = False,
     contaminated: Mapping[str, Collection[str]] | None = None,
     watch: Watch | None = None,
@@ -193,7 +199,7 @@ def _ask_rest(
         return ()
     ends = task.task.ends and _learnt_to_end(weights.run)
     model = models.holding(weights)
-    for record in ask(model, task, known=tuple(file.records), ends=ends, drawn=tell):
+    for record in ask_items(model, task, known=tuple(file.records), ends=ends, drawn=tell):
         file.append(record)
         tell()
     return _unknown_note(model, task)
@@ -278,9 +284,23 @@ def _finish(
         asked["contamination"] = {"rule": RULE, "items": sum(marks), "of": len(marks)}
     if report := getattr(task.task, "report", None):
         asked["read"] = dict(report)
+    notes = list(task.task.notes)
+    texts, cut = _texts_and_cut(records)
+    if cut:
+        asked["cut"] = {"texts": cut, "of": texts}
+        notes.append(
+            f"{task.label}: {cut:,} of {texts:,} texts did not end within "
+            f"{task.task.max_tokens:,} tokens: an answer that had not ended before is not right"
+        )
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
     file.finish(records, told, run=run, measured=result.values)
-    return replace(result, notes=task.task.notes)
+    return replace(result, notes=(*notes, *result.notes))
+
+
+def _texts_and_cut(records: Sequence[ItemRecord]) -> tuple[int, int]:
+    """How many texts were written, and how many of them did not end."""
+    texts = sum(record.extra.get("samples", len(record.written)) for record in records)
+    return texts, sum(record.extra.get("cut", 0) for record in records)
 
 
 def _folder_name(task: Prepared) -> str:

@@ -24,11 +24,14 @@ from emergectl.evaluation.metrics.definition import Metric
 from emergectl.evaluation.pass_until import Sampled, pass_until
 from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.results import metrics_to_take
-from emergectl.inference.requests import Model, Question, Scored, TooLong, Writing
+from emergectl.inference.requests import Cut, Model, Question, Scored, TooLong, Writing
 from emergectl.tasks.task import Item, TextTask, hash_of_prompt, parted, put
 
 SHOT_POOL = 1000
 """shots are drawn from so many training items at most: the train split may be endless"""
+
+_MORE = ("0", "a", " 0", " a", "\n0", "\na")
+"""how a text may go on: the same word or number, another one, another line"""
 
 NO_TOKENS = "the model's tokenizer has no tokens for its answer"
 
@@ -84,7 +87,7 @@ class PreparedTask:
         return digest.hexdigest()
 
 
-def prepare(task: TextTask, label: str, asking: Asking) -> PreparedTask:
+def prepare_task(task: TextTask, label: str, asking: Asking) -> PreparedTask:
     """Everything about a task that needs no model.
 
     Raises RequestError for an unknown metric, a test split without items, shots where there is
@@ -114,7 +117,7 @@ def check_groups(tasks: Sequence[PreparedTask], by: Sequence[str]) -> None:
             )
 
 
-def ask(
+def ask_items(
     model: Model,
     prepared: PreparedTask,
     *,
@@ -166,7 +169,7 @@ def _written(
     writings = [_writing(prepared, place) for place in places]
 
     def is_right(number: int, text: str) -> bool:
-        return task.is_right(prepared.items[places[number]], task.extract(text))
+        return _is_right(task, prepared.items[places[number]], text)
 
     found: Iterator[tuple[int, tuple[str, ...] | Sampled | TooLong]]
     if asking.until_passes is None:
@@ -285,7 +288,7 @@ def _judged(
     task, item = prepared.task, prepared.items[place]
     _, lead = parted(prepared.contexts[place])
     whole = (written.first,) if isinstance(written, Sampled) else written
-    texts = tuple(text.removeprefix(lead) for text in whole)
+    texts = tuple(_behind(lead, text) for text in whole)
     found: dict[str, Any] = {"written": texts}
     if task.ask in ("choice", "rank"):
         order = sorted(range(len(scores)), key=lambda choice: -scores[choice].logprob)
@@ -300,7 +303,10 @@ def _judged(
         answers = [task.extract(text) for text in texts]
         found["prediction"] = answers[0]
         found["extra"] = dict(task.grades(item, answers[0]))
-        right = [task.is_right(item, answer) for answer in answers]
+        right = [_is_right(task, item, text) for text in texts]
+        cut = written.cut if isinstance(written, Sampled) else sum(_is_cut(t) for t in texts)
+        if cut:
+            found["extra"]["cut"] = cut
         if task.ask == "generate":
             found["correct"] = right[0]
         if isinstance(written, Sampled):
@@ -312,6 +318,25 @@ def _judged(
         elif len(texts) > 1:
             found["extra"]["samples_right"] = sum(right)
     return _record(prepared, place, **found)
+
+
+def _is_right(task: TextTask, item: Item, text: str) -> bool:
+    """Whether the answer in a written text is right; that of a cut one only where it had ended
+    before the cut, so that nothing that might have come could have changed it."""
+    if not task.is_right(item, task.extract(text)):
+        return False
+    more = _MORE if _is_cut(text) else ()
+    return all(task.is_right(item, task.extract(text + one)) for one in more)
+
+
+def _is_cut(text: str) -> bool:
+    return isinstance(text, Cut)
+
+
+def _behind(lead: str, text: str) -> str:
+    """A written text without the blanks that belong to the question; cut, if it was."""
+    left = text.removeprefix(lead)
+    return Cut(left) if _is_cut(text) else left
 
 
 def _record(prepared: PreparedTask, place: int, **found: Any) -> ItemRecord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from emergectl.errors import ExperimentError, TrainingError
 from emergectl.evaluation.metrics import held_out_metrics
@@ -15,6 +16,9 @@ from emergectl.evaluation.metrics.definition import HeldOutKind
 from emergectl.store.measurements import Measurement
 from emergectl.tasks.objectives.objective import DataShape
 from emergectl.tasks.resolve import ResolvedExperiment
+
+if TYPE_CHECKING:
+    from emergectl.tasks.learning.materials import HeldOutSet  # torch
 
 
 def check_watched(resolved: ResolvedExperiment) -> None:
@@ -28,6 +32,8 @@ def check_watched(resolved: ResolvedExperiment) -> None:
             f"`validation/…`, such as {name.replace('test/', 'validation/', 1)}",
         )
     names = held_out_names(objective.data, is_task=resolved.sequence_task is not None)
+    if objective.data == "answer" and not resolved.learnt:
+        names += _of_candidates()
     known = [*names]
     known += [] if resolved.learnt else [f"validation/{one}" for one in names]
     answers = held_out_names("answer", is_task=True)
@@ -46,6 +52,25 @@ def check_watched(resolved: ResolvedExperiment) -> None:
         raise ExperimentError(
             "evaluation.best", f"`{name}` is better the lower it is: leave out the `-`"
         )
+
+
+def check_measured(best: str, data: DataShape, sets: Sequence[HeldOutSet]) -> None:
+    """Raise ExperimentError where `best` is of the few candidates for answers and there are none,
+    which is known only when the data is read."""
+    asked, _, metric = best.removeprefix("-").rpartition("/")
+    has_candidates = any(one.candidates for one in sets if not asked or one.name == asked)
+    if data == "answer" and metric in _of_candidates() and not has_candidates:
+        raise ExperimentError(
+            "evaluation.best",
+            f"`{metric}` is of candidates, and what is held out has none: the answers to learn are "
+            "not few, or not often there, or to ask for all of them would cost too much",
+        )
+
+
+def _of_candidates() -> list[str]:
+    """The metrics that are taken of answers only where these are few."""
+    answers = held_out_metrics("answers")
+    return [one.name for one in held_out_metrics("candidates") if one not in answers]
 
 
 def held_out_names(data: DataShape, *, is_task: bool) -> list[str]:

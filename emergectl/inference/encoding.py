@@ -67,6 +67,10 @@ class Coder:
             found.append(self._not_carried(question, tails) or self._too_long(longest) or pairs)
         return found
 
+    def bytes_of(self, text: str, tokens: Sequence[int]) -> int | None:
+        """The UTF-8 bytes of a continuation; None where its tokens do not carry it."""
+        return len(text.encode()) if self._joiner.carries(text, tokens) else None
+
     def windows(self, text: str) -> list[Pair]:
         """A whole text, however long, in windows of the model's reach: every token is predicted
         once, in each window with as much before it as there is room for."""

@@ -21,24 +21,27 @@ from emergectl.inference.batching import run_batches
 from emergectl.inference.capabilities import Ways
 from emergectl.inference.decoding import make_steps
 from emergectl.inference.encoding import Coder, Ids
-from emergectl.inference.requests import TooLong, Writing
+from emergectl.inference.requests import Cut, TooLong, Writing
 from emergectl.runtime.place import Place
 
-CPU_TOKENS = 16_384
-CUDA_TOKENS = 262_144
+WRITING_CPU_TOKENS = 16_384
+WRITING_CUDA_TOKENS = 262_144
 """tokens of a batch when all of it is written: a step costs little more for many rows than for
 few, since it reads all weights in any case"""
 
 _ROWS_AT_ONCE = 256
 """samples of one context that are drawn together"""
 
-Texts = list[tuple[int, int, str]]
+WrittenTexts = list[tuple[int, int, str]]
 """(index of the writing, number of the sample, what was written)"""
 
 
 @dataclass(frozen=True)
 class Strand:
-    """Samples [first, first + count) of a writing; at most `most` tokens each."""
+    """Samples [first, first + count) of a writing; at most `most` tokens each.
+
+    `looks_on`: the token behind them is drawn as well, to know whether the text ends there.
+    """
 
     index: int
     writing: Writing
@@ -46,6 +49,7 @@ class Strand:
     first: int
     count: int
     most: int
+    looks_on: bool
 
     @property
     def tokens(self) -> int:
@@ -65,24 +69,24 @@ def write_texts(
     """(index of the writing, its samples), each once, as batches are done.
 
     A text ends before the first of its stop strings, before the end that the tokenizer or the
-    model's own settings mark, after `max_tokens`, or where the model's positions end. `budget`:
-    tokens of a batch. Every rank yields everything.
+    model's own settings mark, after `max_tokens`, or where the model's positions end; in the last
+    two cases it is `Cut`, unless the token behind `max_tokens` is such an end. `budget`: tokens of
+    a batch. Every rank yields everything.
     """
     strands: list[Strand] = []
+    ends = _ends(model, coder)
     for index, context in enumerate(coder.contexts([writing.context for writing in writings])):
         if isinstance(context, TooLong):
             yield index, context
         else:
-            strands.extend(_strands(index, writings[index], context, coder))
+            strands.extend(_strands(index, writings[index], context, coder, can_end=bool(ends)))
 
-    ends = _ends(model, coder)
-
-    def run(batch: list[Strand]) -> Texts:
+    def run(batch: list[Strand]) -> WrittenTexts:
         with torch.inference_mode(), place.autocast():
             return _BatchWriter(model, coder, ways, batch, ends).texts()
 
     if budget is None:
-        budget = CUDA_TOKENS if place.device.type == "cuda" else CPU_TOKENS
+        budget = WRITING_CUDA_TOKENS if place.device.type == "cuda" else WRITING_CPU_TOKENS
     written: dict[int, dict[int, str]] = {}
     for texts in run_batches(
         strands, run, tokens=lambda strand: strand.tokens, place=place, budget=budget
@@ -102,14 +106,18 @@ def _drawn(writing: Writing) -> int:
     return 1 if writing.temperature == 0 else writing.samples
 
 
-def _strands(index: int, writing: Writing, context: Ids, coder: Coder) -> Iterator[Strand]:
-    most = writing.max_tokens
+def _strands(
+    index: int, writing: Writing, context: Ids, coder: Coder, *, can_end: bool
+) -> Iterator[Strand]:
+    most, looks_on = writing.max_tokens, can_end or any(writing.stop)
     if coder.reach is not None:  # The last token is never run, so it may stand behind the reach.
-        most = min(most, coder.reach - (0 if coder.seq2seq else len(context)) + 1)
+        room = coder.reach - (0 if coder.seq2seq else len(context)) + 1
+        looks_on = looks_on and most < room
+        most = min(most, room)
     count = _drawn(writing)
     for start in range(0, count, _ROWS_AT_ONCE):
         rows = min(_ROWS_AT_ONCE, count - start)
-        yield Strand(index, writing, context, writing.first + start, rows, most)
+        yield Strand(index, writing, context, writing.first + start, rows, most, looks_on)
 
 
 def _ends(model: PreTrainedModel, coder: Coder) -> frozenset[int]:
@@ -141,6 +149,7 @@ class _BatchWriter:
         self._names = [(s.index, s.first + i) for s in strands for i in range(s.count)]
         self._counts = [strand.count for strand in strands]
         self._ids: list[list[int]] = [[] for _ in self._strands]
+        self._cut = [False] * len(self._strands)
         noise = [_noise(strand) for strand in strands]
         width = max(part.shape[1] for part in noise)
         self._noise = torch.from_numpy(
@@ -151,7 +160,7 @@ class _BatchWriter:
         )
         self._stops = [_stop_finder(coder, strand.writing.stop) for strand in self._strands]
 
-    def texts(self) -> Texts:
+    def texts(self) -> WrittenTexts:
         """Write all rows to their ends."""
         logits = self._steps.first()
         going = torch.repeat_interleave(
@@ -184,13 +193,35 @@ class _BatchWriter:
         for at, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
             if ended[at]:
                 continue
-            self._ids[row].append(token)
-            if place < self._strands[row].most and not self._stops[row](self._ids[row]):
+            strand, ids = self._strands[row], self._ids[row]
+            if place > strand.most:
+                self._cut[row] = not self._stops_behind(row, token)
+                continue
+            ids.append(token)
+            if self._stops[row](ids):
+                continue
+            if place < strand.most or strand.looks_on:
                 going_on.append(at)
+            else:
+                self._cut[row] = True
         return going_on
+
+    def _stops_behind(self, row: int, token: int) -> bool:
+        """Whether a text stops right where it has to end, with the token that comes next."""
+        ids = [*self._ids[row], token]
+        if not self._stops[row](ids):
+            return False
+        before = self._ids[row]
+        self._ids[row] = ids
+        if _decode(self._coder, before).startswith(self._text(row)):
+            return True
+        self._ids[row] = before  # it would have gone on before the stop
+        return False
 
     def _text(self, row: int) -> str:
         text = _decode(self._coder, self._ids[row])
+        if self._cut[row]:
+            return Cut(text)
         stops = self._strands[row].writing.stop
         return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
 
@@ -208,10 +239,10 @@ def _choose(logits: torch.Tensor, heat: torch.Tensor, noise: torch.Tensor) -> to
 
 
 def _noise(strand: Strand) -> NDArray[np.float64]:
-    """A number in [0, 1) for each token of each sample: [count, at least most]."""
+    """A number in [0, 1) for each token of each sample: [count, more than most]."""
     ids = np.array(strand.context, np.int64).tobytes()
     digest = hashlib.blake2b(ids, digest_size=16, key=str(strand.writing.seed).encode()).digest()
-    blocks = -(-strand.most // 4)  # Philox counts in blocks of four numbers.
+    blocks = -(-(strand.most + 1) // 4)  # Philox counts in blocks of four numbers.
     bits = np.random.Philox(key=np.frombuffer(digest, np.uint64))
     numbers = np.random.Generator(bits.advance(strand.first * blocks))
     return numbers.random((strand.count, 4 * blocks))

@@ -16,12 +16,13 @@ class Scored:
     """What a model thinks of one continuation of a context.
 
     `logprob`: its log-probability in nats, summed over its tokens; `tokens`, `bytes` (UTF-8) its
-    length; `greedy`: whether every token of it is the likeliest one given those before.
+    length, None where its tokens do not carry its text, so that nothing can be said per byte;
+    `greedy`: whether every token of it is the likeliest one given those before.
     """
 
     logprob: float
     tokens: int
-    bytes: int
+    bytes: int | None
     greedy: bool
 
 
@@ -46,7 +47,8 @@ class Question:
 class Writing:
     """A context to go on from.
 
-    Ends before the first of `stop`, or after `max_tokens`; `samples` texts, greedy where
+    Ends before the first of `stop`, or after `max_tokens` (then it is `Cut`, unless the next token
+    would have ended it); `samples` texts, greedy where
     `temperature` is 0, else those from number `first` on of all that could be drawn.
     """
 
@@ -57,6 +59,15 @@ class Writing:
     temperature: float = 0.0
     seed: int = 0
     first: int = 0
+
+
+class Cut(str):
+    """A written text that did not end: it ran into the most tokens, or the model's last position.
+
+    It is a text like any other; whoever judges it has to know that more would have come.
+    """
+
+    __slots__ = ()
 
 
 class TooLong(Exception):
@@ -80,4 +91,5 @@ class Model(Protocol):
         """(index of the question, what its continuations score), each once, in any order."""
 
     def write(self, writings: Sequence[Writing]) -> Iterator[tuple[int, tuple[str, ...] | TooLong]]:
-        """(index of the writing, its samples), each once, in any order."""
+        """(index of the writing, its samples), each once, in any order; `Cut` where one did not
+        end."""

@@ -7,8 +7,10 @@ all of its continuations. Answers do not depend on what else is in a batch, but 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ Asked = tuple[int, tuple[Pair, ...]]
 
 
 @dataclass(frozen=True)
-class Found:
+class TokenSums:
     """Sums over the tokens of continuations: `slots` name them, `logprobs` in nats, `greedy`."""
 
     slots: NDArray[np.int64]
@@ -62,7 +64,7 @@ def score_questions(
             yield index, pairs
         else:
             asked.append((int(slots[index]), pairs))
-    tally = _Tally(questions, coded, slots)
+    tally = _Tally(coder, questions, coded, slots)
     yield from tally.without_tokens()
     for found in _run(model, ways, asked, place=place, budget=budget):
         yield from tally.take(found)
@@ -84,11 +86,33 @@ def score_texts(
         Scored(
             logprob=float(logprobs[index]),
             tokens=sum(len(pair.continuation) for pair in windows[index]),
-            bytes=len(text.encode()),
+            bytes=coder.bytes_of(text, [i for pair in windows[index] for i in pair.continuation]),
             greedy=bool(greedy[index]),
         )
         for index, text in enumerate(texts)
     ]
+
+
+def score_pairs(
+    model: PreTrainedModel,
+    ways: Ways | None,
+    asked: Sequence[tuple[Pair, ...]],
+    *,
+    place: Place,
+    goes_on: Callable[[], bool],
+) -> NDArray[np.float64] | None:
+    """The log-probability of every continuation of every question, one after the other, of a model
+    that is still being trained; None where `goes_on`, asked after each batch, says no."""
+    firsts = np.cumsum([0, *map(len, asked)]).tolist()
+    logprobs = np.zeros(firsts.pop())
+    numbered = list(zip(firsts, asked, strict=True))
+    # What a module keeps of an inference is of no use to the gradients of the next step.
+    found_in = _run(model, ways, numbered, place=place, budget=None, guard=torch.no_grad)
+    for found in found_in:
+        logprobs[found.slots] = found.logprobs
+        if not goes_on():
+            return None
+    return logprobs
 
 
 def _run(
@@ -98,18 +122,19 @@ def _run(
     *,
     place: Place,
     budget: int | None,
-) -> Iterator[Found]:
+    guard: Callable[[], AbstractContextManager[Any]] = torch.inference_mode,
+) -> Iterator[TokenSums]:
     if ways is None:
 
-        def ask_decoder(batch: list[Asked]) -> Found:
-            with torch.inference_mode(), place.autocast():
+        def ask_decoder(batch: list[Asked]) -> TokenSums:
+            with guard(), place.autocast():
                 return _ask_decoder(model, batch, place.device)
 
         units = [(slot, pairs) for slot, pairs in asked if pairs]
         return run_batches(units, ask_decoder, tokens=_decoder_tokens, place=place, budget=budget)
 
-    def ask_forest(trees: list[Tree]) -> Found:
-        with torch.inference_mode(), place.autocast():
+    def ask_forest(trees: list[Tree]) -> TokenSums:
+        with guard(), place.autocast():
             return _ask_forest(model, ways, trees, place.device)
 
     grown = grow_trees(asked, share=ways.trees, most_tokens=TREE_TOKENS)
@@ -118,7 +143,7 @@ def _run(
 
 def _ask_forest(
     model: PreTrainedModel, ways: Ways, trees: Sequence[Tree], device: torch.device
-) -> Found:
+) -> TokenSums:
     forest = plant(trees).to(device)
     # Continuations of a context predict their first tokens at one and the same place.
     places, which = torch.unique(
@@ -130,7 +155,7 @@ def _ask_forest(
     return _summed(forest.slots, logprobs, greedy)
 
 
-def _ask_decoder(model: PreTrainedModel, batch: Sequence[Asked], device: torch.device) -> Found:
+def _ask_decoder(model: PreTrainedModel, batch: Sequence[Asked], device: torch.device) -> TokenSums:
     """Score continuations by the decoder, each context encoded once."""
     contexts = [torch.tensor(pairs[0].context, device=device) for _, pairs in batch]
     inputs = pad_sequence(contexts, batch_first=True)
@@ -170,12 +195,12 @@ def _decoder_tokens(unit: Asked) -> int:
     return len(pairs[0].context) + len(pairs) * max(len(pair.continuation) for pair in pairs)
 
 
-def _summed(slots: NDArray[np.int64], logprobs: torch.Tensor, greedy: torch.Tensor) -> Found:
+def _summed(slots: NDArray[np.int64], logprobs: torch.Tensor, greedy: torch.Tensor) -> TokenSums:
     """Tokens' values summed over each slot, in fp64."""
     unique, which = np.unique(slots, return_inverse=True)
     sums = np.bincount(which, weights=logprobs.double().cpu().numpy())
     misses = np.bincount(which, weights=~greedy.cpu().numpy())
-    return Found(unique, sums.astype(np.float64), misses == 0)
+    return TokenSums(unique, sums.astype(np.float64), misses == 0)
 
 
 class _Tally:
@@ -183,10 +208,12 @@ class _Tally:
 
     def __init__(
         self,
+        coder: Coder,
         questions: Sequence[Question],
         coded: Sequence[tuple[Pair, ...] | TooLong],
         slots: NDArray[np.int64],
     ) -> None:
+        self._coder = coder
         self._questions = questions
         self._coded = coded
         self._slots = slots
@@ -204,7 +231,7 @@ class _Tally:
             if not left and not isinstance(pairs, TooLong):
                 yield index, self._scores(index)
 
-    def take(self, found: Found) -> Iterator[tuple[int, tuple[Scored, ...]]]:
+    def take(self, found: TokenSums) -> Iterator[tuple[int, tuple[Scored, ...]]]:
         """Note what a batch found; the questions that are complete with it."""
         self._logprobs[found.slots] = found.logprobs
         self._greedy[found.slots] = found.greedy
@@ -221,7 +248,7 @@ class _Tally:
             Scored(
                 logprob=float(self._logprobs[first + i]),
                 tokens=len(pair.continuation),
-                bytes=len(text.encode()),
+                bytes=self._coder.bytes_of(text, pair.continuation),
                 greedy=bool(self._greedy[first + i]),
             )
             for i, (text, pair) in enumerate(

@@ -25,7 +25,7 @@ from emergectl import __version__
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.findings import AbilityFinding, Findings, axis_in_words
 from emergectl.analysis.plain import as_plain
-from emergectl.analysis.table import Row
+from emergectl.analysis.table import TableRow
 from emergectl.analysis.verdict import VERDICTS
 from emergectl.reports.costs import (
     ModelCost,
@@ -39,7 +39,7 @@ from emergectl.reports.costs import (
 )
 from emergectl.reports.figures import draw_figure, figures_of, short
 from emergectl.reports.inline import inline_svg
-from emergectl.reports.panels import one_line
+from emergectl.reports.panels import printable_line
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT_VERSION = "emergectl.report/1"
@@ -76,7 +76,7 @@ class Report:
 
 
 def make_report(
-    findings: Findings, rows: Sequence[Row], *, title: str, commands: Sequence[str]
+    findings: Findings, rows: Sequence[TableRow], *, title: str, commands: Sequence[str]
 ) -> Report:
     """What was found, with what the runs or models behind it cost.
 
@@ -167,7 +167,7 @@ def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> An
     def finish(value: object) -> object:
         if isinstance(value, Markup) or not isinstance(value, str):
             return value
-        return markdown_text(value) if markdown else one_line(value)
+        return markdown_text(value) if markdown else printable_line(value)
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -193,14 +193,14 @@ def _linker(folder: Path) -> Callable[[str], Markup]:
     """`file:line` as a link relative to the page's folder; the text alone without file."""
 
     def link(where: str, text: str | None = None) -> Markup:
-        shown = one_line(text if text is not None else Path(where).name)
+        shown = printable_line(text if text is not None else Path(where).name)
         path = file_of(where)
         if not where or not path.exists():
             return Markup("{}").format(shown)
         target = quote(os.path.relpath(path.absolute(), folder.absolute()))
         # A path in this very folder may begin like a scheme; a leading ./ says that it is none.
         target = target if target.startswith(".") else f"./{target}"
-        return Markup('<a href="{}" title="{}">{}</a>').format(target, one_line(where), shown)
+        return Markup('<a href="{}" title="{}">{}</a>').format(target, printable_line(where), shown)
 
     return link
 
@@ -215,7 +215,7 @@ _MARKS = re.compile(
 
 def markdown_text(text: str) -> Markup:
     """A text that means nothing to Markdown: HTML escaped, marks that mean something too."""
-    return Markup(_MARKS.sub(lambda mark: f"&#{ord(mark[0])};", one_line(text)))
+    return Markup(_MARKS.sub(lambda mark: f"&#{ord(mark[0])};", printable_line(text)))
 
 
 def format_number(value: float | None, digits: int = 3) -> str:

@@ -67,7 +67,7 @@ class PublishedResult:
     files: tuple[DataFile, ...] = ()
 
 
-def reproduce(name: str, *, data: Path | None, train: Trainer) -> list[Reproduced]:
+def measure_again(name: str, *, data: Path | None, train: Trainer) -> list[Reproduced]:
     """Measure one experiment of `EXPERIMENTS`.
 
     Raises RequestError for a name that is none, or a data file that is missing.
@@ -164,7 +164,7 @@ MMLU_CHANCE, MMLU_ITEMS, LAMBADA_ITEMS = 0.25, 14042, 5153
 
 
 def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
-    from emergectl.analysis.columns import Columns
+    from emergectl.analysis.columns import ColumnMapping
     from emergectl.analysis.reading import read_tables
     from emergectl.analysis.table import Table, with_defaults
     from emergectl.analysis.table_curves import curves_of
@@ -172,7 +172,7 @@ def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
     from emergectl.evaluation.metrics import metric_facts
 
     conditions = {"variant": "standard"}
-    columns = Columns(params="params_non_embedding")
+    columns = ColumnMapping(params="params_non_embedding")
     table = read_tables(
         files, columns, where={**conditions, "task": "lambada_openai"}, lookup=metric_facts
     )

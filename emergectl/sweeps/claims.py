@@ -26,9 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from emergectl.store.owner import Owner, is_alive, is_here, this_process
-
-HEARTBEAT_SECONDS = 15.0
-SILENCE_SECONDS = 180.0
+from emergectl.store.status import HEARTBEAT_SECONDS, SILENCE_SECONDS
 
 
 class Claims:

@@ -85,7 +85,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
     """How a start of a sweep ended."""
 
     standings: Mapping[str, Standing]
@@ -131,7 +131,7 @@ class Driver:
             else:
                 self._open.append(key)
 
-    def run(self) -> Outcome:
+    def run(self) -> SweepOutcome:
         """Work until nothing is left, here or elsewhere, or somebody asks to stop."""
         self._watcher.began(self._standings)
         try:
@@ -154,7 +154,7 @@ class Driver:
         self._claims.forget({key for key, s in self._standings.items() if s.state in SETTLED})
         self._watcher.over(self._standings)
         over = all(self._is_over(standing) for standing in self._standings.values())
-        return Outcome(self._standings, not over, self._failed_fast)
+        return SweepOutcome(self._standings, not over, self._failed_fast)
 
     # What is to be done -------------------------------------------------------------------------
 

@@ -24,7 +24,8 @@ from emergectl.errors import (
     PreemptedError,
     TrainingError,
 )
-from emergectl.evaluation.held_out import evaluate_all
+from emergectl.evaluation.held_out import affordable, evaluate_all
+from emergectl.evaluation.watched import check_measured
 from emergectl.models.counting import (
     ParameterCount,
     RowFlops,
@@ -43,7 +44,7 @@ from emergectl.store.measurements import Measurement, forget_after
 from emergectl.store.origins import starting_at
 from emergectl.store.run import Run
 from emergectl.tasks.learning.materials import (
-    HeldOut,
+    HeldOutSet,
     Materials,
     gather_materials,
     make_model,
@@ -100,7 +101,7 @@ def run_session(experiment: Experiment, session: Session) -> Ending:
     """
     with _accounted(session):
         _begin(session)
-        job = prepare(experiment, session)
+        job = prepare_job(experiment, session)
         ending = train(job)
     return _conclude(session, job, ending)
 
@@ -121,7 +122,7 @@ def run_together(
             with _accounted(session):
                 _begin(session)
                 decided = session.decided or arithmetic_of_members(experiment, session.ranks)
-                jobs[number] = prepare(experiment, replace(session, decided=decided))
+                jobs[number] = prepare_job(experiment, replace(session, decided=decided))
         except Exception as error:
             ended(number, error)
     for number, outcome in train_together(jobs):
@@ -192,7 +193,7 @@ def _finish(session: Session, state: str, exit_code: int, reason: str | None) ->
     session.listener.close(state)
 
 
-def prepare(experiment: Experiment, session: Session) -> Job:
+def prepare_job(experiment: Experiment, session: Session) -> Job:
     """Assemble the job, restored from the newest good checkpoint where the run has one."""
     ranks = session.ranks
     if experiment.train.deterministic:
@@ -213,6 +214,12 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         flops_per_step=per_step.flops,
     )
     model.to(ranks.device)
+    materials = replace(
+        materials,
+        held_out=affordable(model, materials.held_out, say=session.say),
+        test=affordable(model, materials.test, say=session.say),
+    )
+    check_measured(experiment.evaluation.best, materials.objective.data, materials.held_out)
     plain = LossModule(model, materials.objective)
     arithmetic = choose_arithmetic(
         experiment,
@@ -332,7 +339,7 @@ def _evaluator(
     materials: Materials,
     trained: Trained,
     arithmetic: Arithmetic,
-) -> Callable[[Sequence[HeldOut], int], list[Measurement] | None]:
+) -> Callable[[Sequence[HeldOutSet], int], list[Measurement] | None]:
     """A function that measures sets with the model as it is, which is that of a step."""
     ranks = session.ranks
     place = Place(
@@ -346,7 +353,7 @@ def _evaluator(
     def goes_on() -> bool:
         return ranks.sum([float(session.stop.signum is not None)])[0] == 0
 
-    def evaluate(sets: Sequence[HeldOut], step: int) -> list[Measurement] | None:
+    def evaluate(sets: Sequence[HeldOutSet], step: int) -> list[Measurement] | None:
         return evaluate_all(
             trained.model,
             materials.objective,

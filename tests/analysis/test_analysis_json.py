@@ -10,7 +10,7 @@ from metric_kinds import LOGPROB, SHARE
 
 from emergectl.analysis.examine import examine
 from emergectl.analysis.findings import FINDINGS_VERSION, Findings, from_json
-from emergectl.analysis.table import Row, Table
+from emergectl.analysis.table import Table, TableRow
 from emergectl.analysis.table_curves import curves_of
 from emergectl.analysis.verdict import judge
 from emergectl.errors import DataError
@@ -26,11 +26,13 @@ def findings() -> Findings:
             value = float(rng.binomial(300, 0.8 if k > 3 else 0.02)) / 300
             where = f"t.csv:{len(rows) + 2}"
             rows.append(
-                Row("add", value, metric="em", n=300, chance=0, what=SHARE, where=where, **known)
+                TableRow(
+                    "add", value, metric="em", n=300, chance=0, what=SHARE, where=where, **known
+                )
             )
             value = -2 + 0.2 * k + 0.01 * float(rng.standard_normal())
             where = f"t.csv:{len(rows) + 2}"
-            rows.append(Row("add", value, metric="lp", what=LOGPROB, where=where, **known))
+            rows.append(TableRow("add", value, metric="lp", what=LOGPROB, where=where, **known))
     table = Table(rows)
     return examine(table, judge(curves_of(table, "params")), alpha=0.05)
 

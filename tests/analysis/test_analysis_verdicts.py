@@ -10,7 +10,7 @@ from metric_kinds import LOSS, SCORE, SHARE
 from scipy import stats
 
 from emergectl.analysis.breaks import break_difference, breakthroughness, linearity, locate
-from emergectl.analysis.columns import Columns
+from emergectl.analysis.columns import ColumnMapping
 from emergectl.analysis.curves import Curve, make_curve
 from emergectl.analysis.examine import describe_finding
 from emergectl.analysis.plain import as_plain
@@ -177,7 +177,7 @@ def test_one_break_seen_under_two_metrics_differs_by_nothing(curve_through: Make
 
 def pythia(file: Path, metric: str, task: str, chance: float | None, items: int | None) -> list:
     only = {"variant": "standard", "task": task, "metric": metric}
-    table = read_tables([file], Columns(model="params"), where=only, lookup=metric_facts)
+    table = read_tables([file], ColumnMapping(model="params"), where=only, lookup=metric_facts)
     levels = {} if chance is None else {"": chance}
     return curves_of(with_defaults(table, n=items, chance=levels), "step")
 
@@ -210,7 +210,7 @@ def test_mmlu_of_pythia_is_not_emergent_on_either_axis(
     in_time = judge(pythia(file, "acc", "mmlu_mean_57", 0.25, 14042))
     assert {f.verdict for f in in_time} == {"flat"}
     only = {"variant": "standard", "task": "mmlu_mean_57"}
-    table = read_tables([file], Columns(model="params"), where=only, lookup=metric_facts)
+    table = read_tables([file], ColumnMapping(model="params"), where=only, lookup=metric_facts)
     sizes = curves_of(with_defaults(table, n=14042, chance={"": 0.25}), "params")
     assert [f.verdict for f in judge(sizes)] == ["flat"]
 
@@ -219,7 +219,7 @@ def test_the_tasks_of_wei_over_open_models_rise_without_a_break_that_scatter_all
     published: Callable[[str], Path],
 ) -> None:
     names = ("arithmetic_2dm_2_acc", "ipa_transliterate_2_exact_match", "ipa_transliterate_2_bleu")
-    columns = Columns(values=names, model="Model", flops="flops_e21", scales={"flops": 1e21})
+    columns = ColumnMapping(values=names, model="Model", flops="flops_e21", scales={"flops": 1e21})
     file = published("obsscaling_base/emergent_joined.csv")
     table = read_tables([file], columns, lookup=metric_facts)
     findings = judge(curves_of(with_defaults(table, n=None, chance={"": 0.0}), "flops"))

@@ -165,7 +165,7 @@ def test_runs_whose_tokens_follow_from_their_sizes_give_no_law(
 
 
 def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> None:
-    from emergectl.analysis.columns import Columns
+    from emergectl.analysis.columns import ColumnMapping
     from emergectl.analysis.examine import examine
     from emergectl.analysis.reading import read_tables
     from emergectl.analysis.table import with_defaults
@@ -174,7 +174,7 @@ def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> Non
     from emergectl.cli.findings import plot
 
     table = with_defaults(
-        read_tables([wide], Columns(values=("add",), params="size")), n=500, chance={"": 0.0}
+        read_tables([wide], ColumnMapping(values=("add",), params="size")), n=500, chance={"": 0.0}
     )
     examined = examine(table, judge(curves_of(table, "params")), alpha=0.05)
     text = plot(examined.abilities[0], "params", width=60, color=False)
@@ -191,7 +191,7 @@ def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> Non
         (["--value", "ad"], "did you mean 'add'?"),
         (["--values", "add", "--params", "size", "--x", "height"], "an axis is one of"),
         (["--values", "add"], "no scale"),
-        (["--values", "add", "--chance", "x=y"], "'y' is no number"),
+        (["--values", "add", "--chance", "x=y"], "no column 'y'"),
         (["--values", "add", "--n", "0"], "1 or more"),
         (["--values", "add", "--where", "size"], "NAME=VALUE"),
         (["--values", "add", "--scale", "height=2"], "a scale is one of"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from emergectl.cli.display import LiveDisplay, PlainDisplay, Progress, open_display
+from emergectl.cli.display import LiveDisplay, PlainDisplay, RunProgress, open_display
 from emergectl.cli.progress import History, Pace, format_count, format_duration, format_value
 from emergectl.runtime.listeners import Listener, RunFacts
 
@@ -215,7 +215,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(
 
 def test_time_left_goes_by_recent_speed_and_not_by_the_first_step() -> None:
     clock = Clock()
-    progress = Progress(facts(total_steps=1000), clock)
+    progress = RunProgress(facts(total_steps=1000), clock)
     clock.seconds += 30  # compiling
     for step in range(1, 101):
         progress.advance({"step": step})
@@ -244,7 +244,7 @@ def test_time_left_is_unknown_before_the_speed_is() -> None:
 
 def test_of_two_budgets_the_one_that_ends_first_counts() -> None:
     clock = Clock()
-    progress = Progress(facts(total_steps=1000, budget_seconds=60.0), clock)
+    progress = RunProgress(facts(total_steps=1000, budget_seconds=60.0), clock)
     for step in (1, 11):
         progress.advance({"step": step})
         clock.seconds += 10

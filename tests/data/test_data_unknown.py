@@ -11,7 +11,7 @@ from emergectl.config.schema import TokenizerSpec
 from emergectl.data.tokenizers import build_tokenizer, load_tokenizer
 from emergectl.data.unknown import UnknownCounter, carries
 from emergectl.inference.encoding import Coder
-from emergectl.inference.requests import NotCarried, Question
+from emergectl.inference.requests import NotCarried, Question, TooLong
 
 GPT2 = Path(os.environ.get("EMERGECTL_DATA", "")) / "gpt2_tokenizer"
 CHAR = build_tokenizer(TokenizerSpec(kind="char"), ["abc =\n<eos>"], for_mlm=False)
@@ -43,6 +43,7 @@ def words() -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
     return wrapped(backend, sep_token="[SEP]", unk_token="[UNK]")
 
 
@@ -101,3 +102,26 @@ def test_choices_that_tokens_do_not_tell_apart_are_not_asked(
         assert isinstance(asked, NotCarried)
         assert reason in str(asked)
         assert not isinstance(other, NotCarried)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "answer", "size"),
+    [
+        (CHAR, "ab", 2),
+        (CHAR, "a尧", None),
+        (fused(), "ab尧", None),
+        (dropping(), "ab尧", None),  # no token tells of it
+        (dropping(), "ab", 2),
+        (words(), "ab", 2),
+        (words(), "AB", None),  # it would read `ab`
+        (build_tokenizer(TokenizerSpec(kind="byte"), (), for_mlm=False), "a尧", 4),
+    ],
+)
+def test_an_answer_has_bytes_only_where_its_tokens_carry_it(
+    tokenizer: PreTrainedTokenizerFast, answer: str, size: int | None
+) -> None:
+    coder = Coder(tokenizer, reach=None)
+    for lead in ("", " "):
+        (pairs,) = coder.pairs([Question("a", (answer,), lead=lead)])
+        assert not isinstance(pairs, TooLong)
+        assert coder.bytes_of(answer, pairs[0].continuation) == size

@@ -53,6 +53,15 @@ def nll_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return -np.log(np.where(yes > 0, given, 1 - given)).mean(axis=1)
 
 
+def calibration(labels: np.ndarray, given: np.ndarray) -> dict[str, float]:
+    """Brier's score from 0 to 2, and the gap in 15 bins of confidence (Guo et al. 2017)."""
+    sure, hit = given.max(axis=1), given.argmax(axis=1) == labels
+    bins = np.digitize(sure, np.arange(1, 15) / 15, right=True)
+    gaps = [abs((hit[bins == one] - sure[bins == one]).sum()) for one in range(15)]
+    brier = sk.brier_score_loss(labels, given, scale_by_half=False)
+    return {"brier": brier, "ece": sum(gaps) / len(labels)}
+
+
 def test_binary_metrics_are_those_of_scikit_learn(tmp_path: Path) -> None:
     labels = RNG.integers(0, 2, ITEMS)
     rows = classified(labels, 1)
@@ -64,6 +73,7 @@ def test_binary_metrics_are_those_of_scikit_learn(tmp_path: Path) -> None:
         "f1": sk.f1_score(labels, chosen),
         "mcc": sk.matthews_corrcoef(labels, chosen),
         "roc_auc": sk.roc_auc_score(labels, scores),
+        **calibration(labels, np.stack([1 - scores, scores], axis=1)),
     }
     assert values(columns_of_rows(rows)) == pytest.approx(expected)
     found = values(kept(rows, tmp_path, ["no", "yes"]))
@@ -81,6 +91,7 @@ def test_multiclass_metrics_are_those_of_scikit_learn(tmp_path: Path) -> None:
         "f1": sk.f1_score(labels, chosen, average="macro"),
         "mcc": sk.matthews_corrcoef(labels, chosen),
         "roc_auc": sk.roc_auc_score(labels, scores, multi_class="ovr"),
+        **calibration(labels, scores),
     }
     assert values(columns_of_rows(rows)) == pytest.approx(expected)
     found = values(kept(rows, tmp_path, [3, 5, 7, 9]))

@@ -1,6 +1,8 @@
 """Metrics of item records, against scikit-learn, sacrebleu and sums by hand on the same items."""
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from emergectl.evaluation.intervals import wilson
 from emergectl.evaluation.metrics import find_metric, metric_names
 from emergectl.evaluation.ranking import random_reciprocal_rank
 from emergectl.evaluation.records import ItemRecord
+from emergectl.evaluation.results import summarize
 from emergectl.evaluation.text_overlap import edits_between, text_tokens
 from emergectl.inference.requests import Scored
 
@@ -218,6 +221,37 @@ def test_likelihoods_are_sums_over_tokens_and_bytes() -> None:
     assert value("logprob_per_token", records) == pytest.approx(-7 / 4)
     assert value("logprob_per_byte", records) == pytest.approx(-7 / 8)
     assert value("exact_match", records) == 0.5
+
+
+def test_no_figure_per_byte_is_of_answers_that_tokens_do_not_carry() -> None:
+    records = [
+        record(target="ab", target_score=Scored(-2.0, 1, 2, True), correct=True),
+        record(target="ab尧", target_score=Scored(-9.0, 3, None, False), correct=False),
+    ]
+    assert value("logprob_per_byte", records) == pytest.approx(-1.0)
+    assert value("bits_per_byte", records) == pytest.approx(1 / np.log(2))
+    assert measure("logprob_per_byte", records).items == 1
+    assert measure("logprob", records).items == 2
+    assert find_metric("logprob_per_byte").measure(columns_of_records(records[1:])) is None
+
+    items = [chosen([-1.0, -1.5], 1, ("a", "bb")), chosen([-1.0, -9.0], 0, ("a", "b尧"))]
+    items[1] = replace(
+        items[1], choice_scores=(Scored(-1.0, 1, 1, True), Scored(-9.0, 2, None, False))
+    )
+    assert value("accuracy", items) == 0.5
+    assert (value("accuracy_per_byte", items), measure("accuracy_per_byte", items).items) == (1, 1)
+    for some, count in ((records, 1), (items, 1), (records[:1], 0)):
+        asked = {
+            "task": "t",
+            "model": "m",
+            "step": 1,
+            "metric_names": ["logprob"],
+            "by": [],
+            "chance": {},
+        }
+        result, told = summarize(Path("t"), some, asked, seed=0)
+        assert told.get("uncarried", 0) == count
+        assert len(result.notes) == (count > 0)
 
 
 ENGLISH = [

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from scipy.stats import chisquare
 
 from emergectl.inference.generator import write_texts
 from emergectl.inference.loading import LanguageModel
-from emergectl.inference.requests import TooLong, Writing
+from emergectl.inference.requests import Cut, TooLong, Writing
 
 FAMILIES = ["gpt2", "llama", "attention_only", *OTHERS]
 
@@ -124,3 +125,31 @@ def _likely_end(logits: torch.Tensor, end: int | None) -> torch.Tensor:
     logits = logits.clone()
     logits[..., end] = logits.logsumexp(-1) - math.log(9)
     return logits
+
+
+def test_a_text_is_cut_unless_it_ends_where_it_has_to() -> None:
+    asked = deepcopy(small_model("llama"))
+    weights = asked.model.get_output_embeddings().weight.data
+    weights[:32], weights[127:] = 0, 0  # it writes characters of one byte
+    ((text,),) = written(asked, [Writing("The sum of", (), 40)])
+    assert isinstance(text, Cut)
+    assert (len(text), text.isascii()) == (40, True)
+    count = next(n for n in range(2, 40) if text[n] not in text[:n])
+    all_stops: list[tuple[str, ...]] = [
+        (),
+        (text[count],),
+        ("never",),
+        (text[count - 1 : count + 1],),
+    ]
+    found = written(asked, [Writing("The sum of", stops, count) for stops in all_stops])
+    texts = [one for (one,) in found]
+    assert texts == [text[:count]] * 3 + [text[: count - 1]]
+    assert [isinstance(one, Cut) for one in texts] == [True, False, True, False]
+
+    # The end token right behind the limit ends a text too; the model's last position does not.
+    asked.model.generation_config.eos_token_id = ord(text[count])
+    ((ended,),) = written(asked, [Writing("The sum of", (), count)])
+    assert (ended, isinstance(ended, Cut)) == (text[:count], False)
+    asked.coder.reach = len("The sum of") + count - 1
+    ((ended,),) = written(asked, [Writing("The sum of", (), count)])
+    assert (ended, isinstance(ended, Cut)) == (text[:count], True)

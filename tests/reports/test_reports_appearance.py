@@ -118,3 +118,12 @@ def test_the_line_says_that_nothing_appeared_or_that_it_was_there_already() -> N
     line = ability_line("copying", steps, [0.9] * len(steps), chance=CHANCE)
     assert line.startswith("copying is there from the first evaluation on (step 25)")
     assert ability_line("copying", [], []) == "copying was never measured"
+
+
+@pytest.mark.parametrize("steps", [[300], [0, 100, 200, 300]])
+def test_what_was_measured_too_few_times_for_the_rule_is_said_as_a_value(steps: list[int]) -> None:
+    values = [0.0, 0.5, 0.75, 0.81][-len(steps) :]
+    assert ability_line("test/accuracy", steps, values, chance=0.5) == (
+        "test/accuracy is 0.81 at step 300, against chance (0.50)"
+    )
+    assert ability_line("test/f1", steps, values) == "test/f1 is 0.81 at step 300"

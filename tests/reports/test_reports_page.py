@@ -227,13 +227,13 @@ def test_sixty_cross_site_strings_in_every_field_stay_text(
 )
 def test_markdown_keeps_hostile_text_as_text(text: str) -> None:
     from emergectl.reports.page import markdown_text
-    from emergectl.reports.panels import one_line
+    from emergectl.reports.panels import printable_line
 
     escaped = markdown_text(text)
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", escaped)
     rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).renderInline(escaped)
     assert "<" not in rendered
-    assert " ".join(unescape(rendered).split()) == " ".join(one_line(text).split())
+    assert " ".join(unescape(rendered).split()) == " ".join(printable_line(text).split())
 
 
 def test_markdown_leaves_names_readable() -> None:

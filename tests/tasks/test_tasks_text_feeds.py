@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emergectl.config.schema import Experiment
-from emergectl.data.feeds import IGNORED
+from emergectl.data.batches import IGNORED
 from emergectl.data.tokenizers import build_tokenizer
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.inference.encoding import Coder
@@ -251,6 +251,8 @@ def test_a_run_that_trains_on_text_can_be_asked_tasks(tmp_path: Any) -> None:
     # Of a number of 3, 4, 6, 8, 9 and 0 the text has nothing.
     assert "test items of addition:digits=2 the tokenizer knows no character" in unknown_answers
     assert "addition:digits=2 holds what the tokenizer cannot write" in unknown
+    for key, carried in zip(asked.keys, asked.carried, strict=True):
+        assert carried == (set(key.target) <= set("1257+="))
 
 
 def test_a_task_without_words_cannot_be_asked_of_a_model_that_has_only_words() -> None:

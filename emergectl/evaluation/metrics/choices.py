@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 METRICS = Metrics()
 
 CALIBRATION_BINS = 15
-_CLASSES: tuple[HeldOutKind, ...] = ("classes", "labels")
+_CLASSES: tuple[HeldOutKind, ...] = ("classes", "candidates")
+_ALL: tuple[HeldOutKind, ...] = (*_CLASSES, "labels")
 
 
-@METRICS.metric("discontinuous", "share", least=0.0, most=1.0, held_out=_CLASSES)
+@METRICS.metric("discontinuous", "share", least=0.0, most=1.0, held_out=_ALL)
 def accuracy(columns: Columns) -> Measure | None:
     """Share of items whose likeliest choice is right; of items with several labels, of those with
     every label right."""
@@ -31,14 +32,14 @@ def accuracy(columns: Columns) -> Measure | None:
 @METRICS.metric("discontinuous", "share", least=0.0, most=1.0)
 def accuracy_per_byte(columns: Columns) -> Measure | None:
     """Accuracy with each choice's log-probability divided by its bytes, so that short ones do not
-    win for being short."""
-    choices = columns.choices
-    if choices is None or choices.bytes is None:
+    win for being short; of items all of whose choices the tokens carry."""
+    choices = columns.choices and columns.choices.of_known_bytes
+    if choices is None:
         return None
     return share(choices.is_right(choices.likeliest_per_byte), chance=choices.chance)
 
 
-@METRICS.metric("discontinuous", "ratio", least=0.0, most=1.0, held_out=_CLASSES)
+@METRICS.metric("discontinuous", "ratio", least=0.0, most=1.0, held_out=_ALL)
 def f1(columns: Columns) -> Measure | None:
     """Of classes: F1 of the second where there are two, else the unweighted mean over them; of
     several labels the mean over these. Of written answers: the mean of what the task grades."""
@@ -54,7 +55,7 @@ def f1(columns: Columns) -> Measure | None:
     return of_sums(counts, f1_of_counts, times=times)
 
 
-@METRICS.metric("discontinuous", "ratio", least=-1.0, most=1.0, held_out=("classes",))
+@METRICS.metric("discontinuous", "ratio", least=-1.0, most=1.0, held_out=_CLASSES)
 def mcc(columns: Columns) -> Measure | None:
     """Matthews' correlation coefficient, for any number of classes."""
     from emergectl.evaluation.classes import mcc_of_counts
@@ -65,7 +66,7 @@ def mcc(columns: Columns) -> Measure | None:
     return of_sums(counts, mcc_of_counts, chance=0.0, times=times)
 
 
-@METRICS.metric("continuous", "area", least=0.0, most=1.0, held_out=_CLASSES)
+@METRICS.metric("continuous", "area", least=0.0, most=1.0, held_out=_ALL)
 def roc_auc(columns: Columns) -> Measure | None:
     """Area under the ROC curve; the unweighted mean of each class against the others where there
     are more than two, of each label where there are several. Not defined where a class has no
@@ -80,7 +81,7 @@ def roc_auc(columns: Columns) -> Measure | None:
     return mean_roc_area(*classes.sides()) if classes else None
 
 
-@METRICS.metric("continuous", "mean", direction="down", least=0.0, most=2.0)
+@METRICS.metric("continuous", "mean", direction="down", least=0.0, most=2.0, held_out=_CLASSES)
 def brier(columns: Columns) -> Measure | None:
     """Mean squared distance between the choices' probabilities and the truth, from 0 to 2
     (Brier 1950)."""
@@ -102,7 +103,7 @@ def margin(columns: Columns) -> Measure | None:
     return mean((given * choices.right).sum(axis=1) - wrong, chance=0.0)
 
 
-@METRICS.metric("continuous", "ratio", direction="down", least=0.0, most=1.0)
+@METRICS.metric("continuous", "ratio", direction="down", least=0.0, most=1.0, held_out=_CLASSES)
 def ece(columns: Columns) -> Measure | None:
     """Expected calibration error: how far confidence and accuracy are apart, in the mean over
     15 equal bins of confidence, weighted by items (Guo et al. 2017)."""

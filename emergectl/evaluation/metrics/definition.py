@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from emergectl.evaluation.estimates import Measure
 
 Function = Callable[..., "Measure | None"]
-HeldOutKind = Literal["text", "masked", "answers", "classes", "labels"]
-"""what rows are held out: running text, masked text, answers, classes, sets of labels"""
+HeldOutKind = Literal["text", "masked", "answers", "candidates", "classes", "labels"]
+"""what rows are held out: running text, masked text, answers, the few candidates for these,
+classes, sets of labels"""
 
 
 @dataclass(frozen=True)

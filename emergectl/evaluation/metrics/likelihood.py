@@ -58,10 +58,7 @@ def perplexity(columns: Columns) -> Measure | None:
 )
 def bits_per_byte(columns: Columns) -> Measure | None:
     """Code length of a UTF-8 byte of the right answers, in bits: the same for any tokenizer."""
-    answers = columns.answers
-    if answers is None or answers.bytes is None:
-        return None
-    return ratio(answers.logprob / -math.log(2), answers.bytes)
+    return _per_byte(columns, -1 / math.log(2))
 
 
 @METRICS.metric("continuous", "mean", most=0.0, likelihood="item")
@@ -81,10 +78,18 @@ def logprob_per_token(columns: Columns) -> Measure | None:
 @METRICS.metric("continuous", "ratio", most=0.0, likelihood="byte")
 def logprob_per_byte(columns: Columns) -> Measure | None:
     """Log-probability of a UTF-8 byte of the right answers, in nats: the same for any tokenizer."""
+    return _per_byte(columns, 1.0)
+
+
+def _per_byte(columns: Columns, unit: float) -> Measure | None:
+    """Log-probability by the byte, of the answers whose tokens carry their text."""
+    import numpy as np
+
     answers = columns.answers
     if answers is None or answers.bytes is None:
         return None
-    return ratio(answers.logprob, answers.bytes)
+    carried = ~np.isnan(answers.bytes)
+    return ratio(answers.logprob[carried] * unit, answers.bytes[carried]) if carried.any() else None
 
 
 @METRICS.metric("discontinuous", "share", least=0.0, most=1.0, held_out=("answers",))

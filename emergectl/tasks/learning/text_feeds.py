@@ -14,19 +14,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from emergectl.data.feeds import Batch, Feed
+from emergectl.data.batches import Batch
+from emergectl.data.feeds import Feed
 from emergectl.data.join import Joiner
 from emergectl.data.row_feeds import RowsFeed
 from emergectl.data.rows import Encoded, rows_in_memory
 from emergectl.data.tokenizers import end_of_document, tokenizer_hash_source
 from emergectl.data.unknown import Unknown, UnknownCounter
 from emergectl.errors import RequestError
+from emergectl.tasks.learning.feeds import ROWS_PER_EPOCH
 from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
 from emergectl.tasks.task import (
     Item,
@@ -39,14 +41,13 @@ from emergectl.tasks.task import (
     put,
 )
 
-ROWS_PER_EPOCH = 100_000
-"""what counts as one epoch of endless data"""
 HELD_OUT_SEED = 0
 """held-out items are the same whatever the run's seed"""
 _CACHED_BLOCKS = 256
 _SAMPLED_BLOCKS = 64
 _READ_AT_ONCE = 1024
 
+Fact = TypeVar("Fact")
 EncodeItems = Callable[[Sequence[Item]], list[Encoded]]
 
 
@@ -71,11 +72,13 @@ class TaskRows:
     blocks: Callable[[int], list[Encoded]] | None = None
     keys: tuple[ItemKey, ...] = ()
     """of held-out rows: what each of them asks"""
+    carried: tuple[bool, ...] = ()
+    """of held-out rows: whether the tokens of the answer carry its text"""
 
-    def keys_of_fitting(self, seq_len: int) -> tuple[ItemKey, ...]:
-        """The keys of the rows that a feed of so many tokens takes."""
-        rows = zip(self.keys, self.encoded, strict=True)
-        return tuple(key for key, (ids, _) in rows if len(ids) <= seq_len + 1)
+    def fitting(self, facts: Sequence[Fact], seq_len: int) -> tuple[Fact, ...]:
+        """Of facts of each held-out row, those of the rows that a feed of so many tokens takes."""
+        rows = zip(facts, self.encoded, strict=True)
+        return tuple(fact for fact, (ids, _) in rows if len(ids) <= seq_len + 1)
 
     @property
     def longest(self) -> int:
@@ -227,6 +230,7 @@ def _all_rows(
     """The rows of items whose answers are known, at least in part."""
     rows: list[Encoded] = []
     keys: list[ItemKey] = []
+    carried: list[bool] = []
     unknown, without_answer = Unknown(), 0
     counter, joiner = UnknownCounter(tokenizer), Joiner(tokenizer)
     while some := list(islice(items, _READ_AT_ONCE)):
@@ -243,13 +247,26 @@ def _all_rows(
             some = known
         rows += encode(some)
         if split == "test":
+            tails = [ids[border : len(ids) - task.ends] for ids, border in rows[-len(some) :]]
+            pairs = zip(some, tails, strict=True)
+            carried += [joiner.carries(answer_of(item), ids) for item, ids in pairs]
             keys += [key_of(item, put(task.template, item)) for item in some]
     if not rows:
         raise RequestError(
             f"task `{task.name}` has no items in its {split} split"
             + (" whose answers the tokenizer can write" if without_answer else "")
         )
-    return TaskRows(task, label, split, tokenizer, rows, unknown, without_answer, keys=tuple(keys))
+    return TaskRows(
+        task,
+        label,
+        split,
+        tokenizer,
+        rows,
+        unknown,
+        without_answer,
+        keys=tuple(keys),
+        carried=tuple(carried),
+    )
 
 
 def _text(task: TextTask, item: Item) -> str:
