@@ -34,7 +34,8 @@ class Curve:
 
     `x` is the scale itself (> 0), `values` the mean over seeds and items in the metric's units,
     `items` the number of items answered at the rung, all seeds together (NaN where unknown),
-    `seed_values` the values of each seed. `chance` is the level of guessing.
+    `seed_values` the values of each seed. `chance` is the level of guessing, `ceiling` the best
+    that the task lets one reach (None: what the metric does).
     """
 
     task: str
@@ -47,6 +48,7 @@ class Curve:
     seed_values: tuple[Floats, ...]
     seed_items: tuple[Floats, ...]
     chance: float | None = None
+    ceiling: float | None = None
     group: str = ""
     seed_sources: tuple[tuple[str, ...], ...] = ()
     """where each seed's value came from, rung by rung; empty where that is not known"""
@@ -168,6 +170,7 @@ def make_curve(
     what: MetricFacts,
     items: int | Sequence[float] | None = None,
     chance: float | None = None,
+    ceiling: float | None = None,
     task: str = "ability",
     metric: str = "accuracy",
     axis: str = "params",
@@ -225,6 +228,7 @@ def make_curve(
         seed_values=tuple(seed_values),
         seed_items=tuple(seed_items),
         chance=chance,
+        ceiling=ceiling,
         group=group,
         seed_sources=tuple(seed_sources),
     )
