@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from emergectl.analysis.breaks import Interval, locate
-from emergectl.analysis.curve_families import broken_grid, fit, project, smooth_grid
 from emergectl.analysis.curves import Floats, make_curve
+from emergectl.analysis.rises import all_rises, fit_rise
 from emergectl.analysis.table import AXES, Axis, TableRow
 
 FEWEST_MODELS, FEWEST_ROWS = 3, 6
 _DRAWS = 400
+CURVE_WIDTH = 0.25
+"""of the range: about so fine is the grid of rises that is fitted"""
 
 
 @dataclass(frozen=True)
@@ -118,24 +120,17 @@ def _positions(rows: Sequence[TableRow], axis: Axis) -> Floats:
 
 
 def _predict(positions: Floats, values: Floats, at: Floats) -> Floats:
-    """The best curve of both families through some points, at others; rises or falls as they do."""
+    """The best rise of any shape through some points, at others; or fall, where they fall."""
     order = np.argsort(positions, kind="stable")
     t, index = np.unique(positions[order], return_inverse=True)
     y = np.bincount(index, weights=values[order]) / np.bincount(index)
     # Where either is constant there is neither rise nor fall.
     sign = -1.0 if (t - t.mean()) @ (y - y.mean()) < 0 else 1.0
     weights = np.bincount(index).astype(float)
-    everywhere = np.union1d(t, at)
-    seen = np.isin(everywhere, t)
-    best = None
-    for grid in (smooth_grid(everywhere), broken_grid(everywhere)):
-        full = np.where(seen, 1.0, 0.0)
-        full[seen] = weights
-        level = np.zeros(len(everywhere))
-        level[seen] = sign * y
-        fitted = fit(project(grid, full), level)
-        # What was left out has no weight, so its squares count for nothing.
-        if best is None or fitted.squares < best.squares:
-            best = fitted
-    assert best is not None
-    return sign * best.values[np.searchsorted(everywhere, at)]
+    span = float(np.ptp(t)) or 1.0
+    fits = [
+        (fit_rise(rise.design, sign * y, weights), rise)
+        for rise in all_rises(tuple(t.tolist()), CURVE_WIDTH * span)
+    ]
+    (coefficients, _), best = min(fits, key=lambda fit: fit[0][1])
+    return sign * (best.at(at) @ coefficients)

@@ -62,8 +62,6 @@ COUNTS = {
     "non_embedding_parameters": "non-embedding",
 }
 """which count of parameters a column of our own runs holds"""
-SCALED = (*AXES, "value", "n", "chance")
-"""words whose numbers may stand in other units"""
 
 
 def add_records(

@@ -37,7 +37,7 @@ from emergectl.analysis.formats.leaderboards import (
 from emergectl.analysis.formats.records import FileRecords, Record
 from emergectl.analysis.formats.text_tables import (
     TABLES,
-    kind_of,
+    file_kind,
     no_pointer,
     open_table,
     open_text,
@@ -134,7 +134,7 @@ def add_runs(
 
 
 def _read(table: Table, path: Path, columns: ColumnMapping, where: Mapping[str, str]) -> None:
-    kind = kind_of(path)
+    kind = file_kind(path)
     if kind == ".json":
         parts = _read_json(path)
         if not parts:
@@ -215,7 +215,7 @@ def _read_folder(
     """Add every file of results below a folder; what holds none is counted."""
     parts: list[FileRecords] = []
     for file in sorted(path.rglob("*")):
-        kind = kind_of(file)
+        kind = file_kind(file)
         if kind not in READ or not file.is_file():
             continue
         if file.name in NO_RESULTS or file.name.startswith("samples_"):

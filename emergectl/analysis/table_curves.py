@@ -230,5 +230,6 @@ def _curve(rows: list[TableRow], axis: Axis, group: str, task: str, metric: str)
         metric=metric,
         axis=axis,
         group=group,
+        flops=[float(row.flops or 0) for row in rows],
         sources=[row.where for row in rows],
     )

@@ -35,14 +35,22 @@ def emergence(
     margin: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="How near to chance a rate is flat.")
     ] = 0.05,
+    sharp: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=10, help="Decades of training compute below which a rise is sharp."
+        ),
+    ] = 1.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV to stdout.")] = False,
 ) -> None:
     """Say of every ability whether it emerges, where, and how surely.
 
-    emergent: at chance at small scales, above it at large ones, and no smooth curve fits as well.
-    smooth: it rises without a break. flat: it stays at chance. undetermined: none of these shown.
+    emergent: at chance below, above it at the largest scales, its rise sharp, and so in a
+    continuous metric of the same outputs. metric-made: sharp in the discontinuous metric alone.
+    gradual: at chance below, not sharp. smooth: it rises, not sharply. non-monotone: it rises and
+    falls. flat: nothing tells it from chance. undetermined: none of these is shown.
     """
     if json_ and csv:
         raise RequestError("--json and --csv exclude each other")
@@ -58,7 +66,14 @@ def emergence(
     tell(table)
     if not curves:
         raise RequestError(f"no row has a place on the axis {axis}")
-    judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
+    judged = judge(
+        curves,
+        alpha=alpha,
+        margin=margin,
+        sharp_decades=sharp,
+        workers=workers,
+        progress=progress("judged"),
+    )
     findings = examine(table, judged, alpha=alpha, workers=workers, progress=progress("examined"))
     if json_:
         print_json(findings.to_json())

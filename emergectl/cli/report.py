@@ -172,11 +172,11 @@ def _run_pictures(source: TableSource) -> list[bytes]:
 
 
 def _is_run(name: str, source: TableSource) -> bool:
-    from emergectl.analysis.formats.text_tables import kind_of
+    from emergectl.analysis.formats.text_tables import file_kind
     from emergectl.analysis.reading import READ
 
     path = Path(name)
-    is_table = kind_of(path) in READ
+    is_table = file_kind(path) in READ
     is_folder = path.is_dir() and not (path / "run.json").exists()
     return not (is_sweep(name, source.root) or is_table or is_folder)
 

@@ -6,19 +6,24 @@ few seconds: how many are done, what runs, and how long it will take.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from emergectl.cli.display import SECONDS_BETWEEN_LINES, Clock, HangupProofStream
+from emergectl.cli.live import (
+    SECONDS_BETWEEN_LINES,
+    Clock,
+    HangupProofStream,
+    can_be_live,
+    live_panel,
+)
 from emergectl.cli.output import one_line
 from emergectl.cli.progress import format_duration
-from emergectl.sweeps.driver import Running, Watcher
 from emergectl.sweeps.estimate import DurationForecast
 from emergectl.sweeps.folder import SETTLED, Planned, Standing, count_states
 from emergectl.sweeps.plan import Plan, told
+from emergectl.sweeps.watcher import Running, Watcher
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +50,7 @@ def open_sweep_display(
     course = SweepProgress(plan, planned)
     if silent:
         return SilentSweepDisplay()
-    able = stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    able = can_be_live(stream)
     return LiveSweepDisplay(course, stream) if able else PlainSweepDisplay(course, stream)
 
 
@@ -172,23 +177,9 @@ def _share(running: Running | None) -> float:
 class SilentSweepDisplay:
     """Says nothing: for `--json`."""
 
-    def began(self, standings: Mapping[str, Standing]) -> None:
-        """Nothing."""
+    def _nothing(self, *_: Any, **__: Any) -> None: ...
 
-    def tick(self, running: Mapping[str, Running], standings: Mapping[str, Standing]) -> None:
-        """Nothing."""
-
-    def ended(self, key: str, standing: Standing) -> None:
-        """Nothing."""
-
-    def message(self, text: str) -> None:
-        """Nothing."""
-
-    def over(self, standings: Mapping[str, Standing]) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
+    began = tick = ended = message = over = close = _nothing
 
 
 class PlainSweepDisplay:
@@ -235,22 +226,10 @@ class LiveSweepDisplay:
     """A panel that is redrawn four times a second: all trials as a bar, those that run as rows."""
 
     def __init__(self, course: SweepProgress, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
         self._course = course
         self._next = float("-inf")
-        self._console = Console(
-            file=HangupProofStream(stream),  # type: ignore[arg-type]
-            force_terminal=True,
-            highlight=False,
-        )
-        self._live = Live(
-            get_renderable=self._render,
-            console=self._console,
-            redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=True,
-        )
+        self._live = live_panel(stream, self._render)
+        self._console = self._live.console
 
     def began(self, standings: Mapping[str, Standing]) -> None:
         self._course.update({}, standings)

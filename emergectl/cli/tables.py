@@ -159,7 +159,7 @@ def read_source(source: TableSource) -> Table:
 
     Raises RequestError, DataError.
     """
-    from emergectl.analysis.formats.text_tables import kind_of
+    from emergectl.analysis.formats.text_tables import file_kind
     from emergectl.analysis.levels import fitting
     from emergectl.analysis.reading import READ, add_runs, read_tables
     from emergectl.analysis.table import Table, with_defaults
@@ -172,7 +172,7 @@ def read_source(source: TableSource) -> Table:
         path = Path(name)
         if is_sweep(name, source.root):
             runs += _runs_of_sweep(name, source.root)
-        elif kind_of(path) in READ or (path.is_dir() and not (path / "run.json").exists()):
+        elif file_kind(path) in READ or (path.is_dir() and not (path / "run.json").exists()):
             files.append(path)
         else:
             runs.append(find_run(name, source.root))
@@ -254,7 +254,7 @@ class _Levels:
 
 def _levels(word: str, given: Any) -> _Levels:
     """The levels that texts tell: numbers, `TASK=number`, `TASK=column`, a column, a file."""
-    from emergectl.analysis.formats.text_tables import TABLES, kind_of
+    from emergectl.analysis.formats.text_tables import TABLES, file_kind
     from emergectl.analysis.levels import read_levels
 
     found = _Levels()
@@ -265,7 +265,7 @@ def _levels(word: str, given: Any) -> _Levels:
         except ValueError:
             if equals:
                 found.columns[name] = level
-            elif kind_of(Path(text)) in TABLES:
+            elif file_kind(Path(text)) in TABLES:
                 found.file = text
                 found.of_file |= read_levels(Path(text), word)
             else:

@@ -25,9 +25,10 @@ from lm_eval.tasks import TaskManager
 
 from emergectl.errors import EmergectlError, RequestError
 from emergectl.evaluation.lm_eval_files import read_task_file, sandboxed_templates
+from emergectl.evaluation.metrics import metric_facts
 from emergectl.evaluation.records import ItemRecord
 from emergectl.inference.loading import LanguageModel
-from emergectl.inference.requests import Question, Scored, TooLong, Writing
+from emergectl.inference.requests import Cut, Question, Scored, TooLong, Writing
 from emergectl.tasks.task import hash_of_prompt
 
 _DEFAULT_MAX_TOKENS = 256
@@ -156,6 +157,7 @@ def run_task_file(
                 confirm_run_unsafe_code=allow_code,
             )
     assert found is not None  # It is None on ranks other than lm-eval's 0, which all of ours are.
+    carried = all(score.bytes is not None for score in adapter.scored.values())
     records = [
         *_records(task, found["samples"][name], adapter.scored),
         *skipped,
@@ -163,7 +165,9 @@ def run_task_file(
     return HarnessResult(
         task=name,
         shots=int(task.config.num_fewshot or 0),
-        own=tuple(_own_metrics(task, found["results"][name], found["samples"][name])),
+        own=tuple(
+            _own_metrics(task, found["results"][name], found["samples"][name], carried=carried)
+        ),
         items=len(asked),
         records=tuple(sorted(records, key=lambda record: int(record.item))),
     )
@@ -253,6 +257,8 @@ def _records(
             answers = _choices(task, sample["doc"], requests, scored)
         elif task.OUTPUT_TYPE == "generate_until":
             answers["written"] = tuple(str(text) for text in sample["resps"][0])
+            cut = sum(isinstance(text, Cut) for text in sample["resps"][0])
+            answers["extra"] = {"cut": cut} if cut else {}
             answers["prediction"] = sample["filtered_resps"][0]
             answers["correct"] = _judged(sample)
         else:
@@ -306,13 +312,17 @@ def _record(task: Any, number: int, *, prompt: str, **answers: Any) -> ItemRecor
 
 
 def _own_metrics(
-    task: Any, results: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]
+    task: Any, results: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], *, carried: bool
 ) -> Iterator[OwnMetric]:
-    """lm-eval's metrics, from its `metric,filter` names, and what it made them of."""
+    """lm-eval's metrics, from its `metric,filter` names, and what it made them of; none per byte
+    where tokens do not carry the texts."""
     directions = task.higher_is_better() or {}
     for name, value in results.items():
         metric, comma, kept = name.partition(",")
         if not isinstance(value, int | float) or not comma or metric.endswith("_stderr"):
+            continue
+        facts = metric_facts(metric)
+        if not carried and facts is not None and facts.likelihood == "byte":
             continue
         numbers = [one.get(metric) for one in samples if one.get("filter", "none") == kept]
         found = tuple(float(one) for one in numbers if isinstance(one, int | float))

@@ -162,9 +162,8 @@ def summarize(
     )
     skipped = dict(Counter(one.skipped for one in records if one.skipped is not None))
     given = {value.metric for value in values}
-    uncarried = sum(_is_uncarried(record) for record in records)
-    if uncarried:
-        asked = {**asked, "uncarried": uncarried}
+    told, notes = _of_texts(records, asked["task"])
+    asked = {**asked, **told}
     result = TaskResult(
         task=asked["task"],
         model=asked["model"],
@@ -175,22 +174,33 @@ def summarize(
         without=tuple(metric.name for metric in metrics if metric.name not in given),
         path=folder,
         contaminated=asked.get("contamination", {}).get("items"),
-        notes=() if not uncarried else (_uncarried_note(asked["task"], uncarried, len(records)),),
+        notes=notes,
     )
     told = {**asked, "skipped": skipped, "metrics": [value.to_json() for value in values]}
     return result, told
 
 
-def _is_uncarried(record: ItemRecord) -> bool:
-    """Whether an answer of an item has tokens that do not carry its text."""
-    return any(one and one.bytes is None for one in (record.target_score, *record.choice_scores))
-
-
-def _uncarried_note(task: str, count: int, items: int) -> str:
-    return (
-        f"{task}: the tokens of answers to {count:,} of {items:,} items do not carry their text: "
-        "no figure per byte is of these"
+def _of_texts(records: Sequence[ItemRecord], task: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What results.json and a person are told of texts that did not end, and of answers whose
+    tokens do not carry them."""
+    told: dict[str, Any] = {}
+    notes = []
+    texts = sum(record.extra.get("samples", len(record.written)) for record in records)
+    cut = sum(record.extra.get("cut", 0) for record in records)
+    if cut:
+        told["cut"] = {"texts": cut, "of": texts}
+        notes.append(f"{task}: {cut:,} of {texts:,} texts did not end within their tokens")
+    uncarried = sum(
+        any(one and one.bytes is None for one in (record.target_score, *record.choice_scores))
+        for record in records
     )
+    if uncarried:
+        told["uncarried"] = uncarried
+        notes.append(
+            f"{task}: the tokens of answers to {uncarried:,} of {len(records):,} items do not "
+            "carry their text: no figure per byte is of these"
+        )
+    return told, tuple(notes)
 
 
 def asked_apart(asked: Mapping[str, Any]) -> dict[str, Fact]:

@@ -284,23 +284,9 @@ def _finish(
         asked["contamination"] = {"rule": RULE, "items": sum(marks), "of": len(marks)}
     if report := getattr(task.task, "report", None):
         asked["read"] = dict(report)
-    notes = list(task.task.notes)
-    texts, cut = _texts_and_cut(records)
-    if cut:
-        asked["cut"] = {"texts": cut, "of": texts}
-        notes.append(
-            f"{task.label}: {cut:,} of {texts:,} texts did not end within "
-            f"{task.task.max_tokens:,} tokens: an answer that had not ended before is not right"
-        )
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
     file.finish(records, told, run=run, measured=result.values)
-    return replace(result, notes=(*notes, *result.notes))
-
-
-def _texts_and_cut(records: Sequence[ItemRecord]) -> tuple[int, int]:
-    """How many texts were written, and how many of them did not end."""
-    texts = sum(record.extra.get("samples", len(record.written)) for record in records)
-    return texts, sum(record.extra.get("cut", 0) for record in records)
+    return replace(result, notes=(*task.task.notes, *result.notes))
 
 
 def _folder_name(task: Prepared) -> str:

@@ -80,13 +80,6 @@ def find_appearance(
     return Appearance(kind, int(ordered_steps[first]), floor, plateau)
 
 
-def ability_step(
-    steps: Sequence[float], values: Sequence[float], *, chance: float | None = None
-) -> int | None:
-    """The step from which on the ability is there, None if it never is (see `find_appearance`)."""
-    return find_appearance(steps, values, chance=chance).step
-
-
 def ability_line(
     name: str,
     steps: Sequence[float],

@@ -158,10 +158,12 @@ def _draw_curve(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -
     """Seeds as points, their mean, the fitted shape, chance, the break with its interval."""
     rungs = ability.measured
     drawn = _as_drawn(ability.axis)
-    if ability.break_ is not None and ability.has_break(alpha):
+    if ability.break_ is not None and ability.has_rise(alpha):
         at = ability.break_.position
         low, high = sorted((drawn(at.low), drawn(at.high)))
-        axes.axvspan(low, high, color=ORANGE, alpha=0.14, linewidth=0, label="break, 95%")
+        axes.axvspan(
+            low, high, color=ORANGE, alpha=0.14, linewidth=0, label="half of the rise, 95%"
+        )
         axes.axvline(drawn(at.value), color=ORANGE, linewidth=1.3, linestyle=(0, (5, 2)))
     fit = ability.fit
     if fit is not None:
@@ -235,7 +237,7 @@ def _told_ahead(ability: AbilityFinding, alpha: float) -> list[Forecast]:
     cutoffs = [forecast.cutoff for forecast in ability.forecast[0].forecasts]
     found = ability.break_
     below = [c for c in cutoffs if found is not None and c < found.position.value]
-    cutoff = below[-1] if below and ability.has_break(alpha) else cutoffs[len(cutoffs) // 2]
+    cutoff = below[-1] if below and ability.has_rise(alpha) else cutoffs[len(cutoffs) // 2]
     every = (forecast for method in ability.forecast for forecast in method.forecasts)
     return [forecast for forecast in every if forecast.cutoff == cutoff]
 

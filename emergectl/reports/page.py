@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from emergectl import __version__
 from emergectl.analysis.breaks import Interval
+from emergectl.analysis.claims import sharpness_words
 from emergectl.analysis.findings import AbilityFinding, Findings, axis_in_words
 from emergectl.analysis.plain import as_plain
 from emergectl.analysis.table import TableRow
@@ -44,10 +45,15 @@ from emergectl.reports.panels import printable_line
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT_VERSION = "emergectl.report/1"
 DEFINITIONS = {
-    "emergent": "at chance at small scales, above it at large ones, and no smooth curve fits as "
-    "well: all three shown, with false discoveries controlled over all abilities",
-    "smooth": "it rises, needs no break, and a rise within 0.3 decades is rejected",
-    "flat": "the largest scales are within the margin of chance",
+    "emergent": "at chance below, above it at the largest scales, its rise sharper than the "
+    "convention, and so in a continuous metric of the same outputs (where none was measured, the "
+    "verdict says so)",
+    "metric-made": "at chance below and sharp in this metric, while a continuous metric of the "
+    "same outputs rises gradually",
+    "gradual": "at chance below and above it at the largest scales, but shown not to be sharp",
+    "smooth": "it rises and is shown not to be sharp; no floor at chance is shown",
+    "non-monotone": "it rises and falls, each significantly",
+    "flat": "nothing tells it from chance, and enough was measured to tell",
     "undetermined": "none of these is shown; what would settle it is said",
 }
 
@@ -132,6 +138,7 @@ def html_page(report: Report, folder: Path, *, curves: Sequence[bytes] = ()) -> 
         sparks=[_spark(ability) for ability in abilities],
         shown=sum(bool(ability.measured) for ability in abilities),
         definitions=DEFINITIONS,
+        sharpness_words=sharpness_words,
         axis_words=partial(axis_in_words, parameters=findings.parameters),
     )
 

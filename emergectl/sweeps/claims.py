@@ -69,10 +69,6 @@ class Claims:
                 path.unlink(missing_ok=True)
         own.unlink(missing_ok=True)
 
-    def is_claimed(self, key: str) -> bool:
-        """Whether some living process has the trial."""
-        return any(not self._is_dead(path) for path in self._claims_of(key))
-
     def owners(self) -> dict[str, Owner]:
         """Key → owner of every claim whose owner lives, as far as can be told at once."""
         living: dict[str, Owner] = {}

@@ -13,8 +13,8 @@ import signal
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 from emergectl.errors import EmergectlError
 from emergectl.runtime.stop import StopRequest
@@ -26,6 +26,7 @@ from emergectl.sweeps.folder import SETTLED, Standing, SweepFolder
 from emergectl.sweeps.hosts import host_name
 from emergectl.sweeps.marks import mark_asked
 from emergectl.sweeps.protocol import Order, as_line
+from emergectl.sweeps.watcher import Running, Watcher
 from emergectl.sweeps.work import Work
 from emergectl.sweeps.worker_pool import Crew, Gone, Worker, may_have_gpus, shares, workers_that_pay
 
@@ -51,37 +52,6 @@ class Wishes:
     """cpu where no trial may use a GPU"""
     ensemble: Wish = "auto"
     """how many trials of one kind are trained as one"""
-
-
-@dataclass(kw_only=True)
-class Running:
-    """A trial in hand here."""
-
-    key: str
-    step: int = 0
-    steps: int | None = None
-    asking: str | None = None
-    """what it is asked at this moment, once it is trained"""
-    began: float = field(default_factory=time.monotonic)
-
-
-class Watcher(Protocol):
-    """Who is told how a sweep goes: the display."""
-
-    def began(self, standings: Mapping[str, Standing]) -> None:
-        """These are all trials, and this is how they stand."""
-
-    def tick(self, running: Mapping[str, Running], standings: Mapping[str, Standing]) -> None:
-        """Something may have changed; called often."""
-
-    def ended(self, key: str, standing: Standing) -> None:
-        """A trial has ended here."""
-
-    def message(self, text: str) -> None:
-        """Something a person should read, in one line."""
-
-    def over(self, standings: Mapping[str, Standing]) -> None:
-        """Nothing more will happen here."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 Read are whole numbers and decimals with separators between thousands, signs of every kind, digits
 of every script, fractions (3/4, ¾, 1 3/4, \\frac{3}{4}, 三分之一), powers of ten, percent (a
-hundredth each), ratios and times (3:1, 3 to 1, 10:30 pm), and Chinese numerals. What could be read
-in two ways (1,5 and 1,2,3 and 1/2/2024 and 1.2.3) is no number, so that no answer is right by
-chance.
+hundredth each, a sign or a word) and per mille, ratios and times (3:1, 3 to 1, 10:30 pm, 10点30分),
+words of scale (2 million, 5百), and Chinese numerals. What could be read in two ways is no number,
+so that no answer is right by chance: 1,5 and 1,2,3 and 1.2.3, dates (1/2/2024, 2024-01-05), 1 000,
+2k, 0x10, 3万5千, and what is not worked out (3-5, 1 + 2).
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ _DASHES = dict.fromkeys(map(ord, _MINUS), "-")
 _GAPS = re.compile("(?<=\\d)[\u00a0\u2009\u202f\u2007'’](?=\\d{3})")
 _VULGAR = re.compile(r"[¼-¾⅐-⅞↉]")
 _RAISED = re.compile(r"⁻?[⁰¹²³⁴-⁹]+")
-_LATEX = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
+_LATEX = re.compile(r"\\[dt]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d)(?!\d))")
+_CLOCK = re.compile(r"(?<=\d)\s?[点點时時]\s?(?=\d{1,2}\s?分)")
+_UNDERSCORE = re.compile(r"(?<=\d)_(?=\d)")
+# Before a number that is a part of something: a sum, a range, a date; hexadecimals; 3万5千.
+_PART_OF = re.compile(r"\d *[-+*×÷·] *\Z|0x\Z|\d[百千万萬亿億]\Z", re.IGNORECASE)
+_GROUP = re.compile(r"(?<!\d)\d{1,3} \Z")
+_NEXT_GROUP = re.compile(r"\d{3}(?!\d)")
+_THOUSANDS = re.compile(r"k(?!\w)", re.IGNORECASE)
 _TO = re.compile(r"(?<=\d)\s+to\s+(?=-?\d)", re.IGNORECASE)
 _COLON = re.compile(r"(?<=\d)\s*[:\u2236]\s*(?=\d)")
 _SLASH = re.compile(r"(?<=\d)\s*[/\u2044\u2215]\s*(?=\d)")
@@ -31,8 +39,9 @@ _UNSIGNED = (
 # All that hangs together with digits; what of it is a number is said by the patterns below.
 _CHUNK = re.compile(
     r"(?P<sign>(?:(?<![\w.)\]])-\s?|负|負)?)(?P<money>[$€£¥]?)(?P<body>"
-    r"(?:\d+ (?=\d+/\d))?[.]?\d(?:[\d.,:/^]*\d)?(?:e[+-]?\d+)?)(?P<percent>\s?%)?"
-    r"(?P<scale>\s?(?:万|萬|亿|億|thousand\b|million\b|billion\b|trillion\b))?"
+    r"(?:\d+ (?=\d+/\d))?[.]?\d(?:[\d.,:/^]*\d)?(?:e[+-]?\d+)?)"
+    r"(?P<percent>\s?(?:\\?%|‰|percent\b|per cent\b))?"
+    r"(?P<scale>\s?(?:百|千|万|萬|亿|億|hundred\b|thousand\b|million\b|billion\b|trillion\b))?"
     r"(?P<half>\s?[ap]\.?m\b)?",
     re.IGNORECASE,
 )
@@ -41,7 +50,8 @@ _FRACTION = re.compile(r"(?:(\d+) )?(\d+)/(\d+)")
 _POWER = re.compile(r"(\d{1,4})\^(\d{1,2})")
 _RATIO = re.compile(r"\d+(?:\.\d+)?(?::\d+(?:\.\d+)?)+")
 _SCALES = {
-    "": 1, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8,
+    "": 1, "百": 100, "千": 1000, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8,
+    "hundred": 100,
     "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
 }  # fmt: skip
 
@@ -69,6 +79,8 @@ def last_number_of(text: str) -> str | None:
     before = plain[: last.start()].rstrip()
     if before.endswith(("±", "√", "^")) or plain[last.end() :].startswith("^"):
         return None
+    if _is_part(plain, last):
+        return None
     ratio = _ratio(last)
     if ratio is not None:
         return ratio
@@ -77,8 +89,17 @@ def last_number_of(text: str) -> str | None:
         return None
     value *= _SCALES[(last["scale"] or "").strip().lower()]
     if last["percent"]:
-        value /= 100
+        value /= 1000 if "‰" in last["percent"] else 100
     return _spelled(-value if last["sign"] else value)
+
+
+def _is_part(plain: str, last: re.Match[str]) -> bool:
+    """Whether the last number of a text belongs to something that it does not say alone."""
+    before, behind = plain[: last.start()], plain[last.end() :]
+    is_taken_away = last["sign"].endswith(" ") and before.rstrip(" ")[-1:].isdigit()
+    is_next_group = _GROUP.search(before) and _NEXT_GROUP.match(plain, last.start())
+    is_thousands = last[0][-1:].isdigit() and _THOUSANDS.match(behind)
+    return bool(is_taken_away or is_next_group or is_thousands or _PART_OF.search(before))
 
 
 def _plain(text: str) -> str:
@@ -90,7 +111,10 @@ def _plain(text: str) -> str:
     digits = {
         ord(c): str(unicodedata.digit(c)) for c in set(text) if unicodedata.category(c) == "Nd"
     }
-    text = _LATEX.sub(r" \1/\2", text.translate(digits))
+    text = _LATEX.sub(
+        lambda m: f" {m[1] or m[2]}/{m[3] or m[4]}", _UNDERSCORE.sub("", text.translate(digits))
+    )
+    text = _CLOCK.sub(":", text)
     text = _SLASH.sub("/", _COLON.sub(":", _TO.sub(":", text)))
     return _TIMES_TEN.sub(r"e\1", text)
 

@@ -47,10 +47,12 @@ def test_exact_match_of_five_tokens_is_explained_by_the_log_probability() -> Non
 
 
 def test_a_break_in_one_metric_alone_is_told_from_a_break_in_both() -> None:
-    step = np.where(T > 7.7, 0.6, 0.01)
+    step = np.tile(np.where(T > 7.7, 0.6, 0.01)[:, None], 4)
     jump = over_t(step, items=1000, chance=0.0, metric="exact_match")
     sharp = over_t(np.log(0.2 + step), metric="logprob_per_token", what=LOGPROB)
-    even = over_t(np.log(0.2 + 0.2 * (T - 6)), metric="logprob_per_token", what=LOGPROB)
+    even = over_t(
+        np.log(0.2 + 0.2 * (np.tile(T[:, None], 4) - 6)), metric="logprob_per_token", what=LOGPROB
+    )
     found = judge([jump, sharp, even])
     both, alone = pair_up(found[0], found[1]), pair_up(found[0], found[2])
     assert both.breaks == "both"

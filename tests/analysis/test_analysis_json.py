@@ -49,7 +49,7 @@ def test_the_form_has_a_version_and_the_keys_that_consumers_know(findings: Findi
     data = plain(findings)
     assert data["format"] == FINDINGS_VERSION
     em = data["abilities"][0]
-    assert (em["name"], em["verdict"]) == ("add/em", "emergent")
+    assert (em["name"], em["verdict"]) == ("add/em", "metric-made")
     assert em["break"]["position"]["low"] < em["break"]["position"]["high"]
     assert "log_positions" not in em["break"]
     assert em["pair"]["metric"] == "lp"
@@ -89,6 +89,6 @@ def test_a_saved_file_is_made_into_the_same_page(findings: Findings, tmp_path: P
     assert main(["report", str(saved), "-o", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
     assert "add/em" in page
-    assert "1 emergent" in page
+    assert "1 metric-made" in page
     saved.write_text(json.dumps(findings.to_json())[:-20])
     assert main(["report", str(saved), "-o", str(tmp_path / "page.html")]) == 2

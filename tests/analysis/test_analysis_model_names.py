@@ -2,7 +2,7 @@
 
 import pytest
 
-from emergectl.analysis.formats.model_names import read_name, revision_of, size_in
+from emergectl.analysis.formats.model_names import read_name, revision_of
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from emergectl.analysis.formats.model_names import read_name, revision_of, size_
     ],
 )
 def test_sizes_of_well_known_models(name: str, size: float) -> None:
-    assert size_in(name) == size
+    assert read_name(name).params == size
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_sizes_of_well_known_models(name: str, size: float) -> None:
     ],
 )
 def test_the_length_of_a_context_is_no_size(name: str, size: float | None) -> None:
-    assert size_in(name) == size
+    assert read_name(name).params == size
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ def test_a_revision_tells_the_step(revision: str, told: tuple[float | None, floa
     [("internlm2-1_8b", 1.8e9), ("OpenELM-1_1B", 1.1e9), ("llama_2_7b", 7e9), ("m_160m", 160e6)],
 )
 def test_an_underscore_is_a_point_where_hyphens_stand_between_parts(name: str, size: float) -> None:
-    assert size_in(name) == size
+    assert read_name(name).params == size

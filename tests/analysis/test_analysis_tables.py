@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emergectl.analysis.columns import ColumnMapping
-from emergectl.analysis.formats.model_names import size_in
+from emergectl.analysis.formats.model_names import read_name
 from emergectl.analysis.reading import read_tables
 from emergectl.analysis.table import Table, with_defaults
 from emergectl.analysis.table_curves import choose_axis, curves_of
@@ -197,7 +197,7 @@ def test_other_json_is_refused(tmp_path: Path) -> None:
     [("pythia-1.4b", 1.4e9), ("Llama-2-70b-hf", 70e9), ("gpt2", 124e6), ("OPT-125M", 125e6)],
 )
 def test_the_size_is_read_from_a_models_name(name: str, size: float | None) -> None:
-    assert size_in(name) == size
+    assert read_name(name).params == size
 
 
 def values_of(table: Table) -> dict[str, list[float]]:

@@ -117,16 +117,6 @@ def test_nothing_in_a_name_or_a_message_can_steer_a_terminal() -> None:
     assert "one two three\n" in stream.getvalue()
 
 
-def test_silent_says_nothing() -> None:
-    stream = io.StringIO()
-    display = open_display("silent", stream=stream)
-    display.start(facts())
-    display.metrics(training(1))
-    display.message("x")
-    display.close("done")
-    assert stream.getvalue() == ""
-
-
 class GoneStream(io.StringIO):
     """A terminal that hung up."""
 

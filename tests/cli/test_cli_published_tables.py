@@ -7,7 +7,7 @@ import pytest
 
 from emergectl.analysis.table_curves import curves_of
 from emergectl.cli.main import main
-from emergectl.cli.tables import Source, read_source
+from emergectl.cli.tables import TableSource, read_source
 from emergectl.errors import DataError, RequestError
 
 WIDE = "size,arc,piqa,arc_items,piqa_guess\n1e6,.25,.5,1172,.5\n1e7,.3,.6,1172,.5\n"
@@ -19,7 +19,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def levels(path: Path, **options: object) -> dict[str, tuple[float | None, float | None]]:
-    source = Source([str(path)], {"params": "size", "values": ["arc,piqa"], **options})
+    source = TableSource([str(path)], {"params": "size", "values": ["arc,piqa"], **options})
     return {row.task: (row.n, row.chance) for row in read_source(source).rows}
 
 
@@ -41,12 +41,12 @@ def test_what_a_file_of_levels_does_not_fit_is_told(tmp_path: Path) -> None:
         write(tmp_path / "n.jsonl", '{"task": "arc", "n": 5}\n{"task": "arx", "value": 6}\n')
     )
     options = {"params": "size", "values": ["arc,piqa"], "n": [items]}
-    notes = read_source(Source([str(wide)], options)).notes
+    notes = read_source(TableSource([str(wide)], options)).notes
     assert any("the table has no arx" in note for note in notes) is False  # A row without `n`.
     assert any("nothing is said of piqa" in note for note in notes)
     items = str(write(tmp_path / "n.jsonl", '{"task": "arc", "n": 5}\n{"task": "arx", "n": 6}\n'))
     options = {"params": "size", "values": ["arc,piqa"], "n": [items]}
-    notes = read_source(Source([str(wide)], options)).notes
+    notes = read_source(TableSource([str(wide)], options)).notes
     assert [note.partition(": ")[2] for note in notes[:2]] == [
         "the table has no arx",
         "nothing is said of piqa",
@@ -81,7 +81,7 @@ def test_duplicates_are_merged_on_request_and_told(
     tmp_path: Path, option: str, value: float
 ) -> None:
     path = write(tmp_path / "t.csv", TWICE)
-    table = read_source(Source([str(path)], {"duplicates": option}))
+    table = read_source(TableSource([str(path)], {"duplicates": option}))
     (curve,) = curves_of(table, "params")
     assert curve.values.tolist() == [pytest.approx(value, rel=1e-12), 0.5]
     assert curve.seeds.tolist() == [1, 1]  # Duplicates are no seeds.

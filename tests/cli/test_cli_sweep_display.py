@@ -10,9 +10,9 @@ from rich.console import Console
 
 from emergectl.cli.sweep_display import LiveSweepDisplay, SweepProgress
 from emergectl.config.schema import Experiment
-from emergectl.sweeps.driver import Running
 from emergectl.sweeps.folder import Planned, Standing
 from emergectl.sweeps.plan import Plan
+from emergectl.sweeps.watcher import Running
 
 
 def course(

@@ -122,7 +122,9 @@ def test_what_was_left_out_of_the_data_stands_in_the_json(
     )
     arguments = ["train", str(tmp_path / "run.yaml"), "--json", "--runs-dir", str(tmp_path)]
     assert main(arguments) == 0
-    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    printed = capsys.readouterr()
+    assert printed.err == ""  # and no display
+    (note,) = json.loads(printed.out)["notes"]
     assert "rows.jsonl: 1 bad rows skipped" in note
 
 

@@ -18,6 +18,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from emergectl.cli.main import main
+from emergectl.config.schema import TokenizerSpec
+from emergectl.data.tokenizers import build_tokenizer
 from emergectl.errors import RequestError
 from emergectl.evaluation.harness import evaluate_file, prepare_file
 from emergectl.evaluation.intervals import wilson
@@ -346,3 +348,39 @@ def test_eval_runs_a_task_file_and_keeps_records_and_both_sides_metrics(
     assert theirs.asked == {"filter": "none"}
     assert (theirs.low, theirs.high) == wilson(theirs.value * 20, 20)
     assert (theirs.n, theirs.items) == (20, ours.items)
+
+
+def test_texts_that_did_not_end_are_counted(asked: LanguageModel, folder: Path) -> None:
+    found = run_task_file(asked, folder / "write.yaml", limit=20)
+    for record in found.records:
+        prompt = f"Q: {made_rows(20)[int(record.item)]['question']}\nA:"
+        ids = asked.coder.tokenizer(prompt, return_tensors="pt").input_ids
+        more = asked.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=9,
+            do_sample=False,
+            pad_token_id=0,
+        )[0, ids.shape[1] :]
+        text = asked.coder.tokenizer.decode(more)  # the ninth token may end it
+        ended = any(stop in text for stop in ("e", "\n", "<eos>"))
+        assert record.extra.get("cut", 0) == (not ended)
+    assert {record.extra.get("cut", 0) for record in found.records} == {0, 1}
+
+
+def test_nothing_is_said_per_byte_of_texts_that_tokens_do_not_carry(folder: Path) -> None:
+    tokenizer = build_tokenizer(TokenizerSpec(kind="char"), [TEXT_OF_WORDS], for_mlm=False)
+    config = GPT2Config(
+        n_layer=1, n_embd=16, n_head=2, n_positions=96, vocab_size=len(tokenizer),
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    model = LanguageModel(GPT2LMHeadModel(config), tokenizer, Weights("small"))
+    assert "bits_per_byte" in run_task_file(model, folder / "text.yaml", limit=5).metrics
+    rows = made_rows(5)
+    rows[3]["question"] = "the 猫 sat"
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = run_task_file(model, folder / "text.yaml")
+    assert found.metrics == {}
+    assert [one.target_score and one.target_score.bytes is None for one in found.records] == [
+        False, False, False, True, False,
+    ]  # fmt: skip

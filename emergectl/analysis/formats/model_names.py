@@ -124,11 +124,6 @@ def name_of_file(path: Path, *, shots: bool) -> str:
     return "/".join(parts)
 
 
-def size_in(name: str) -> float | None:
-    """The parameters that a model's name tells: `pythia-1.4b` → 1.4e9; None where it does not."""
-    return read_name(name).params
-
-
 def revision_of(revision: str) -> tuple[float | None, float | None]:
     """(step, tokens) that a revision tells: `step1000-tokens4B` → (1000, 4e9)."""
     found = read_name(revision)

@@ -45,13 +45,13 @@ def open_table(path: Path) -> TextTable:
 
     Raises DataError (`file:line: reason`) for what cannot be read, when it is reached.
     """
-    kind = kind_of(path)
+    kind = file_kind(path)
     if kind == ".parquet":
         return _parquet(path)
     return _jsonl(path) if kind == ".jsonl" else _csv(path)
 
 
-def kind_of(path: Path) -> str:
+def file_kind(path: Path) -> str:
     """What the end of a name says of a file: `.csv` of `a.CSV` and of `a.csv.gz`."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
@@ -143,7 +143,7 @@ def _csv(path: Path) -> TextTable:
     first = next((text for _, text in _lines(path)), None)
     if first is None:
         return TextTable([], ())
-    delimiter = _delimiter(first, DELIMITERS[kind_of(path)])
+    delimiter = _delimiter(first, DELIMITERS[file_kind(path)])
     cells = _csv_cells(path, delimiter)
     header = next(cells)[1]
     names = [name.strip() for name in header]

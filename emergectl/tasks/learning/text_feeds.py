@@ -47,7 +47,7 @@ _CACHED_BLOCKS = 256
 _SAMPLED_BLOCKS = 64
 _READ_AT_ONCE = 1024
 
-Fact = TypeVar("Fact")
+_Fact = TypeVar("_Fact")
 EncodeItems = Callable[[Sequence[Item]], list[Encoded]]
 
 
@@ -75,7 +75,7 @@ class TaskRows:
     carried: tuple[bool, ...] = ()
     """of held-out rows: whether the tokens of the answer carry its text"""
 
-    def fitting(self, facts: Sequence[Fact], seq_len: int) -> tuple[Fact, ...]:
+    def fitting(self, facts: Sequence[_Fact], seq_len: int) -> tuple[_Fact, ...]:
         """Of facts of each held-out row, those of the rows that a feed of so many tokens takes."""
         rows = zip(facts, self.encoded, strict=True)
         return tuple(fact for fact, (ids, _) in rows if len(ids) <= seq_len + 1)
