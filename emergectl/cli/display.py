@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from emergectl.store.measurements import Measurement
 
-Mode = Literal["auto", "live", "plain", "silent"]
+Mode = Literal["auto", "live", "plain", "quiet"]
 Clock = Callable[[], float]
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -51,11 +51,14 @@ def open_display(
         mode = "live" if able else "plain"
     if mode == "live":
         return LiveDisplay(stream, clock)
-    return PlainDisplay(stream, clock) if mode == "plain" else SilentDisplay()
+    return PlainDisplay(stream, clock) if mode == "plain" else QuietDisplay(stream)
 
 
-class SilentDisplay:
-    """Says nothing: the listener for `--json`."""
+class QuietDisplay:
+    """Says what a person should read and no more: the listener for `--json`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = HangupProofStream(stream)
 
     def start(self, facts: RunFacts) -> None:
         """Nothing."""
@@ -67,7 +70,9 @@ class SilentDisplay:
         """Nothing."""
 
     def message(self, text: str) -> None:
-        """Nothing."""
+        """A line."""
+        self._stream.write(one_line(text) + "\n")
+        self._stream.flush()
 
     def close(self, state: str) -> None:
         """Nothing."""

@@ -117,14 +117,14 @@ def test_nothing_in_a_name_or_a_message_can_steer_a_terminal() -> None:
     assert "one two three\n" in stream.getvalue()
 
 
-def test_silent_says_nothing() -> None:
+def test_quiet_says_what_a_person_should_read_and_no_more() -> None:
     stream = io.StringIO()
-    display = open_display("silent", stream=stream)
+    display = open_display("quiet", stream=stream)
     display.start(facts())
     display.metrics(training(1))
-    display.message("x")
+    display.message("12 rows\nare cut")
     display.close("done")
-    assert stream.getvalue() == ""
+    assert stream.getvalue() == "12 rows are cut\n"
 
 
 class GoneStream(io.StringIO):
