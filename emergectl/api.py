@@ -122,13 +122,13 @@ def read_table(
     `chance={"mmlu": 0.25}`, `task="Task name"`, `where={"shots": 0}`, `scale={"params": 1e9}`.
     Raises RequestError, DataError.
     """
-    from emergectl.cli.tables import Source, read_source
+    from emergectl.cli.tables import TableSource, read_source
 
     with tempfile.TemporaryDirectory() as folder:
         names = [
             _name(source, Path(folder, f"records-{i}.jsonl")) for i, source in enumerate(sources)
         ]
-        return read_source(Source(names, _options(options), _root(runs_dir)))
+        return read_source(TableSource(names, _options(options), _root(runs_dir)))
 
 
 def judge(

@@ -1,4 +1,4 @@
-"""What other packages add: tasks, metrics, objectives, model families and probes.
+"""What other packages add: tasks, metrics, objectives and model families.
 
 A package says what it adds by entry points, in its own `pyproject.toml`:
 
@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from emergectl.errors import PluginError
 
-Kind = Literal["tasks", "metrics", "objectives", "families", "probes"]
+PluginKind = Literal["tasks", "metrics", "objectives", "families"]
 Made = TypeVar("Made")
 
 
@@ -30,7 +30,7 @@ class Plugin:
     `rivals`: other packages that add the same name, so that nobody can say which is meant.
     """
 
-    kind: Kind
+    kind: PluginKind
     name: str
     target: str
     package: str
@@ -54,7 +54,7 @@ class Plugin:
 
 
 @cache
-def plugins(kind: Kind) -> Mapping[str, Plugin]:
+def plugins(kind: PluginKind) -> Mapping[str, Plugin]:
     """Name → plug-in of a kind, over all installed packages. Nothing of theirs is imported."""
     from importlib.metadata import entry_points
 
@@ -71,7 +71,7 @@ def plugins(kind: Kind) -> Mapping[str, Plugin]:
 
 
 def usable_plugins(
-    kind: Kind, use: Callable[[Plugin], Made], *, own: Iterable[str]
+    kind: PluginKind, use: Callable[[Plugin], Made], *, own: Iterable[str]
 ) -> tuple[dict[str, Made], list[str]]:
     """Name → what `use` makes of each plug-in of a kind, and why the others cannot be used.
 

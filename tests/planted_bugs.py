@@ -191,8 +191,8 @@ BUGS = (
     Bug(
         "control bytes reach the terminal",
         "cli/output.py",
-        '    return _CONTROLS.sub("", _ESCAPES.sub("", text))',
-        "    return text",
+        'text if text.isprintable() else _CONTROLS.sub("", _ESCAPES.sub("", text))',
+        "text",
         "cli/test_cli_output.py::test_clean_leaves_text_and_takes_control",
     ),
     Bug(
@@ -221,9 +221,9 @@ BUGS = (
     Bug(
         "each rank divides by its own targets",
         "training/loop.py",
-        "    targets, tokens, flops = job.ranks.sum([job.objective.target_weight(batch), "
-        "*work(job, batch)])\n",
-        "    _, tokens, flops = job.ranks.sum([0.0, *work(job, batch)])\n"
+        "    targets, tokens, flops = job.ranks.sum(\n"
+        "        [job.objective.target_weight(batch), *batch_work(job, batch)]\n    )\n",
+        "    _, tokens, flops = job.ranks.sum([0.0, *batch_work(job, batch)])\n"
         "    targets = job.objective.target_weight(batch)\n",
         "training/test_training_ranks.py::test_two_ranks_give_the_losses_of_one",
     ),
@@ -410,8 +410,8 @@ BUGS = (
     Bug(
         "a trial's record is written nowhere",
         "sweeps/work.py",
-        "folder.keep(Record(key=key, ",
-        "(Record(key=key, ",
+        "folder.keep(\n            TrialRecord(key=key, ",
+        "(\n            TrialRecord(key=key, ",
         f"{SWEEPS}a_sweep_of_which_everything_was_killed_ends_with_the_table_of_one_that_was_not",
     ),
     Bug(
@@ -438,7 +438,7 @@ BUGS = (
     Bug(
         "control characters reach a report's page",
         "reports/page.py",
-        "        return markdown_text(value) if markdown else one_line(value)",
+        "        return markdown_text(value) if markdown else printable_line(value)",
         "        return markdown_text(value) if markdown else value",
         f"{PAGE}sixty_cross_site_strings_in_every_field_stay_text",
     ),

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from emergectl.analysis.breaks import Interval, locate
-from emergectl.analysis.curve_families import broken_grid, fit, project, smooth_grid
 from emergectl.analysis.curves import Floats, make_curve
-from emergectl.analysis.table import AXES, Axis, Row
+from emergectl.analysis.rises import all_rises, fit_rise
+from emergectl.analysis.table import AXES, Axis, TableRow
 
 FEWEST_MODELS, FEWEST_ROWS = 3, 6
-DRAWS = 400
+_DRAWS = 400
+CURVE_WIDTH = 0.25
+"""of the range: about so fine is the grid of rises that is fitted"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class AxisScore:
     rows: int
 
 
-def score_axes(rows: Sequence[Row], rng: np.random.Generator) -> list[AxisScore]:
+def score_axes(rows: Sequence[TableRow], rng: np.random.Generator) -> list[AxisScore]:
     """Score every axis that all comparable rows have, best first.
 
     rows: of one task and metric, of several models (by `model`, else by `group`), each at several
@@ -61,9 +63,9 @@ def score_axes(rows: Sequence[Row], rng: np.random.Generator) -> list[AxisScore]
             out = models == name
             rest = values[out] - _predict(positions[~out], values[~out], positions[out])
             squares[i, j] = float(rest @ rest)
-    drawn = rng.integers(0, len(names), (DRAWS, len(names)))
+    drawn = rng.integers(0, len(names), (_DRAWS, len(names)))
     errors = np.sqrt(squares[:, drawn].sum(axis=2) / counts[drawn].sum(axis=1))
-    best = np.bincount(errors.argmin(axis=0), minlength=len(axes)) / DRAWS
+    best = np.bincount(errors.argmin(axis=0), minlength=len(axes)) / _DRAWS
     scores = [
         AxisScore(
             axis=axis,
@@ -80,7 +82,7 @@ def score_axes(rows: Sequence[Row], rng: np.random.Generator) -> list[AxisScore]
     return sorted(scores, key=lambda score: score.error.value)
 
 
-def loss_at_appearance(rows: Sequence[Row], rng: np.random.Generator) -> Interval:
+def loss_at_appearance(rows: Sequence[TableRow], rng: np.random.Generator) -> Interval:
     """The loss at which an ability appears, from all models together, with its 95% interval.
 
     Raises ValueError for fewer than 6 rows with a loss.
@@ -100,10 +102,10 @@ def loss_at_appearance(rows: Sequence[Row], rng: np.random.Generator) -> Interva
     return Interval(1 / found.value, 1 / found.high, 1 / found.low)
 
 
-def _common(rows: Sequence[Row]) -> tuple[list[Axis], list[Row]]:
+def _common(rows: Sequence[TableRow]) -> tuple[list[Axis], list[TableRow]]:
     """The axes that at least half of the rows have, and the rows that have them all."""
 
-    def has(row: Row, axis: Axis) -> bool:
+    def has(row: TableRow, axis: Axis) -> bool:
         scale = row.scale(axis)
         return scale is not None and scale > 0
 
@@ -112,30 +114,23 @@ def _common(rows: Sequence[Row]) -> tuple[list[Axis], list[Row]]:
     return [a for a in axes if len(set(_positions(kept, a))) >= 4], kept
 
 
-def _positions(rows: Sequence[Row], axis: Axis) -> Floats:
+def _positions(rows: Sequence[TableRow], axis: Axis) -> Floats:
     positions = np.log10([float(row.scale(axis) or 1) for row in rows])
     return -positions if axis == "loss" else positions
 
 
 def _predict(positions: Floats, values: Floats, at: Floats) -> Floats:
-    """The best curve of both families through some points, at others; rises or falls as they do."""
+    """The best rise of any shape through some points, at others; or fall, where they fall."""
     order = np.argsort(positions, kind="stable")
     t, index = np.unique(positions[order], return_inverse=True)
     y = np.bincount(index, weights=values[order]) / np.bincount(index)
     # Where either is constant there is neither rise nor fall.
     sign = -1.0 if (t - t.mean()) @ (y - y.mean()) < 0 else 1.0
     weights = np.bincount(index).astype(float)
-    everywhere = np.union1d(t, at)
-    seen = np.isin(everywhere, t)
-    best = None
-    for grid in (smooth_grid(everywhere), broken_grid(everywhere)):
-        full = np.where(seen, 1.0, 0.0)
-        full[seen] = weights
-        level = np.zeros(len(everywhere))
-        level[seen] = sign * y
-        fitted = fit(project(grid, full), level)
-        # What was left out has no weight, so its squares count for nothing.
-        if best is None or fitted.squares < best.squares:
-            best = fitted
-    assert best is not None
-    return sign * best.values[np.searchsorted(everywhere, at)]
+    span = float(np.ptp(t)) or 1.0
+    fits = [
+        (fit_rise(rise.design, sign * y, weights), rise)
+        for rise in all_rises(tuple(t.tolist()), CURVE_WIDTH * span)
+    ]
+    (coefficients, _), best = min(fits, key=lambda fit: fit[0][1])
+    return sign * (best.at(at) @ coefficients)

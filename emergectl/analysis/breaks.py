@@ -1,40 +1,42 @@
-"""Where is the break, how wide, how high: with intervals that hold even between two rungs.
+"""Where is the rise, how high: with intervals that hold even between two rungs.
 
 A rise that falls between two rungs leaves its position open anywhere in the gap, and a bootstrap of
 best fits then reports wherever ties happened to break. So the intervals are those of the likelihood
-integrated over a fine grid of the broken family (every position, width and shape alike, floor and
-height at their best): as exact as the rungs allow, and no better. Over positions and widths drawn
-at random the 95% interval covers the truth 95% of the time; `calibration` measures it. The noise is
-that of items and seeds, as in `ratio`.
+integrated over a fine grid (every position, width, kind of shape and scatter of onsets alike, floor
+and height at their best): as exact as the rungs allow, and no better. Runs of one scale say
+themselves how far their onsets scatter; where a scale has one run, scatters up to the one that is
+assumed for the test of sharpness weigh alike. `calibration` measures how often the intervals hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
+from emergectl.analysis.convention import Convention, convention_for
 from emergectl.analysis.curve_families import (
-    SMOOTH_DECADES,
-    broken_grid,
-    explained,
-    fit,
-    project,
-    total_squares,
+    GOMPERTZ_WIDTH,
+    LOGISTIC_WIDTH,
+    gompertz,
+    logistic,
 )
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.plain import INTERNAL
-from emergectl.analysis.ratio import BROKEN_PARAMETERS, LEAST_NOISE, inverse_variances
+from emergectl.analysis.sample import sample_of
+from emergectl.analysis.scatter import SCATTERS
+from emergectl.analysis.sharpness import ONE_RUN_SCATTER, FreeFit, fit_freely
 
-FINE_WIDTHS = tuple(float(w) for w in np.linspace(0.02, 0.5, 25))
-FINE_PER_GAP = 32
+WIDTHS = (0.02, 0.07, 0.13, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6, 2.2, 3.0)
+"""decades from 10 to 90 percent"""
+POSITIONS_PER_GAP, MOST_POSITIONS = 12, 240
 DRAWS = 2000
-MISFIT = 0.05
-"""what is left by the best break is misfit where chance leaves so much less often than this"""
-SHAPE_KINDS = 3
-"""logistic, ramp, hinge"""
+HALF_OF_GOMPERTZ = float(-np.log(np.log(2)))
+SMEAR = np.linspace(-2.0, 2.0, 7)
+"""onsets over which a scattered rise is averaged, in deviations"""
 
 
 @dataclass(frozen=True)
@@ -46,104 +48,226 @@ class Interval:
     high: float
 
 
-def _no_draws() -> Floats:
-    return np.empty(0)
+@dataclass(frozen=True)
+class Draws:
+    """Equally likely rises: where half has passed (decades of the convention), from 10 to 90
+    percent (decades), which kind of shape, floor and height (levels): each [DRAWS]."""
+
+    positions: Floats
+    widths: Floats
+    kinds: Floats
+    floors: Floats
+    heights: Floats
+
+    def levels(self, index: int, t: Floats) -> Floats:
+        """The levels of one draw at places t [points], in decades of the convention."""
+        kind, width = int(self.kinds[index]), float(self.widths[index])
+        shape = SHAPES[kind]((t - self.positions[index]) / width)
+        return self.floors[index] + self.heights[index] * shape
 
 
 @dataclass(frozen=True)
 class Break:
-    """A break: scales in the axis's units, width in decades, heights on the fitted levels.
+    """Where a curve rises, whether or not it does so sharply: scales in the axis's units.
 
-    `position`: the middle of a compact rise, else the hinge. `width_decades`: from 10 to 90 percent
-    of the rise. `height`: the level at the largest scale over chance (over the floor where chance
-    is unknown). `between`: the rungs on either side of the position. `log_positions`: equally
-    likely values of log10 position, for comparing breaks: [DRAWS].
+    `position`: where half of the rise has passed. `onset`: where a tenth has. `height`: the level
+    at the largest scale over chance (over the floor where chance is unknown). `between`: the rungs
+    on either side of the position. `log_positions`: equally likely values of log10 of the position
+    on the axis, for comparing breaks: [DRAWS].
     """
 
     position: Interval
-    width_decades: Interval
+    onset: Interval
     height: Interval
     floor: float
     between: tuple[float, float]
-    onset: float
-    """the scale at which a tenth of the rise has passed (the hinge, for a hinge)"""
     log_positions: Floats = field(
-        default_factory=_no_draws, repr=False, compare=False, metadata=INTERNAL
+        default_factory=lambda: np.empty(0), repr=False, compare=False, metadata=INTERNAL
     )
-    kinds: Floats = field(default_factory=_no_draws, repr=False, compare=False, metadata=INTERNAL)
-    """which shape each of them has (logistic, ramp, hinge): [DRAWS]"""
+    draws: Draws | None = field(default=None, repr=False, compare=False, metadata=INTERNAL)
 
 
-def locate(
-    curve: Curve, rng: np.random.Generator, *, smooth_decades: float = SMOOTH_DECADES
+def _logistic(z: Floats) -> Floats:
+    return logistic(LOGISTIC_WIDTH * z)
+
+
+def _ramp(z: Floats) -> Floats:
+    return np.clip(0.5 + 0.8 * z, 0.0, 1.0)
+
+
+def _gompertz(z: Floats) -> Floats:
+    return gompertz(GOMPERTZ_WIDTH * z + HALF_OF_GOMPERTZ)
+
+
+def _mirrored(z: Floats) -> Floats:
+    return 1 - _gompertz(-z)
+
+
+SHAPES: tuple[Callable[[Floats], Floats], ...] = (_logistic, _ramp, _gompertz, _mirrored)
+"""rises of z = (place − position) / width that pass one half at z = 0"""
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """The grid: kind, width and position of each node [nodes], and how far apart positions are."""
+
+    kinds: Floats
+    widths: Floats
+    positions: Floats
+    step: float
+
+
+def _grid(t: Floats) -> _Nodes:
+    """Every kind, width and position over a ladder, ordered by kind."""
+    count = min(POSITIONS_PER_GAP * (len(t) - 1), MOST_POSITIONS) + 1
+    positions = np.linspace(t[0], t[-1], count)
+    kinds, widths, positions = (
+        v.ravel() for v in np.meshgrid(np.arange(len(SHAPES)), WIDTHS, positions, indexing="ij")
+    )
+    return _Nodes(kinds, widths, positions, float(t[-1] - t[0]) / (count - 1))
+
+
+def locate(curve: Curve, rng: np.random.Generator) -> Break:
+    """Where a curve rises, by itself."""
+    convention = convention_for(curve)
+    free = fit_freely(sample_of(curve, convention.t), convention.width)
+    return locate_in(curve, convention, free, rng)
+
+
+def locate_in(
+    curve: Curve, convention: Convention, free: FreeFit, rng: np.random.Generator
 ) -> Break:
-    """The best break of a curve, whether or not it beats a smooth one."""
-    grid = broken_grid(
-        curve.log_x, smooth_decades=smooth_decades, widths=FINE_WIDTHS, per_gap=FINE_PER_GAP
-    )
-    y = curve.level
-    coarse = broken_grid(curve.log_x, smooth_decades=smooth_decades)
-    at = (y * curve.size + y.mean()) / (curve.size + 1)
-    for _ in range(2 if curve.is_rate else 0):
-        at = fit(project(coarse, inverse_variances(curve, at)), y).values
-    projector = project(grid, inverse_variances(curve, at))
-    best = fit(projector, y)
-    noise = _noise(curve, at, best.squares)
-    noise = max(noise, LEAST_NOISE * float(total_squares(projector.weights, y)), 1e-300)
+    """Where a curve rises. free: its freest fit, which gives the noise and a first height."""
+    sample, nodes = free.sample, _grid(convention.t)
+    several = bool((sample.runs > 1).any())
+    scatters = SCATTERS if several else tuple(s for s in SCATTERS if s <= ONE_RUN_SCATTER)
+    parts = [_weigh(free, len(nodes.kinds), scatter) for scatter in scatters]
+    weight = np.concatenate([part.log_likelihood for part in parts])
+    weight = np.exp(weight - weight.max())
+    chosen = rng.choice(len(weight), DRAWS, p=weight / weight.sum())
+    which, node = np.divmod(chosen, len(nodes.kinds))
+    floors, heights = np.empty(DRAWS), np.empty(DRAWS)
+    for index, part in enumerate(parts):
+        mine = which == index
+        floors[mine], heights[mine] = part.draw(node[mine], rng)
 
-    gained = explained(projector, y)
-    likelihood = np.exp((gained - gained.max()) / (2 * noise)) * (gained > 0)
-    # Every kind of shape weighs the same, however many nodes it has.
-    compact = int(np.prod(grid.regular)) // 2
-    kinds = np.minimum(np.arange(len(gained)) // compact, SHAPE_KINDS - 1)
-    likelihood /= np.bincount(kinds, minlength=SHAPE_KINDS)[kinds]
-    total = likelihood.sum()
-    nodes = rng.choice(len(gained), DRAWS, p=likelihood / total) if total > 0 else np.zeros(1, int)
-
-    shapes, share = grid.shapes[nodes], projector.center
-    centred = shapes - (shapes @ share)[:, None]
-    spread = (centred**2) @ projector.weights
-    spread = np.where(spread > 0, spread, np.inf)
-    heights = np.maximum(0, centred @ (projector.weights * y) / spread)
-    heights = heights + np.sqrt(noise / spread) * rng.standard_normal(len(nodes))
-    floors = y @ share - heights * (shapes @ share)
-    floors = floors + np.sqrt(noise / projector.weights.sum()) * rng.standard_normal(len(nodes))
+    positions = nodes.positions[node] + nodes.step * (rng.random(DRAWS) - 0.5)
+    draws = Draws(positions, nodes.widths[node], nodes.kinds[node], floors, heights)
+    ends = convention.t[[0, -1]]
+    tops, starts = np.empty(DRAWS), np.empty(DRAWS)
+    for kind, shape in enumerate(SHAPES):
+        mine = draws.kinds == kind
+        place = (ends[1] - positions[mine]) / draws.widths[mine]
+        tops[mine] = floors[mine] + heights[mine] * shape(place)
+        starts[mine] = positions[mine] + draws.widths[mine] * _TENTHS[kind]
     base = floors if curve.chance_level is None else curve.chance_level
-    tops = floors + heights * shapes[:, -1] - base
-
-    # Positions within a cell of the grid are as likely as its node.
-    t = curve.log_x
-    step = np.interp(grid.position[nodes], t[:-1], np.diff(t)) / FINE_PER_GAP
-    positions = grid.position[nodes] + step * (rng.random(len(nodes)) - 0.5)
-    onsets = positions - np.where(grid.compact[nodes], grid.width[nodes] / 2, 0.0)
-    position = _interval(positions)
-    index = int(np.clip(np.searchsorted(t, position.value) - 1, 0, len(t) - 2))
+    log_positions = np.log10(convention.place(curve, positions))
+    position = _interval(log_positions)
+    index = int(np.clip(np.searchsorted(curve.log_x, position.value) - 1, 0, len(curve.x) - 2))
     return Break(
-        position=Interval(10**position.value, 10**position.low, 10**position.high),
-        width_decades=_interval(grid.width[nodes]),
-        height=_interval(tops),
+        position=_in_units(position),
+        onset=_in_units(_interval(np.log10(convention.place(curve, starts)))),
+        height=_interval(tops - base),
         floor=float(np.median(floors)),
         between=(float(curve.x[index]), float(curve.x[index + 1])),
-        onset=float(10 ** np.median(onsets)),
-        log_positions=positions,
-        kinds=kinds[nodes],
+        log_positions=log_positions,
+        draws=draws,
     )
 
 
-def _noise(curve: Curve, at: Floats, squares: float) -> float:
-    """Noise relative to what is expected, from seeds and from what the best break leaves, pooled.
+def _tenth(shape: Callable[[Floats], Floats]) -> float:
+    """z at which a shape passes a tenth."""
+    z = np.linspace(-2, 0, 4001)
+    return float(np.interp(0.1, shape(z), z))
 
-    The larger of the two would be too large on average, and the intervals too wide; but what the
-    break leaves counts alone where it is more than the pool allows, for then the shape does not
-    fit. Binomial noise is never less than 1.
-    """
-    freedom = max(1, len(curve.x) - BROKEN_PARAMETERS)
-    between, seed_freedom = curve.spread_between_seeds(at)
-    pooled = (squares + between) / (freedom + seed_freedom)
-    pooled = max(pooled, 1.0) if curve.is_binomial else pooled
-    allowed = pooled * float(stats.chi2.isf(MISFIT, freedom)) / freedom
-    rest = squares / freedom
-    return rest if rest > allowed else pooled
+
+_TENTHS = tuple(map(_tenth, SHAPES))
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """The nodes under one scatter: log-likelihood, and the best floor and height with their
+    covariance: each [nodes]."""
+
+    log_likelihood: Floats
+    floor: Floats
+    height: Floats
+    floor_variance: Floats
+    height_variance: Floats
+    covariance: Floats
+
+    def draw(self, nodes: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Floors and heights of nodes [draws], with their uncertainty."""
+        heights = self.height[nodes] + np.sqrt(self.height_variance[nodes]) * rng.standard_normal(
+            len(nodes)
+        )
+        slope = self.covariance[nodes] / self.height_variance[nodes]
+        rest = self.floor_variance[nodes] - slope * self.covariance[nodes]
+        floors = self.floor[nodes] + slope * (heights - self.height[nodes])
+        noise = np.sqrt(np.maximum(rest, 0)) * rng.standard_normal(len(nodes))
+        return floors + noise, np.maximum(heights, 0)
+
+
+def _weigh(free: FreeFit, nodes: int, scatter: float) -> _Weighed:
+    """Every node under one scatter, floor and height integrated out of a Gaussian likelihood whose
+    variance has the scatter's share at each rung."""
+    sample = free.sample
+    levels = free.levels
+    floor, height = float(levels.min()), float(np.ptp(levels))
+    mean, square = _smeared(tuple(sample.t.tolist()), scatter)
+    at = floor + height * mean
+    typical = np.broadcast_to(sample.sizes / sample.runs, at.shape)
+    variance = free.noise.phi * sample.unit_variance(at, typical) / typical
+    variance = variance + height**2 * np.maximum(square - mean**2, 0)
+    runs = sample.runs
+    squares = np.bincount(
+        sample.rung, (sample.level - sample.levels[sample.rung]) ** 2, len(sample.t)
+    )
+    weights = runs / variance
+    y = sample.levels
+    total, first, second = weights.sum(1), (weights * mean).sum(1), (weights * mean**2).sum(1)
+    y_total, y_first = weights @ y, (weights * mean) @ y
+    determinant = np.maximum(total * second - first**2, 1e-12 * total**2)
+    tall = (total * y_first - first * y_total) / determinant
+    low = (second * y_total - first * y_first) / determinant
+    left = (weights * (y - low[:, None] - tall[:, None] * mean) ** 2).sum(1)
+    between = (squares / variance).sum(1) + (runs * np.log(variance)).sum(1)
+    # A rise, not a fall: the share of the height's own distribution that is above zero.
+    rising = special.log_ndtr(tall / np.sqrt(total / determinant))
+    log_likelihood = -0.5 * (left + between) + rising - np.log(nodes)
+    return _Weighed(
+        log_likelihood,
+        low,
+        tall,
+        second / determinant,
+        total / determinant,
+        -first / determinant,
+    )
+
+
+@lru_cache(maxsize=16)
+def _smeared(rungs: tuple[float, ...], scatter: float) -> tuple[Floats, Floats]:
+    """Mean and mean square over scattered onsets of each node's rise: [nodes, rungs] each."""
+    t = np.array(rungs)
+    nodes = _grid(t)
+    place = (t - nodes.positions[:, None]) / nodes.widths[:, None]
+    if scatter == 0:
+        mean = _shapes(place)
+        return mean, mean**2
+    share = np.exp(-0.5 * SMEAR**2)
+    share /= share.sum()
+    mean, square = np.zeros(place.shape), np.zeros(place.shape)
+    for deviations, weight in zip(SMEAR, share, strict=True):
+        rise = _shapes(place - deviations * scatter / nodes.widths[:, None])
+        mean += weight * rise
+        square += weight * rise**2
+    return mean, square
+
+
+def _shapes(place: Floats) -> Floats:
+    """The rises at places [nodes, rungs] of nodes that are ordered by kind."""
+    blocks = np.split(place, len(SHAPES))
+    return np.concatenate([shape(block) for shape, block in zip(SHAPES, blocks, strict=True)])
 
 
 def break_difference(first: Break, second: Break) -> Interval:
@@ -154,12 +278,14 @@ def break_difference(first: Break, second: Break) -> Interval:
     lie is open to each of them: the interval is then too wide rather than too narrow.
     """
     pairs = []
-    for kind in range(SHAPE_KINDS):
-        one, other = (b.log_positions[b.kinds == kind] for b in (first, second))
-        # The share of pairs with this kind is the product of its shares in either.
-        count = round(len(one) * len(other) / len(first.kinds))
-        if count:
-            pairs.append(np.resize(other, count) - np.resize(one, count + 1)[1:])
+    if first.draws is not None and second.draws is not None:
+        for kind in range(len(SHAPES)):
+            one = first.log_positions[first.draws.kinds == kind]
+            other = second.log_positions[second.draws.kinds == kind]
+            # The share of pairs with this kind is the product of its shares in either.
+            count = round(len(one) * len(other) / DRAWS)
+            if count:
+                pairs.append(np.resize(other, count) - np.resize(one, count + 1)[1:])
     if not pairs:  # No shape fits both: nothing moves them alike.
         pairs.append(second.log_positions - np.roll(first.log_positions, 1))
     return _interval(np.concatenate(pairs))
@@ -198,3 +324,7 @@ def _rise_over(values: Floats, center: Callable[[Floats], np.floating]) -> float
 def _interval(draws: Floats) -> Interval:
     low, middle, high = np.quantile(draws, [0.025, 0.5, 0.975])
     return Interval(float(middle), float(low), float(high))
+
+
+def _in_units(log: Interval) -> Interval:
+    return Interval(10**log.value, 10**log.low, 10**log.high)

@@ -1,47 +1,59 @@
 """The error rates of the verdicts, by simulation: what is claimed is measured here.
 
-Smooth abilities (a line, growing powers, powers to a ceiling, wide sigmoids, exact match p^L of a
-smoothly improving p) must not be called emergent more than 5% of the time; breaks of 50 points
-within 0.3 decades must be found 90% of the time and their intervals cover the truth about 95% of
-the time. Each ability is judged by itself, so that no correction for many helps.
-
-The interval of a difference of two breaks is measured where the rungs can tell: rises of 0.3
-decades on a ladder whose rungs double and on one whose rungs lie twice as close, and, with any
-widths on the doubling ladder, differences drawn at random. What is left out is a difference that is
-truly zero between two steps in one gap: no data can tell where in the gap either of them lies, so
-any honest interval covers zero every time (98 to 99% over all widths), which is no error.
+Each claim (`conditions`) is a simulated condition and what must be said of it how often. Abilities
+are drawn by `simulated`, which shares no formula with what judges them. Each is judged by itself,
+so that no correction for many helps; false discoveries among many are a claim of their own. A trial
+has random numbers of its own, by its claim's name and its number: rates are the same in one process
+and in many, alone and among others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from scipy import stats
 
-from emergectl.analysis.breaks import break_difference, locate
-from emergectl.analysis.curve_families import gompertz, hinge_rise, logistic_rise, ramp_rise
-from emergectl.analysis.curves import Curve, Floats, make_curve
+from emergectl.analysis.breaks import break_difference
+from emergectl.analysis.conditions import CLAIMS, NOTHING, Claim, Promise
+from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.forecast import FEWEST_BELOW, backtest
 from emergectl.analysis.processes import processes
-from emergectl.analysis.verdict import ALPHA, gather
+from emergectl.analysis.seeds import judge_seeds
+from emergectl.analysis.simulated import (
+    Condition,
+    Simulated,
+    simulate,
+    simulate_losses,
+    simulate_seeds,
+    simulate_together,
+)
+from emergectl.analysis.verdict import Finding, judge
 from emergectl.store.measurements import MetricFacts
 
-SMOOTH = ("line", "growth", "power", "sigmoid", "exact match")
-COMPACT = ("logistic", "ramp")
 SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
+LOGPROB = MetricFacts("continuous", "up", "ratio", most=0, likelihood="token")
+LOSS = MetricFacts("continuous", "down", "loss", least=0, likelihood="token")
+ENOUGH = 400
+"""trials from which on a rate outside its promise breaks it, however wide its interval"""
+LOSS_NOISE = 0.01
+SMOOTH, EMERGENT = 900, 100
+"""abilities that are judged together where false discoveries are counted"""
+CHUNK = 10
+
+Counts = dict[str, tuple[int, int]]
+"""by the name of each rate: (how often it was so, of how many)"""
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """What somebody brings: rungs, seeds at each, items of one seed; None: as it is promised for.
-
-    That is 6–12 rungs, 1–8 seeds and 50–1,000 items for smooth abilities, drawn for each; 8 rungs,
-    4 seeds and 500 items for breaks.
-    """
+    """What somebody brings: rungs, runs at each, items of one run; None: as the claim has it."""
 
     rungs: int | None = None
-    seeds: int | None = None
+    runs: int | None = None
     items: int | None = None
 
     @property
@@ -49,213 +61,282 @@ class Ladder:
         """Whether breaks are promised to be found on it."""
         return self == Ladder()
 
+    def over(self, claim: Claim) -> Claim:
+        """The claim on this ladder; what is found on it is measured, not promised."""
+        own = {name: (n,) for name, n in vars(self).items() if n is not None}
+        if not own:
+            return claim
+        promises = {
+            name: NOTHING if promise.low and promise.high == 1 else promise
+            for name, promise in claim.promises.items()
+        }
+        condition = replace(claim.condition, **own)  # type: ignore[arg-type]
+        return replace(claim, condition=condition, promises=promises)
+
 
 PROMISED = Ladder()
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A measured rate beside what is promised: `low` ≤ rate ≤ `high` (in probabilities)."""
+    """A measured rate beside what is promised: it was so in `count` of `trials`."""
 
     name: str
     count: int
     trials: int
-    low: float
-    high: float
+    promise: Promise
 
     @property
-    def rate(self) -> float:
-        """Share of trials."""
-        return self.count / self.trials
+    def rate(self) -> float | None:
+        """Share of trials; None without any."""
+        return self.count / self.trials if self.trials else None
 
     @property
-    def error(self) -> float:
-        """Standard error of the rate."""
-        return float(np.sqrt(max(self.rate * (1 - self.rate), 1e-4) / self.trials))
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of the rate (Wilson)."""
+        if not self.trials:
+            return 0.0, 1.0
+        found = stats.binomtest(self.count, self.trials).proportion_ci(0.95, "wilson")
+        return float(found.low), float(found.high)
 
     @property
-    def holds(self) -> bool:
-        """Whether the rate lies inside what is promised."""
-        return self.low <= self.rate <= self.high
+    def state(self) -> str:
+        """`holds`, `broken`, `open` (too few trials to tell), or "" where nothing is promised.
+
+        A rate outside its promise breaks it where its interval lies outside too, or there are
+        `ENOUGH` trials; one inside holds where its interval ends below the bound of the promise.
+        """
+        promise, (low, high) = self.promise, self.interval
+        if promise.is_none:
+            return ""
+        if self.rate is None:
+            return "open"
+        if promise.low <= self.rate <= promise.high:
+            return "holds" if high <= promise.bound else "open"
+        outside = high < promise.low or low > promise.high
+        return "broken" if outside or self.trials >= ENOUGH else "open"
 
 
-def smooth_ability(
-    kind: str,
-    rng: np.random.Generator,
+@dataclass(frozen=True)
+class Progress:
+    """The rates of one claim, and the share of all trials that is done with it."""
+
+    rates: tuple[Rate, ...]
+    done: float
+
+
+def measure(
+    claims: Sequence[Claim] = CLAIMS,
     *,
-    seed_deviation: float = 0.0,
+    trials: int = ENOUGH,
+    seed: int = 0,
     ladder: Ladder = PROMISED,
-) -> Curve:
-    """A smooth ability over 2–5 decades, with binomial noise.
-
-    `seed_deviation`: what seeds differ by beyond their items, as a standard deviation.
-    """
-    rungs = ladder.rungs or int(rng.integers(6, 13))
-    seeds = ladder.seeds or int(rng.integers(1, 9))
-    items = ladder.items or int(rng.choice([50, 100, 200, 500, 1000]))
-    chance = float(rng.choice([0.0, 0.25, 0.5]))
-    span = float(rng.uniform(2, 5))
-    t = np.linspace(0, span, rungs)
-    height = float(rng.uniform(0.1, 1 - chance))
-    one = np.ones(1)
-    shapes: dict[str, Callable[[], Floats]] = {
-        "line": lambda: t / span,
-        "growth": lambda: 10 ** (rng.uniform(0.3, 0.95) * (t - span)),
-        "power": lambda: 1 - 10 ** (-rng.uniform(0.2, 0.95) * t),
-        "sigmoid": lambda: logistic_rise(t, rng.uniform(0, span) * one, rng.uniform(1, 3) * one),
-        "exact match": lambda: gompertz(
-            np.log(10) * rng.uniform(0.2, 0.6) * t - np.log(rng.uniform(3, 20))
-        ),
-    }
-    return _noisy(t, chance + height * shapes[kind](), chance, seeds, items, seed_deviation, rng)
-
-
-def broken_ability(
-    kind: str,
-    rng: np.random.Generator,
-    *,
-    span: float | None = None,
-    position: float | None = None,
-    width: float | None = None,
-    ladder: Ladder = PROMISED,
-) -> tuple[Curve, float]:
-    """A break of 50 points within 0.3 decades, and its log10 position.
-
-    Rungs lie 0.3 (each doubles the last) to 0.6 decades apart; positions lie anywhere between the
-    second and the last but one, widths anywhere up to 0.3 decades, where they are not given.
-    """
-    rungs = ladder.rungs or 8
-    span = float(rng.uniform(0.3, 0.6)) * (rungs - 1) if span is None else span
-    t = np.linspace(0, span, rungs)
-    position = float(rng.uniform(t[1], t[-2])) if position is None else position
-    width = float(rng.uniform(0.02, 0.3)) if width is None else width
-    chance = float(rng.choice([0.0, 0.25]))
-    shape = {"logistic": logistic_rise, "ramp": ramp_rise, "hinge": hinge_rise}[kind]
-    rise = shape(t, np.full(1, position), np.full(1, width))
-    seeds, items = ladder.seeds or 4, ladder.items or 500
-    return _noisy(t, chance + 0.5 * rise, chance, seeds, items, 0.0, rng), 6 + position
-
-
-def false_emergent(
-    kind: str, trials: int, seed: int, *, seed_deviation: float = 0.0, ladder: Ladder = PROMISED
-) -> list[Rate]:
-    """How often one kind of smooth ability is called emergent."""
-    rng = np.random.default_rng([seed, SMOOTH.index(kind)])
-    found = 0
-    for trial in range(trials):
-        curve = smooth_ability(kind, rng, seed_deviation=seed_deviation, ladder=ladder)
-        found += bool(gather(curve, seed=trial).p_emergent <= ALPHA)
-    noise = f", seeds differ by {seed_deviation:g}" if seed_deviation else ""
-    return [Rate(f"false emergent: {kind}{noise}", found, trials, 0.0, 0.05)]
-
-
-def found_breaks(kind: str, trials: int, seed: int, *, ladder: Ladder = PROMISED) -> list[Rate]:
-    """How often a break is found, and how often its interval covers where it is."""
-    rng = np.random.default_rng([seed, 100 + COMPACT.index(kind)])
-    found = covered = 0
-    for trial in range(trials):
-        curve, truth = broken_ability(kind, rng, ladder=ladder)
-        evidence = gather(curve, seed=trial)
-        found += bool(evidence.p_emergent <= ALPHA)
-        at = evidence.break_.position if evidence.break_ else None
-        covered += at is not None and at.low <= 10**truth <= at.high
-    return [
-        Rate(f"breaks found: {kind}", found, trials, 0.9 if ladder.is_promised else 0.0, 1.0),
-        Rate(f"position covered: {kind}", covered, trials, 0.92, 0.98),
+    jobs: int = 1,
+) -> Iterator[Progress]:
+    """The rates of every claim, as they are measured, claim by claim."""
+    claims = [ladder.over(claim) for claim in claims]
+    counts = [max(1, round(trials * claim.share)) for claim in claims]
+    parts = [
+        (claim, range(first, min(first + CHUNK, count)))
+        for claim, count in zip(claims, counts, strict=True)
+        for first in range(0, count, CHUNK)
     ]
-
-
-def differences(
-    name: str,
-    trials: int,
-    seed: int,
-    *,
-    gap: float,
-    width: float | None = None,
-    apart: float = 0.0,
-    ladder: Ladder = PROMISED,
-) -> list[Rate]:
-    """How often the interval of the difference of two breaks covers what it is.
-
-    Two metrics with noise of their own (and widths, where none is given), whose rises have middles
-    up to `apart` decades from each other, on rungs `gap` decades apart.
-    """
-    rng = np.random.default_rng([seed, 200, round(1000 * gap), round(1000 * apart)])
-    rungs = ladder.rungs or 8
-    low, high = gap, gap * (rungs - 2)
-    covered = 0
-    for _ in range(trials):
-        truth = float(rng.uniform(-apart, apart)) if apart else 0.0
-        first = float(rng.uniform(low + max(0, -truth), high - max(0, truth)))
-        pair = [
-            locate(
-                broken_ability(
-                    "logistic",
-                    rng,
-                    span=gap * (rungs - 1),
-                    position=at,
-                    width=width,
-                    ladder=ladder,
-                )[0],
-                rng,
-            )
-            for at in (first, first + truth)
-        ]
-        found = break_difference(*pair)
-        covered += found.low <= truth <= found.high
-    return [Rate(f"difference covered: {name}", covered, trials, 0.92, 0.98)]
-
-
-def all_rates(
-    trials: int, seed: int = 0, *, ladder: Ladder = PROMISED, workers: int = 1
-) -> Iterator[Rate]:
-    """Every rate that is promised, as it is measured; the same however many processes there are."""
-    jobs: list[Callable[[], list[Rate]]] = [
-        *(partial(false_emergent, kind, trials, seed, ladder=ladder) for kind in SMOOTH),
-        *(
-            partial(false_emergent, kind, trials, seed, seed_deviation=0.02, ladder=ladder)
-            for kind in SMOOTH
-        ),
-        *(partial(found_breaks, kind, trials, seed, ladder=ladder) for kind in COMPACT),
-        *(
-            partial(
-                differences,
-                f"none, rungs {gap:g} decades apart",
-                trials,
-                seed,
-                gap=gap,
-                width=0.3,
-                ladder=ladder,
-            )
-            for gap in (0.3, 0.15)
-        ),
-        partial(
-            differences, "up to half a decade", trials, seed, gap=0.3, apart=0.5, ladder=ladder
-        ),
-    ]
-    if workers == 1:
-        for job in jobs:
-            yield from job()
+    work = partial(_measure_part, seed=seed)
+    if jobs == 1:
+        yield from _collected(claims, counts, map(work, parts))
         return
-    with processes(workers) as pool:
-        for rates in pool.map(_run, jobs):
-            yield from rates
+    with processes(jobs) as pool:
+        try:
+            yield from _collected(claims, counts, pool.map(work, parts))
+        finally:  # Who stops listening waits for nothing that has not begun.
+            pool.shutdown(cancel_futures=True)
 
 
-def _run(job: Callable[[], list[Rate]]) -> list[Rate]:
-    return job()
+def _collected(
+    claims: Sequence[Claim], counts: Sequence[int], parts: Iterable[Counts]
+) -> Iterator[Progress]:
+    results, done = iter(parts), 0
+    for claim, count in zip(claims, counts, strict=True):
+        total = dict.fromkeys(claim.promises, (0, 0))
+        for _ in range(0, count, CHUNK):
+            total = _add(total, next(results))
+        done += count
+        yield Progress(
+            tuple(
+                Rate(f"{claim.name}: {name}" if name else claim.name, *total[name], promise)
+                for name, promise in claim.promises.items()
+            ),
+            done / sum(counts),
+        )
 
 
-def _noisy(
-    t: Floats,
-    p: Floats,
-    chance: float,
-    seeds: int,
-    items: int,
-    seed_deviation: float,
-    rng: np.random.Generator,
-) -> Curve:
-    truth = np.tile(p[:, None], (1, seeds))
-    truth = truth + seed_deviation * rng.standard_normal(truth.shape)
-    values = rng.binomial(items, np.clip(truth, 0, 1)) / items
-    return make_curve(10 ** (6 + t), values, what=SHARE, items=items, chance=chance)
+def _measure_part(part: tuple[Claim, range], *, seed: int) -> Counts:
+    claim, numbers = part
+    total = dict.fromkeys(claim.promises, (0, 0))
+    for number in numbers:
+        rng = np.random.default_rng([seed, zlib.crc32(claim.name.encode()), number])
+        total = _add(total, _MEASURES[claim.measure](claim, rng))
+    return total
+
+
+def _add(first: Counts, second: Counts) -> Counts:
+    return {
+        name: (count + second.get(name, (0, 0))[0], trials + second.get(name, (0, 0))[1])
+        for name, (count, trials) in first.items()
+    }
+
+
+def as_curves(drawn: Simulated, *, task: str = "ability") -> list[Curve]:
+    """A simulated ability as the analysis is given it, its continuous partner after it."""
+    exact = make_curve(
+        drawn.scales,
+        drawn.correct / drawn.items,
+        what=SHARE,
+        items=drawn.stated,
+        chance=drawn.chance,
+        task=task,
+        axis="flops",
+    )
+    if drawn.continuous is None:
+        return [exact]
+    partner = make_curve(
+        drawn.scales,
+        drawn.continuous,
+        what=LOGPROB,
+        task=task,
+        metric="logprob_per_token",
+        axis="flops",
+    )
+    return [exact, partner]
+
+
+def _judged(condition: Condition, rng: np.random.Generator) -> tuple[Simulated, Finding]:
+    drawn = simulate(condition, rng)
+    return drawn, judge(as_curves(drawn), seed=_seed(rng))[0]
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+def _once(happened: bool) -> tuple[int, int]:
+    return int(happened), 1
+
+
+def _emergent(claim: Claim, rng: np.random.Generator) -> Counts:
+    return {"": _once(_judged(claim.condition, rng)[1].verdict == "emergent")}
+
+
+def _flat(claim: Claim, rng: np.random.Generator) -> Counts:
+    return {"": _once(_judged(claim.condition, rng)[1].verdict == "flat")}
+
+
+def _metric(claim: Claim, rng: np.random.Generator) -> Counts:
+    word = str(_judged(claim.condition, rng)[1].verdict)
+    return {name: _once(word == name) for name in ("metric-made", "emergent")}
+
+
+def _power(claim: Claim, rng: np.random.Generator) -> Counts:
+    """Whether a sharp rise is found, and whether the interval of its position holds the truth."""
+    drawn, finding = _judged(claim.condition, rng)
+    counts = {"found": _once(finding.verdict == "emergent")}
+    if finding.break_ is not None:
+        at = finding.break_.position
+        covered = at.low <= 10**drawn.truth.position <= at.high
+        counts["position covered"] = _once(covered)
+        counts["position of no width"] = _once(at.low >= at.high)
+    return counts
+
+
+def _pair(claim: Claim, rng: np.random.Generator) -> Counts:
+    """Whether the interval of the difference of two breaks holds it."""
+    c = claim.condition
+    at, apart = float(rng.uniform(*c.position)), float(rng.uniform(-claim.apart, claim.apart))
+    shift = apart / c.decades[0]
+    drawn = [
+        simulate(replace(c, position=(place, place)), rng)
+        for place in (at - shift / 2, at + shift / 2)
+    ]
+    first, second = (judge(as_curves(each), seed=_seed(rng))[0].break_ for each in drawn)
+    if first is None or second is None:
+        return {}
+    found = break_difference(first, second)
+    truth = drawn[1].truth.position - drawn[0].truth.position
+    return {"covered": _once(found.low <= truth <= found.high)}
+
+
+def _humps(claim: Claim, rng: np.random.Generator) -> Counts:
+    """Whether the seeds of an ability are said to fall in two groups, at any scale."""
+    c = claim.condition
+    drawn = simulate_seeds(claim.spread, rng, rungs=c.rungs[0], runs=c.runs[0], items=c.items[0])
+    if not c.stated:
+        drawn = replace(drawn, stated=None)
+    found = judge_seeds(as_curves(drawn)[0], rng)
+    humps = [] if found is None else [scale.humps for scale in found.scales]
+    said = any(h is not None and min(h.p_dip, h.p_one) <= 0.05 for h in humps)
+    return {name: _once(said) for name in claim.promises}
+
+
+def _forecast(claim: Claim, rng: np.random.Generator) -> Counts:
+    (curve,) = as_curves(simulate(claim.condition, rng))
+    return _foretold(curve, rng)
+
+
+def _loss_forecast(claim: Claim, rng: np.random.Generator) -> Counts:
+    c = claim.condition
+    scales, losses = simulate_losses(
+        rng,
+        rungs=int(rng.choice(c.rungs)),
+        runs=c.runs[0],
+        decades=c.decades[0],
+        noise=LOSS_NOISE,
+    )
+    curve = make_curve(scales, losses, what=LOSS, metric="loss", axis="flops")
+    return _foretold(curve, rng)
+
+
+def _foretold(curve: Curve, rng: np.random.Generator) -> Counts:
+    """One scale above one cutoff, both at random, so that trials are independent."""
+    if len(curve.x) <= FEWEST_BELOW or not np.ptp(curve.level):
+        return {}
+    forecasts = backtest(curve, rng)[0].forecasts
+    if not forecasts:
+        return {}
+    forecast = forecasts[int(rng.integers(len(forecasts)))]
+    index = int(rng.integers(len(forecast.scales)))
+    at, told = forecast.scales[index], forecast.predicted[index]
+    value = float(curve.values[np.argmin(np.abs(curve.x - at))])
+    least, most = curve.what.least, curve.what.most
+    outside = (least is not None and told.low < least) or (most is not None and told.high > most)
+    return {
+        "covered": _once(told.low <= value <= told.high),
+        "outside the range": _once(outside),
+    }
+
+
+def _discoveries(claim: Claim, rng: np.random.Generator) -> Counts:
+    """Many abilities of the same runs, judged together: false ones among those called emergent."""
+    smooth = replace(claim.condition, partner="same rise")
+    sharp = replace(smooth, shape=("logistic",), width=(0.05, 0.3), height=(0.5, 0.5))
+    wanted = [smooth] * SMOOTH + [sharp] * EMERGENT
+    curves: list[Curve] = []
+    drawn = simulate_together(wanted, rng, correlation=claim.correlation)
+    for number, ability in enumerate(drawn):
+        curves += as_curves(ability, task=f"ability {number}")
+    judged = [f for f in judge(curves, seed=_seed(rng)) if f.curve.what.kind == "discontinuous"]
+    called = np.array([finding.verdict == "emergent" for finding in judged])
+    false, right = int(called[:SMOOTH].sum()), int(called[SMOOTH:].sum())
+    return {"": (false, false + right), "found": (right, EMERGENT)}
+
+
+_MEASURES = {
+    "emergent": _emergent,
+    "metric": _metric,
+    "power": _power,
+    "flat": _flat,
+    "pair": _pair,
+    "humps": _humps,
+    "forecast": _forecast,
+    "loss forecast": _loss_forecast,
+    "discoveries": _discoveries,
+}

@@ -1,22 +1,22 @@
 """Columns of a table to rows: which column holds what, which rows are kept, in which units.
 
-The mapping is `Columns`. Names that are the words of the project (params, tokens, task, metric, …)
-are found by themselves; a wide table, one column a task, is told by `values`. It is the same for
-every format, so that no option is without effect: a column that is named and is not there is an
-error, whatever the table came from.
+The mapping is `ColumnMapping`. Names that are the words of the project (params, tokens, task,
+metric, …) are found by themselves; a wide table, one column a task, is told by `values`. It is the
+same for every format, so that no option is without effect: a column that is named and is not there
+is an error, whatever the table came from.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.cells import number
 from emergectl.analysis.formats.model_names import read_name
-from emergectl.analysis.formats.records import BESIDE, Record, Records
+from emergectl.analysis.formats.records import BESIDE, FileRecords, Record
 from emergectl.analysis.table import AXES, Table, listed
 from emergectl.errors import RequestError
 
@@ -25,7 +25,7 @@ HINTS = ("what", "higher_is_better", "stderr", "count", "total_params")
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnMapping:
     """Which column of a file holds what; None: the column of that very name, if there is one.
 
     `values` names the columns of a wide table, each a task (or `task/metric`; `COLUMN=task/metric`
@@ -48,23 +48,26 @@ class Columns:
     n: str | None = None
     chance: str | None = None
     scales: Mapping[str, float] | None = None
+    n_of: Mapping[str, str] = field(default_factory=dict)
+    chance_of: Mapping[str, str] = field(default_factory=dict)
+    """columns of a wide table that hold the items and the level of guessing of one of its tasks"""
 
 
-WORDS = tuple(f.name for f in fields(Columns) if f.name not in ("values", "scales"))
+WORDS = tuple(
+    f.name for f in fields(ColumnMapping) if f.name not in ("values", "scales", "n_of", "chance_of")
+)
 COUNTS = {
     "parameters": "total",
     "total_params": "total",
     "non_embedding_parameters": "non-embedding",
 }
 """which count of parameters a column of our own runs holds"""
-SCALED = (*AXES, "value", "n", "chance")
-"""words whose numbers may stand in other units"""
 
 
 def add_records(
     table: Table,
-    found: Records,
-    columns: Columns,
+    found: FileRecords,
+    columns: ColumnMapping,
     *,
     where: Mapping[str, str],
     source: Path | str,
@@ -82,6 +85,7 @@ def add_records(
     fields_of = _fields_of(table, found, complete, wide, format_, decimal_comma)
     asked_of = _asked_of(found, complete)
     own = {getattr(complete, word) for word in WORDS} | {column for column, _ in wide}
+    own |= {*complete.n_of.values(), *complete.chance_of.values()}
     keeps_record = any(name not in own for name in found.names)
     any_ = False
     for place, record in found.rows:
@@ -109,8 +113,8 @@ FieldsOf = Callable[[str, Record], Iterable[Mapping[str, Any]]]
 
 def _fields_of(
     table: Table,
-    found: Records,
-    columns: Columns,
+    found: FileRecords,
+    columns: ColumnMapping,
     wide: Sequence[tuple[str, str]],
     format_: bool,
     decimal_comma: bool,
@@ -122,6 +126,8 @@ def _fields_of(
         cells |= {word: word for word in hints if word != "count" or columns.params == "params"}
     sizes = _Sizes(table) if not format_ and _tells_no_scale(columns) else None
     scales = columns.scales or {}
+    by_task = [("n", columns.n_of)] * bool(columns.n_of)
+    by_task += [("chance", columns.chance_of)] * bool(columns.chance_of)
     called_so = all(word == name for word, name in cells.items()) and columns.metric is not None
     if called_so and not (wide or scales or sizes or (hints and not format_)):
         return lambda _, record: (record,)  # Nothing to rename: a third of the time of reading.
@@ -141,6 +147,9 @@ def _fields_of(
         for column, name in wide:
             task, _, metric = name.partition("/")
             one = {**row, "task": task, "metric": metric, "value": record.get(column)}
+            for word, of in by_task:
+                if (level := of.get(name) or of.get(task)) is not None:
+                    one[word] = record.get(level)
             if "value" in scales:
                 _scale(one, "value", scales["value"], place, decimal_comma)
             yield one
@@ -148,7 +157,9 @@ def _fields_of(
     return fields
 
 
-def _asked_of(found: Records, columns: Columns) -> Callable[[Record], tuple[tuple[str, str], ...]]:
+def _asked_of(
+    found: FileRecords, columns: ColumnMapping
+) -> Callable[[Record], tuple[tuple[str, str], ...]]:
     """A record → how it was asked, but for what is in its group or seed already."""
     grouped = found.in_group if columns.group == "group" else ()
     keys = [key for key in found.asked if key not in (columns.group, columns.seed, *grouped)]
@@ -190,7 +201,7 @@ class _Sizes:
         return self.known[name]
 
 
-def _tells_no_scale(columns: Columns) -> bool:
+def _tells_no_scale(columns: ColumnMapping) -> bool:
     return columns.model is not None and not any(getattr(columns, axis) for axis in AXES)
 
 
@@ -204,8 +215,8 @@ def _is(cell: Any, wanted: str) -> bool:
 
 
 def _complete(
-    columns: Columns, names: list[str], path: Path | str
-) -> tuple[Columns, list[tuple[str, str]]]:
+    columns: ColumnMapping, names: list[str], path: Path | str
+) -> tuple[ColumnMapping, list[tuple[str, str]]]:
     """The mapping with columns that have the project's own names filled in, and checked; and
     (column, name) of a wide table's."""
     for word in WORDS:
@@ -213,6 +224,12 @@ def _complete(
         if given is not None:
             _known(given, names, path)
     wide = [pair for text in columns.values for pair in _wide_columns(text, names, path)]
+    tasks = {part for _, name in wide for part in (name, name.partition("/")[0])}
+    for option, of in (("--n", columns.n_of), ("--chance", columns.chance_of)):
+        for task, column in of.items():
+            _known(column, names, path)
+            if task not in tasks:
+                raise RequestError(f"{option} {task}={column}: --values names no such column")
     found: dict[str, Any] = {w: getattr(columns, w) or (w if w in names else None) for w in WORDS}
     if not wide and found["value"] is None:
         found["value"] = found["loss"]  # A table of losses alone: they are what it says.

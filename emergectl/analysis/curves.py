@@ -48,6 +48,8 @@ class Curve:
     seed_items: tuple[Floats, ...]
     chance: float | None = None
     group: str = ""
+    log_flops: Floats | None = None
+    """log10 of the training FLOPs of the models of each rung, their mean; None: unknown"""
     seed_sources: tuple[tuple[str, ...], ...] = ()
     """where each seed's value came from, rung by rung; empty where that is not known"""
 
@@ -147,6 +149,10 @@ class Curve:
         """What a rung's unit variance is divided by: its items, else its seeds: [rungs]."""
         return self.items if self.is_binomial else self.seeds.astype(float)
 
+    def inverse_variances(self, at: Floats) -> Floats:
+        """Weights of the rungs when the true levels are `at` [..., rungs], for dispersion 1."""
+        return self.size / self.unit_variance(at)
+
     def rungs(self, keep: NDArray[np.bool_]) -> Curve:
         """The curve with some of its rungs: keep [rungs]."""
         index = np.flatnonzero(keep)
@@ -157,6 +163,7 @@ class Curve:
             items=self.items[index],
             seed_values=tuple(self.seed_values[i] for i in index),
             seed_items=tuple(self.seed_items[i] for i in index),
+            log_flops=None if self.log_flops is None else self.log_flops[index],
             seed_sources=tuple(self.seed_sources[i] for i in index) if self.seed_sources else (),
         )
 
@@ -172,12 +179,14 @@ def make_curve(
     metric: str = "accuracy",
     axis: str = "params",
     group: str = "",
+    flops: Sequence[float] | None = None,
     sources: Sequence[str] | None = None,
 ) -> Curve:
     """A curve from values over rungs: [rungs], or one row of seeds a rung (rows may differ).
 
     what: what the metric is.
     items: the number of items of one seed's measurement, the same everywhere or one a rung.
+    flops: the training FLOPs of each row of values, where known.
     sources: where each row of values came from.
     Rungs may come unsorted; a scale that stands twice has its measurements taken together. Raises
     ValueError for a scale that is not positive, a value that is not finite, beyond 1e30 or outside
@@ -203,6 +212,9 @@ def make_curve(
     rungs, rung_of = np.unique(scales, return_inverse=True)
     seed_values, seed_items = [], []
     seed_sources: list[tuple[str, ...]] = []
+    log_flops = None
+    if flops is not None and min(flops) > 0:
+        log_flops = np.bincount(rung_of, np.log10(flops)) / np.bincount(rung_of)
     for k in range(len(rungs)):
         at = np.flatnonzero(rung_of == k)
         seed_values.append(np.concatenate([rows[i] for i in at]))
@@ -226,6 +238,7 @@ def make_curve(
         seed_items=tuple(seed_items),
         chance=chance,
         group=group,
+        log_flops=log_flops,
         seed_sources=tuple(seed_sources),
     )
 

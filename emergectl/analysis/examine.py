@@ -11,12 +11,19 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from emergectl.analysis.axis import AxisScore, loss_at_appearance, score_axes
 from emergectl.analysis.breaks import Interval, breakthroughness, linearity
+from emergectl.analysis.claims import (
+    bounded,
+    onset_claim,
+    sharpness_claim,
+    surprise_claim,
+)
 from emergectl.analysis.curves import Curve, make_curve
 from emergectl.analysis.findings import (
     AbilityFinding,
@@ -28,13 +35,14 @@ from emergectl.analysis.findings import (
 )
 from emergectl.analysis.forecast import Backtest, backtest
 from emergectl.analysis.lags import Lag, lag, lags, order_of_breaks
+from emergectl.analysis.metric_claim import beside
 from emergectl.analysis.metric_order import is_loss, restates_loss
-from emergectl.analysis.metric_pair import beside, pair_up
+from emergectl.analysis.metric_pair import pair_up
 from emergectl.analysis.processes import processes
 from emergectl.analysis.scaling import ScalingFinding, judge_scaling, runs_of_law
 from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
-from emergectl.analysis.table import LOSS, Row, Table
+from emergectl.analysis.table import LOSS, Table, TableRow
 from emergectl.analysis.table_curves import LATE_FIRST, count_shown
 from emergectl.analysis.verdict import MANY, VERDICTS, Finding
 
@@ -44,7 +52,7 @@ FEWEST_FOR_FORECAST = 5
 MOST_ROWS_FOR_AXES = 300
 FEWEST_RUNS_FOR_LAW, LAW_DRAWS = 12, 100
 
-RowsByOrigin = Mapping[tuple[str, str, str], Row]
+RowsByOrigin = Mapping[tuple[str, str, str], TableRow]
 """(where it stands, task, metric) → the row"""
 
 
@@ -91,14 +99,14 @@ def examine(
     telling.sort(key=lambda index: VERDICTS.index(findings[index].verdict))
     shown = set(telling[:SHOWN])
     abilities = []
-    for index, said in enumerate(_described(findings, workers)):
+    for index, said in enumerate(_described(findings, alpha, workers)):
         finding = findings[index]
         other = outputs.beside(finding)
         if other is not None:
             said = replace(said, pair=pair_up(finding, other, alpha=alpha))
         if index in shown:
             rng = np.random.default_rng([seed, zlib.crc32(finding.curve.name.encode())])
-            said = _in_full(said, finding.curve, other, table, rows, rng)
+            said = _in_full(said, finding, other, table, rows, rng, alpha)
         abilities.append(said)
         if progress:
             progress(index + 1, len(findings))
@@ -114,16 +122,17 @@ def examine(
     )
 
 
-def _described(findings: Sequence[Finding], workers: int) -> Iterable[AbilityFinding]:
+def _described(findings: Sequence[Finding], alpha: float, workers: int) -> Iterable[AbilityFinding]:
     """The findings described, in their order; in several processes where there are many."""
+    describe = partial(describe_finding, alpha=alpha)
     if workers == 1 or len(findings) < MANY:
-        yield from map(describe_finding, findings)
+        yield from map(describe, findings)
         return
     with processes(workers) as pool:
-        yield from pool.map(describe_finding, findings, chunksize=16)
+        yield from pool.map(describe, findings, chunksize=16)
 
 
-def describe_finding(finding: Finding) -> AbilityFinding:
+def describe_finding(finding: Finding, alpha: float) -> AbilityFinding:
     """A finding with the shapes of its curve, and without what only serves to compute."""
     curve, e = finding.curve, finding.evidence
     shapes = fit_shapes(curve) if len(curve.x) >= FEWEST_FOR_SHAPES else []
@@ -138,16 +147,18 @@ def describe_finding(finding: Finding) -> AbilityFinding:
         reason=finding.reason,
         overturn=finding.overturn,
         settle=finding.settle,
+        onset=onset_claim(e, alpha),
+        sharpness=sharpness_claim(e, finding.q_break, alpha),
+        metric_claim=finding.metric,
+        surprise=None,
+        p_emergent=_known(finding.p_emergent),
         q_emergent=_known(finding.q_emergent),
-        q_break=_known(finding.q_break),
-        p_emergent=_known(e.p_emergent),
-        p_above_chance=_known(e.p_above),
-        p_at_chance_before=_known(e.p_chance),
-        p_smooth=_known(e.p_smooth),
-        p_sharp=_known(e.p_sharp),
+        p_gradual=_known(e.p_gradual),
         p_rise=_known(e.p_rise),
+        p_fall=_known(e.p_fall),
         p_flat=_known(e.p_flat),
-        dispersion=_known(e.dispersion),
+        turn=e.turn,
+        dispersion=e.noise.phi if e.noise else None,
         break_=e.break_,
         breakthroughness=_known(breakthroughness(curve.level)),
         linearity=_known(linearity(curve.level)),
@@ -165,12 +176,14 @@ def describe_finding(finding: Finding) -> AbilityFinding:
 
 def _in_full(
     said: AbilityFinding,
-    curve: Curve,
+    finding: Finding,
     other: Finding | None,
     table: Table,
     rows: RowsByOrigin,
     rng: np.random.Generator,
+    alpha: float,
 ) -> AbilityFinding:
+    curve = finding.curve
     proxies = [other.curve] if other is not None else []
     loss = _loss_of_models(curve, rows)
     if loss is not None and not any(is_loss(p.what) and not p.is_logged for p in proxies):
@@ -181,6 +194,8 @@ def _in_full(
     axes, loss_there = _axes(curve, table, rng)
     return replace(
         said,
+        sharpness=bounded(said.sharpness, finding.evidence, alpha),
+        surprise=surprise_claim(finding.evidence, said.forecast),
         measured=_measured(curve, rows),
         fit=_fit(curve),
         axes=axes,

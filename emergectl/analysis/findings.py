@@ -13,8 +13,10 @@ from typing import Any
 
 from emergectl.analysis.axis import AxisScore
 from emergectl.analysis.breaks import Break, Interval
+from emergectl.analysis.claims import OnsetClaim, SharpnessClaim, SurpriseClaim
 from emergectl.analysis.forecast import Backtest
 from emergectl.analysis.lags import Lag
+from emergectl.analysis.metric_claim import MetricClaim
 from emergectl.analysis.metric_pair import MetricPair
 from emergectl.analysis.plain import as_plain, from_plain
 from emergectl.analysis.scaling import ScalingFinding
@@ -25,7 +27,7 @@ from emergectl.errors import DataError
 from emergectl.store.measurements import MetricFacts
 
 FORMAT = "emergectl.findings"
-FINDINGS_VERSION = f"{FORMAT}/1"
+FINDINGS_VERSION = f"{FORMAT}/2"
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,15 @@ class MeasuredRung:
 class AbilityFinding:
     """What is said of one ability under one metric.
 
-    The p-values are of the tests of `verdict.Evidence`, q-values adjusted for all abilities judged
-    together. `scales`, `values`, `seeds` (how many) and `items` are by rung. `pair`: the continuous
-    metric of the same outputs beside a discontinuous one. Only what is shown in full has
-    `measured`, `fit`, `success` (of the seeds, by scale), `forecast` (each method, scored over all
-    cutoffs), `axes` (how well one curve over each axis predicts models left out) and
-    `loss_at_appearance`. Errors of logged metrics are in decades.
+    The claims are those of the verdict; `surprise` is known of what is shown in full. The other
+    p-values are of the tests of `verdict.Evidence`, q-values adjusted for all abilities judged
+    together. `turn`: the scale at which a non-monotone ability turns. `dispersion`: noise relative
+    to that of the items (of metrics that are no shares: the variance of one measurement).
+    `scales`, `values`, `seeds` (how many) and `items` are by rung. `pair`: the continuous metric of
+    the same outputs beside a discontinuous one. Only what is shown in full has `measured`, `fit`,
+    `success` (of the seeds, by scale), `forecast` (each method, scored over all cutoffs), `axes`
+    (how well one curve over each axis predicts models left out) and `loss_at_appearance`. Errors of
+    logged metrics are in decades.
     """
 
     name: str
@@ -90,15 +95,17 @@ class AbilityFinding:
     reason: str
     overturn: str
     settle: str
-    q_emergent: float | None
-    q_break: float | None
+    onset: OnsetClaim
+    sharpness: SharpnessClaim
+    metric_claim: MetricClaim
+    surprise: SurpriseClaim | None
     p_emergent: float | None
-    p_above_chance: float | None
-    p_at_chance_before: float | None
-    p_smooth: float | None
-    p_sharp: float | None
+    q_emergent: float | None
+    p_gradual: float | None
     p_rise: float | None
+    p_fall: float | None
     p_flat: float | None
+    turn: float | None
     dispersion: float | None
     break_: Break | None
     breakthroughness: float | None
@@ -118,9 +125,14 @@ class AbilityFinding:
     loss_at_appearance: Interval | None = None
 
     def has_break(self, alpha: float) -> bool:
-        """Whether a break fits better than every smooth curve, among all judged together."""
-        significant = self.q_break is not None and self.q_break <= alpha
-        return self.break_ is not None and (self.verdict == "emergent" or significant)
+        """Whether a sharp rise is shown, among all abilities judged together."""
+        q = self.sharpness.q
+        return self.break_ is not None and q is not None and q <= alpha
+
+    def has_rise(self, alpha: float) -> bool:
+        """Whether a rise is shown, sharp or not: only then is its place a finding."""
+        rises = self.p_rise is not None and self.p_rise <= alpha
+        return self.break_ is not None and rises and self.verdict != "flat"
 
 
 @dataclass(frozen=True)

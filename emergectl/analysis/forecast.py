@@ -22,8 +22,15 @@ from scipy import stats
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.metric_pair import as_probability, explain_by_power
-from emergectl.analysis.ratio import LEAST_NOISE, inverse_variances
-from emergectl.analysis.shapes import FORMS, FittedShape, Form, fit_shapes, refit, rung_weights
+from emergectl.analysis.shapes import (
+    FORMS,
+    LEAST_NOISE,
+    FittedShape,
+    Form,
+    fit_shapes,
+    refit,
+    rung_weights,
+)
 
 FEWEST_BELOW = 4
 MOST_CUTOFFS = 10
@@ -326,7 +333,7 @@ def _noise(curve: Curve, shape: FittedShape, levels: Floats, rng: np.random.Gene
     """What one more measurement like the curve's last would add: the shape of `levels`."""
     _, noise = _what_is_left(curve, shape, rng, len(levels))
     last = curve.rungs(np.arange(len(curve.x)) == len(curve.x) - 1)
-    variances = 1 / inverse_variances(last, levels.reshape(-1, 1)).reshape(levels.shape)
+    variances = 1 / last.inverse_variances(levels.reshape(-1, 1)).reshape(levels.shape)
     return np.sqrt(noise[:, None] * variances) * rng.standard_normal(levels.shape)
 
 

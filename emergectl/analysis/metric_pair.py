@@ -8,7 +8,6 @@ continuous one explains is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,20 +16,10 @@ from scipy import optimize
 
 from emergectl.analysis.breaks import Interval, break_difference
 from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.metric_order import rank
 from emergectl.analysis.verdict import ALPHA, Finding
 
 Breaks = Literal["both", "discontinuous only", "continuous only", "neither"]
 LENGTHS = (0.05, 200.0)
-
-
-def beside(curve: Curve, same_outputs: Iterable[Curve]) -> Curve | None:
-    """The continuous metric of the same outputs to set beside a discontinuous one, the first by
-    `rank`; None without."""
-    if curve.what.kind != "discontinuous":
-        return None
-    found = [other for other in same_outputs if other.what.kind == "continuous"]
-    return min(found, key=lambda other: rank(other.metric, other.what), default=None)
 
 
 @dataclass(frozen=True)
@@ -76,10 +65,10 @@ def pair_up(discontinuous: Finding, continuous: Finding, *, alpha: float = ALPHA
         lag = break_difference(discontinuous.break_, continuous.break_)
     made = explain_by_power(discontinuous.curve, continuous.curve)
     sentence = {
-        "both": "both metrics break: not the metric's doing",
-        "discontinuous only": "only the discontinuous metric breaks",
-        "continuous only": "only the continuous metric breaks",
-        "neither": "neither metric breaks",
+        "both": "both metrics rise sharply: not the metric's doing",
+        "discontinuous only": "only the discontinuous metric rises sharply",
+        "continuous only": "only the continuous metric rises sharply",
+        "neither": "neither metric rises sharply",
     }[breaks]
     if made is not None:
         sentence += (

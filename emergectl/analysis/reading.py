@@ -7,11 +7,12 @@ tools are recognised and read by the function of their format (`formats/`).
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emergectl.analysis.columns import Columns, add_records
+from emergectl.analysis.columns import ColumnMapping, add_records
 from emergectl.analysis.formats.benchmarks import (
     data_decide,
     helm_stats,
@@ -26,15 +27,21 @@ from emergectl.analysis.formats.benchmarks import (
     olmes_lines,
 )
 from emergectl.analysis.formats.big_bench import big_bench
-from emergectl.analysis.formats.harness import harness
+from emergectl.analysis.formats.harness import harness, is_harness
 from emergectl.analysis.formats.leaderboards import (
     is_open_compass,
     is_open_llm,
     open_compass,
     open_llm,
 )
-from emergectl.analysis.formats.records import Record, Records
-from emergectl.analysis.formats.text_tables import TABLES, open_table
+from emergectl.analysis.formats.records import FileRecords, Record
+from emergectl.analysis.formats.text_tables import (
+    TABLES,
+    file_kind,
+    no_pointer,
+    open_table,
+    open_text,
+)
 from emergectl.analysis.formats.training_logs import (
     is_tensorboard,
     is_wandb,
@@ -48,7 +55,9 @@ from emergectl.errors import DataError, RequestError
 from emergectl.store.rows import Lookup
 
 READ = (*TABLES, ".json")
-"""what a name has to end in to be read as a table"""
+"""what a name has to end in to be read as a table; `.gz` may stand behind it"""
+SAMPLES = {"doc_id", "resps"}
+"""columns of the harness's answers, item by item"""
 NO_RESULTS = frozenset(
     {
         *("run_spec.json", "scenario.json", "scenario_state.json", "per_instance_stats.json"),
@@ -63,13 +72,13 @@ KINDS = (
     "in as CSV or JSONL with the columns task, metric, value, params, …"
 )
 
-Melt = Callable[[Path, Sequence[str], Iterable[tuple[int, Record]]], Records]
-JSON: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], Records]], ...] = (
+Melt = Callable[[Path, Sequence[str], Iterable[tuple[int, Record]]], FileRecords]
+JSON: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], FileRecords]], ...] = (
     (is_mteb, mteb),
     (is_olmes, olmes),
     (is_helm_stats, helm_stats),
     (is_helm_table, helm_table),
-    (lambda part: isinstance(part, dict) and isinstance(part.get("results"), dict), harness),
+    (is_harness, harness),
     (lambda part: isinstance(part, dict) and isinstance(part.get("scores"), list), big_bench),
     (lambda p: isinstance(p, dict) and isinstance(p.get("log_history"), list), trainer_state),
 )
@@ -84,7 +93,7 @@ TEXT: tuple[tuple[Callable[[Sequence[str]], bool], Melt], ...] = (
 
 def read_tables(
     paths: Sequence[Path],
-    columns: Columns | None = None,
+    columns: ColumnMapping | None = None,
     *,
     where: Mapping[str, str] | None = None,
     lookup: Lookup | None = None,
@@ -100,9 +109,9 @@ def read_tables(
         if not path.exists():
             raise RequestError(f"no file {path}")
         if path.is_dir():
-            _read_folder(table, path, columns or Columns(), where or {})
+            _read_folder(table, path, columns or ColumnMapping(), where or {})
         else:
-            _read(table, path, columns or Columns(), where or {})
+            _read(table, path, columns or ColumnMapping(), where or {})
     if not table.rows:
         kept = "".join(f" with {key}={value}" for key, value in (where or {}).items())
         detail = "".join(f"; {s.count} left out: {s.reason}" for s in table.skipped)
@@ -111,7 +120,7 @@ def read_tables(
 
 
 def add_runs(
-    table: Table, runs: Sequence[Path], columns: Columns, *, where: Mapping[str, str]
+    table: Table, runs: Sequence[Path], columns: ColumnMapping, *, where: Mapping[str, str]
 ) -> Table:
     """The table with the measured values of runs; all of them at once, to be told apart.
 
@@ -124,8 +133,8 @@ def add_runs(
     return told_apart(table)
 
 
-def _read(table: Table, path: Path, columns: Columns, where: Mapping[str, str]) -> None:
-    kind = path.suffix.lower()
+def _read(table: Table, path: Path, columns: ColumnMapping, where: Mapping[str, str]) -> None:
+    kind = file_kind(path)
     if kind == ".json":
         parts = _read_json(path)
         if not parts:
@@ -138,7 +147,7 @@ def _read(table: Table, path: Path, columns: Columns, where: Mapping[str, str]) 
         raise DataError(f"{path}:1: the table is empty")
 
 
-def _read_text(table: Table, path: Path, columns: Columns, where: Mapping[str, str]) -> bool:
+def _read_text(table: Table, path: Path, columns: ColumnMapping, where: Mapping[str, str]) -> bool:
     """Add a table of text or Parquet; whether it had rows."""
     opened = open_table(path)
     named = columns.value is not None or bool(columns.values)
@@ -147,11 +156,16 @@ def _read_text(table: Table, path: Path, columns: Columns, where: Mapping[str, s
         found = melt(path, opened.names, opened.rows)
     elif not named and {"task_name", "metrics"} <= set(opened.names):
         found = olmes_lines(path, opened.rows)
+    elif not named and set(opened.names) >= SAMPLES:
+        raise DataError(
+            f"{path}:1: answers of lm-evaluation-harness item by item; read the results_*.json "
+            "that stands beside them"
+        )
     else:
         rows = ((f"{path}:{line}", record) for line, record in opened.rows)
         return bool(opened.names) and add_records(
             table,
-            Records(opened.names, rows),
+            FileRecords(opened.names, rows),
             columns,
             where=where,
             source=path,
@@ -160,10 +174,15 @@ def _read_text(table: Table, path: Path, columns: Columns, where: Mapping[str, s
     return add_records(table, found, columns, where=where, source=path, format_=True)
 
 
-def _read_json(path: Path) -> list[Records]:
+def _read_json(path: Path) -> list[FileRecords]:
     """The results in a JSON file, one part or a list of them; empty where there are none."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        with open_text(path) as file:
+            text = file.read()
+        no_pointer(text, path)
+        data = json.loads(text)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}:1: cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}:1: not JSON: {error}") from None
     whole = next((read for is_, read in JSON if is_(data)), None)
@@ -178,8 +197,8 @@ def _read_json(path: Path) -> list[Records]:
 
 def _add(
     table: Table,
-    parts: Sequence[Records],
-    columns: Columns,
+    parts: Sequence[FileRecords],
+    columns: ColumnMapping,
     where: Mapping[str, str],
     source: Path,
 ) -> None:
@@ -190,11 +209,13 @@ def _add(
         add_records(table, part, columns, where=where, source=source, format_=True)
 
 
-def _read_folder(table: Table, path: Path, columns: Columns, where: Mapping[str, str]) -> None:
+def _read_folder(
+    table: Table, path: Path, columns: ColumnMapping, where: Mapping[str, str]
+) -> None:
     """Add every file of results below a folder; what holds none is counted."""
-    parts: list[Records] = []
+    parts: list[FileRecords] = []
     for file in sorted(path.rglob("*")):
-        kind = file.suffix.lower()
+        kind = file_kind(file)
         if kind not in READ or not file.is_file():
             continue
         if file.name in NO_RESULTS or file.name.startswith("samples_"):
@@ -215,7 +236,7 @@ def _read_folder(table: Table, path: Path, columns: Columns, where: Mapping[str,
 
 
 def _read_text_in_folder(
-    table: Table, file: Path, columns: Columns, where: Mapping[str, str]
+    table: Table, file: Path, columns: ColumnMapping, where: Mapping[str, str]
 ) -> None:
     try:
         names = open_table(file).names

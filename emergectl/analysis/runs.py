@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emergectl.analysis.formats.records import BESIDE, Record, Records, collected
+from emergectl.analysis.formats.records import BESIDE, FileRecords, Record, collected
 from emergectl.store.rows import Lookup, MeasuredRun, Row, rows_of_run
 from emergectl.store.table import flatten
 
@@ -19,7 +19,7 @@ NEVER_APART = ("seed", "name")
 """keys of an experiment that do not make another curve of it"""
 
 
-def run_records(runs: Sequence[Path], lookup: Lookup | None = None) -> Records:
+def run_records(runs: Sequence[Path], lookup: Lookup | None = None) -> FileRecords:
     """The measured values of run directories.
 
     `group` names what differs between their experiments, but for the seed and what follows from the

@@ -16,7 +16,7 @@ from scipy import optimize, special
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Floats
-from emergectl.analysis.table import Row
+from emergectl.analysis.table import TableRow
 
 HUBER_DELTA = 1e-3
 FEWEST_DIFFERENT = 3
@@ -74,12 +74,13 @@ class ScalingFit:
     """for the five parameters, and params_exponent"""
 
 
-def runs_of_law(rows: Iterable[Row]) -> tuple[Floats, Floats, Floats, Floats]:
+def runs_of_law(rows: Iterable[TableRow]) -> tuple[Floats, Floats, Floats, Floats]:
     """(params, tokens, flops, loss), each [runs], of every run; where steps are told, its last.
 
     FLOPs are 6 · params · tokens where they are not given, and tokens the reverse. Raises
     ValueError where fewer than three sizes or lengths of training are there, or one follows from
-    the other: the law's two terms could not be told apart.
+    the other: the law's two terms could not be told apart, or two losses of one run at one step.
+    Without a name, a run or a seed, every row is a run of its own, at whatever step it stands.
     """
     last: dict[object, tuple[float, tuple[float, ...]]] = {}
     for row in rows:
@@ -88,10 +89,18 @@ def runs_of_law(rows: Iterable[Row]) -> tuple[Floats, Floats, Floats, Floats]:
         if not (params and tokens and loss and min(params, tokens, loss) > 0):
             continue
         run = (params, float(tokens), row.flops or 6 * params * tokens, loss)
-        whose = (row.record or {}).get("run") or (row.group, row.model, params, row.seed)
-        key = run if row.step is None else whose
-        if key not in last or last[key][0] < (row.step or 0):
-            last[key] = (row.step or 0, run)
+        named = (row.record or {}).get("run")
+        if not named and (row.model or row.seed):
+            named = (row.group, row.model, params, row.seed)
+        key, step = (run, 0.0) if row.step is None or not named else (named, row.step)
+        at, other = last.get(key, (-1.0, run))
+        if at == step and other != run:
+            raise ValueError(
+                f"{row.where}: loss {loss:g} and {other[-1]:g} of {row.model or 'one run'} at step "
+                f"{step:g}; tell them apart with --seed or --model, or keep one with --where"
+            )
+        if at < step:
+            last[key] = (step, run)
     found = np.array([run for _, run in last.values()]).reshape(-1, 4)
     params_, tokens_, flops_, loss_ = found.T
     if min(len(np.unique(params_)), len(np.unique(tokens_))) < FEWEST_DIFFERENT:
@@ -297,12 +306,13 @@ def judge_scaling(
     rng: np.random.Generator,
     *,
     draws: int = 400,
+    delta: float = HUBER_DELTA,
 ) -> ScalingFinding:
     """The law with its intervals, and isoFLOP optima: params, tokens, flops, loss [runs].
 
     Raises ValueError where `fit_law` does.
     """
-    found = fit_law_with_intervals(params, tokens, loss, rng, draws=draws)
+    found = fit_law_with_intervals(params, tokens, loss, rng, draws=draws, delta=delta)
     law, errors = found.law, found.standard_errors
     budgets = [(c, law.optimal_params(c)) for c in (float(flops.max()) * k for k in (1, 10, 100))]
     return ScalingFinding(

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from emergectl.analysis.curve_families import hinge_rise, logistic_rise
 from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.ratio import LEAST_NOISE, inverse_variances
 
-Flags = NDArray[np.bool_]
 Rise = Callable[[Floats, Floats], Floats]
 """(log10 scale [..., points], parameters [nodes, n]) → rises [nodes, points]"""
 ZOOMS, BEST, TICKS = 6, 3, 7
 REFINED = (1.0, 0.3)
 """boxes of a refit about the shape, in steps of the grid"""
+LEAST_NOISE = 1e-6
+"""of a curve's own spread: no noise is taken to be smaller"""
 FEWEST_FOR_SHAPES = 4
 
 
@@ -128,7 +128,7 @@ def rung_weights(curve: Curve) -> tuple[Floats, float]:
     y = curve.level
     # Rates at their running mean: a rung's own rate would give lucky rungs more weight.
     padded = np.concatenate([y[:1], y, y[-1:]])
-    weights = inverse_variances(curve, (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4)
+    weights = curve.inverse_variances((padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4)
     squares, freedom = curve.spread_between_seeds(y)
     if curve.is_binomial:
         return weights, max(1.0, squares / freedom if freedom else 1.0)
@@ -186,7 +186,7 @@ def _search(form: Form, t: Floats, y: Floats, weights: Floats) -> tuple[Floats, 
     return best[0], lowest
 
 
-def _around(best: Floats, step: Floats, ratio: Flags, ticks: Floats) -> Floats:
+def _around(best: Floats, step: Floats, ratio: NDArray[np.bool_], ticks: Floats) -> Floats:
     """Boxes about points: [best, n] → [best · ticks, n]; in ratios where `ratio` says so."""
     factors = np.where(ratio, step, 1.0) ** ticks
     moved = np.where(ratio, best[:, None] * factors, best[:, None] + step * ticks)

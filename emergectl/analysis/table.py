@@ -10,6 +10,7 @@ values is true; what had to be chosen stands in the notes.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 from emergectl.analysis.curves import LARGEST, in_range, range_of
 from emergectl.analysis.formats.cells import number
+from emergectl.analysis.formats.records import items_of_share
 from emergectl.errors import DataError, RequestError
 from emergectl.store.measurements import MetricFacts
 from emergectl.store.rows import Lookup
@@ -31,10 +33,12 @@ UNKNOWN = MetricFacts("continuous", "up", "mean")
 UNKNOWN_SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
 """the same, where a person tells the number of items: a share of them"""
 Unsure = Literal["", "direction", "all"]
+Duplicates = Literal["refuse", "mean", "first", "last"]
+"""what is done with different values of one measurement"""
 
 
 @dataclass(slots=True)  # Frozen, reading would take a fifth longer.
-class Row:
+class TableRow:
     """One measurement, never changed. `where` is `file:line`; `group` keeps curves apart.
 
     `params` is what stands on the axis, `count` which count that is (`non-embedding`, `total`,
@@ -90,13 +94,15 @@ class Skipped:
 class Table:
     """Rows, what was left out, and what a reader is told (each note once)."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TableRow] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     first_left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     lookup: Lookup | None = None
     """what the metrics are of which rows do not say it themselves"""
+    duplicates: Duplicates = "refuse"
     _known: dict[str, MetricFacts | None] = field(default_factory=dict)
+    _guessed: dict[str, MetricFacts | None] = field(default_factory=dict)
 
     def skip(self, reason: str, where: str) -> None:
         """Count a row that cannot be used."""
@@ -121,6 +127,22 @@ class Table:
             fallback = LOSS if names[-1] == "loss" else None
             self._known[metric] = next((one for one in facts if one is not None), fallback)
         return self._known[metric]
+
+    def _falling(self, name: str) -> MetricFacts | None:
+        """What a name ends in, where that is a metric that falls: `wikitext_perplexity`; noted."""
+        if name not in self._guessed:
+            words = [word.lower() for word in _WORDS.findall(name)]
+            while words and words[-1] in _NO_METRIC:
+                words.pop()
+            ends = ("_".join(words[start:]) for start in range(len(words)))
+            found = next(((end, facts) for end in ends if (facts := self.what(end))), None)
+            falls = found is not None and found[1].direction == "down"
+            if found is None or not falls or _REVERSED.intersection(words):
+                self._guessed[name] = None
+            else:
+                self._guessed[name] = found[1]
+                self.note(f"{name}: taken for {found[0]} by its name, so it falls")
+        return self._guessed[name]
 
     def add(
         self,
@@ -154,12 +176,12 @@ class Table:
         check_range(value, what, metric, where)
         n = numbers.get("n")
         if n is None and what.quantity == "share" and (stderr := fields.get("stderr")) is not None:
-            n = numbers["n"] = _items_of(value, stderr)
+            n = numbers["n"] = items_of_share(value, stderr)
         if n is not None and not n >= 1:
             raise DataError(f"{where}: n is {n:g}; expected a number of items, 1 or more")
         seed = fields.get("seed")
         self.rows.append(
-            Row(
+            TableRow(
                 task=str(fields.get("task") or "task"),
                 value=value,
                 metric=metric,
@@ -185,19 +207,45 @@ class Table:
             known = self.what(str(fields.get("task") or ""))
         if known is not None:
             return known, ""
+        if "higher_is_better" not in fields:
+            called = metric if metric != "value" else str(fields.get("task") or "")
+            if (falls := self._falling(called)) is not None:
+                return falls, ""
         higher = fields.get("higher_is_better")
         if higher is not None:
             return replace(UNKNOWN, direction="up" if higher else "down"), ""
         return UNKNOWN, "direction" if "higher_is_better" in fields else "all"
 
 
-def _items_of(value: float, stderr: Any) -> float | None:
-    """How many items a share was taken over, by its standard error: p(1 − p)/(n − 1) = stderr²."""
-    if not isinstance(stderr, int | float) or not stderr > 0:
-        return None
-    return float(round(value * (1 - value) / stderr**2 + 1))
-
-
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NO_METRIC = (
+    "mean",
+    "avg",
+    "average",
+    "corr",
+    "val",
+    "valid",
+    "validation",
+    "eval",
+    "test",
+    "train",
+)
+"""words that may stand behind the name of a metric"""
+_REVERSED = frozenset(
+    (
+        "neg",
+        "negative",
+        "inverse",
+        "inv",
+        "minus",
+        "delta",
+        "diff",
+        "gain",
+        "reduction",
+        "improvement",
+    )
+)
+"""words that turn a metric's direction, or make another one of it"""
 _NUMBERS = (*AXES, "n", "chance", "total_params")
 
 
@@ -212,21 +260,27 @@ def check_range(value: float, what: MetricFacts, metric: str, where: str) -> Non
 
 
 def with_defaults(
-    table: Table, *, n: float | None, chance: Mapping[str, float], lower: Sequence[str] = ()
+    table: Table,
+    *,
+    n: float | Mapping[str, float] | None,
+    chance: Mapping[str, float],
+    lower: Sequence[str] = (),
 ) -> Table:
     """The table with items, chance levels and directions filled in where rows do not say.
 
-    chance: by `task/metric`, `task` or `metric`; "" for all metrics that rise (of a loss or a
-    perplexity blind guessing has a level of its own). lower: metrics (or `task/metric`, `task`)
-    that fall when a model gets better. Of a metric that nobody knows it is taken that it rises and,
-    where a number of items is told, that it is a share of them; both are noted. Raises RequestError
-    for a name that no row has, DataError for a share of items outside 0 to 1.
+    n, chance: by `task/metric`, `task` or `metric`; "" for all, of chance for all metrics that rise
+    (of a loss or a perplexity blind guessing has a level of its own). lower: metrics (or
+    `task/metric`, `task`) that fall when a model gets better. Of a metric that nobody knows it is
+    taken that it rises and, where a number of items is told, that it is a share of them; both are
+    noted. Raises RequestError for a name that no row has, DataError for a share of items outside 0
+    to 1.
     """
-    for option, names in (("--chance", chance), ("--lower", lower)):
+    items = n if isinstance(n, Mapping) else {} if n is None else {"": n}
+    for option, names in (("--n", items), ("--chance", chance), ("--lower", lower)):
         _check_names(option, [name for name in names if name], table.rows)
-    if n is not None and table.rows and all(row.n is not None for row in table.rows):
-        table.note(f"--n {n:g} says nothing new: every row tells its number of items")
-    rows = [_filled(_settled(row, n, lower), n, chance) for row in table.rows]
+    if items and table.rows and all(row.n is not None for row in table.rows):
+        table.note("--n says nothing new: every row tells its number of items")
+    rows = [_filled(_settled(row, items, lower), items, chance) for row in table.rows]
     for row in rows:
         if row.unsure and row.what.quantity == "share":
             check_range(row.value, row.what, row.called, row.where)
@@ -234,12 +288,13 @@ def with_defaults(
     return replace(table, rows=rows)
 
 
-def _names(row: Row) -> tuple[str, str, str]:
+def names_of(row: TableRow) -> tuple[str, str, str]:
+    """The names by which options mean a row, the narrowest first."""
     return f"{row.task}/{row.metric}", row.task, row.metric
 
 
-def _check_names(option: str, names: Sequence[str], rows: Sequence[Row]) -> None:
-    known = {name for row in rows for name in _names(row)} if names else set()
+def _check_names(option: str, names: Sequence[str], rows: Sequence[TableRow]) -> None:
+    known = {name for row in rows for name in names_of(row)} if names else set()
     for name in names:
         if name not in known:
             there = listed(sorted({row.called for row in rows}))
@@ -248,29 +303,29 @@ def _check_names(option: str, names: Sequence[str], rows: Sequence[Row]) -> None
             )
 
 
-def _settled(row: Row, n: float | None, lower: Sequence[str]) -> Row:
+def _settled(row: TableRow, n: Mapping[str, float], lower: Sequence[str]) -> TableRow:
     """The row with what a person says of its metric."""
-    if any(name in lower for name in _names(row)):
+    if any(name in lower for name in names_of(row)):
         return replace(row, what=replace(row.what, direction="down"), unsure="")
-    if row.unsure == "all" and (n is not None or row.n is not None):
+    if row.unsure == "all" and (row.n is not None or _look_up(n, row, n.get("")) is not None):
         return replace(row, what=UNKNOWN_SHARE)
     return row
 
 
-def _filled(row: Row, n: float | None, chance: Mapping[str, float]) -> Row:
-    level = _look_up(chance, row) if chance and row.chance is None else row.chance
-    n = n if row.n is None else row.n
-    return row if (n, level) == (row.n, row.chance) else replace(row, n=n, chance=level)
+def _filled(row: TableRow, n: Mapping[str, float], chance: Mapping[str, float]) -> TableRow:
+    items, level = row.n, row.chance
+    if n and items is None:
+        items = _look_up(n, row, n.get(""))
+    if chance and level is None:
+        level = _look_up(chance, row, None if row.what.direction == "down" else chance.get(""))
+    return row if (items, level) == (row.n, row.chance) else replace(row, n=items, chance=level)
 
 
-def _look_up(chance: Mapping[str, float], row: Row) -> float | None:
-    for key in _names(row):
-        if key in chance:
-            return chance[key]
-    return None if row.what.direction == "down" else chance.get("")
+def _look_up(levels: Mapping[str, float], row: TableRow, otherwise: float | None) -> float | None:
+    return next((levels[key] for key in names_of(row) if key in levels), otherwise)
 
 
-def _note_unknown(table: Table, rows: Sequence[Row]) -> None:
+def _note_unknown(table: Table, rows: Sequence[TableRow]) -> None:
     """Say once which metrics nobody knows, and ask about those that look like percent."""
     unknown = dict.fromkeys(row.called for row in rows if row.unsure)
     if unknown:

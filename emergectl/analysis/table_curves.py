@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from emergectl.analysis.curves import Curve, make_curve
-from emergectl.analysis.table import MOST_NAMED, Axis, Row, Table, listed
+from emergectl.analysis.table import MOST_NAMED, Axis, Table, TableRow, listed
 from emergectl.errors import DataError, RequestError
 
 LATE_FIRST = ("step", "tokens")
 """axes along which one model has many measurements, of which other axes take the last"""
 FEWEST_NEAR_VALUES = 1e-12
+LONGEST = 60
+"""characters of a value that are shown in a message"""
 
 
 def choose_axis(table: Table) -> Axis:
@@ -45,7 +49,7 @@ def choose_axis(table: Table) -> Axis:
     )
 
 
-def count_shown(rows: Iterable[Row]) -> str:
+def count_shown(rows: Iterable[TableRow]) -> str:
     """Which count of parameters the axis `params` shows, as a person is told; "" where the table
     does not say."""
     counts = sorted({row.count for row in rows if row.count and row.params})
@@ -66,9 +70,10 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
     Along steps and tokens each model has its own curve; along other axes one curve runs over all
     models of a group, each at its latest measurement. Rows without a place on the axis, at zero,
     and exact doubles are skipped and counted in `table`; two values for one measurement are a
-    DataError. Loss as an axis runs downwards: the scale is its inverse.
+    DataError, if `table.duplicates` does not say which counts. Loss as an axis runs downwards: the
+    scale is its inverse.
     """
-    series: dict[tuple[str, str, str], list[Row]] = {}
+    series: dict[tuple[str, str, str], list[TableRow]] = {}
     several = len({row.params for row in table.rows}) > 1 or len({r.model for r in table.rows}) > 1
     for row in table.rows:
         scale = row.scale(axis)
@@ -84,13 +89,20 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
             series.setdefault((group, row.task, row.metric), []).append(row)
     curves = []
     together: dict[float, set[str]] = {}
+    merged: Counter[str] = Counter()
     for (group, task, metric), rows in sorted(series.items(), key=_as_people_count):
         kept = rows if axis in LATE_FIRST else _latest(rows)
-        kept = _without_doubles(table, kept, axis)
+        kept = _without_doubles(table, kept, axis, merged)
         for row in kept:
             together.setdefault(float(row.scale(axis) or 0), set()).add(f"{group}\0{row.model}")
         curves.append(_curve(kept, axis, group, task, metric))
     _note_together(table, axis, together)
+    if merged:
+        kept_as = {"mean": "their mean is taken", "first": "the first counts"}
+        table.note(
+            f"{merged.total()} values stand for measurements that have another one, such as "
+            f"{next(iter(merged))}: {kept_as.get(table.duplicates, 'the last counts')}"
+        )
     return curves
 
 
@@ -117,12 +129,12 @@ def _as_people_count(named: tuple[tuple[str, str, str], Any]) -> list[Any]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def _time(row: Row) -> float:
+def _time(row: TableRow) -> float:
     """When in training; what does not say it is of the end."""
     return row.step if row.step is not None else row.tokens if row.tokens is not None else math.inf
 
 
-def _latest(rows: Sequence[Row]) -> list[Row]:
+def _latest(rows: Sequence[TableRow]) -> list[TableRow]:
     """Each model and seed at its last step (most tokens)."""
     last: dict[tuple[Any, ...], float] = {}
     for row in rows:
@@ -131,13 +143,23 @@ def _latest(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if _time(row) == last[(row.model, row.params, row.seed)]]
 
 
-def _without_doubles(table: Table, rows: list[Row], axis: Axis) -> list[Row]:
-    seen: dict[tuple[Any, ...], Row] = {}
+def _without_doubles(
+    table: Table, rows: list[TableRow], axis: Axis, merged: Counter[str]
+) -> list[TableRow]:
+    """One row of each measurement; `merged` counts the values that others stand for, by name."""
+    seen: dict[tuple[Any, ...], TableRow] = {}
+    others: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         key = (row.scale(axis), row.model, row.seed)
         other = seen.get(key)
         if other is None:
             seen[key] = row
+        elif table.duplicates != "refuse":
+            merged[f"{row.task}/{row.metric} at {row.where}"] += 1
+            if table.duplicates == "last":
+                seen[key] = row
+            elif table.duplicates == "mean":
+                others.setdefault(key, [other.value]).append(row.value)
         elif math.isclose(other.value, row.value, rel_tol=FEWEST_NEAR_VALUES, abs_tol=0.0):
             table.skip("the same measurement again", row.where)
         else:
@@ -145,30 +167,44 @@ def _without_doubles(table: Table, rows: list[Row], axis: Axis) -> list[Row]:
                 f"{row.where}: {row.task}/{row.metric} is {row.value:g} and was {other.value:g} at "
                 f"{other.where}, for one {axis}, model and seed; {_difference(row, other)}"
             )
+    for key, values in others.items():
+        seen[key] = replace(seen[key], value=math.fsum(values) / len(values))
     return list(seen.values())
 
 
-def _difference(row: Row, other: Row) -> str:
+def _difference(row: TableRow, other: TableRow) -> str:
     """What to do about two values of one measurement: the fields in which their records differ."""
     one, two = row.record or {}, other.record or {}
     differ = [
         name
-        for name in one
-        if name not in _OF_VALUE and not name.startswith(" ") and one[name] != two.get(name)
+        for name in dict.fromkeys([*one, *two])
+        if name not in _OF_VALUE and not name.startswith(" ") and one.get(name) != two.get(name)
     ]
     if not differ:
-        return "say what tells them apart with --seed or --group, or remove one"
-    said = ", ".join(f"{name} ({two.get(name)}, {one[name]})" for name in differ[:MOST_NAMED])
-    return (
-        f"they differ in {said}: keep one with --where '{differ[0]}={one[differ[0]]}', or tell "
-        f"them apart with --seed '{differ[0]}' or --group '{differ[0]}'"
+        return (
+            "say what tells them apart with --seed or --group, or which counts with --duplicates "
+            "mean, first or last"
+        )
+    differ.sort(key=lambda name: len(f"{one.get(name)}{two.get(name)}") > LONGEST)
+    said = ", ".join(
+        f"{name} ({_short(two.get(name))}, {_short(one.get(name))})" for name in differ[:MOST_NAMED]
     )
+    return (
+        f"they differ in {said}: keep one with --where '{differ[0]}={one.get(differ[0])}', or tell "
+        f"them apart with --seed '{differ[0]}' or --group '{differ[0]}', or say with --duplicates "
+        "(mean, first, last) which counts"
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 _OF_VALUE = ("value", "n", "chance", "low", "high", "stderr")
 
 
-def _curve(rows: list[Row], axis: Axis, group: str, task: str, metric: str) -> Curve:
+def _curve(rows: list[TableRow], axis: Axis, group: str, task: str, metric: str) -> Curve:
     chances = {row.chance for row in rows}
     if len(chances) > 1:
         at = rows[0].where
@@ -192,5 +228,6 @@ def _curve(rows: list[Row], axis: Axis, group: str, task: str, metric: str) -> C
         metric=metric,
         axis=axis,
         group=group,
+        flops=[float(row.flops or 0) for row in rows],
         sources=[row.where for row in rows],
     )

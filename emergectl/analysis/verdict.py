@@ -1,59 +1,88 @@
-"""The verdict: emergent, smooth, flat or undetermined, with the numbers that it stands on.
+"""The verdict: one word for an ability, and the claims that it stands on.
 
-An ability is **emergent** when three things are shown, each by a test of level alpha:
+Each claim is tested by itself and has its number:
 
-1. the largest scales are above chance (one-sided);
-2. the scales before the break are at chance: their mean lies within a tenth of the ability's height
-   of chance (two one-sided tests);
-3. a break fits better than every smooth curve (`ratio`; smooth: the middle 80 percent of the rise
-   takes a decade of scale or more).
+1. **onset**: below the rise the ability is shown to be at chance, and at the largest scales above
+   it (`onset`); chance is the best of guessing and of the task's shortcuts;
+2. **sharpness**: the rise is narrower than the convention (`sharpness`), in decades of training
+   compute (`convention`);
+3. **metric**: a continuous metric of the same outputs rises sharply too (`metric_claim`);
+4. **surprise**: a forecast from below missed it (`examine`, for abilities shown in full).
 
-The p-value of the whole is the largest of the three (an intersection-union test), and false
-discoveries are controlled over all abilities judged together (Benjamini and Hochberg 1995).
+`emergent`: onset, sharp, and so in the continuous metric too (where none was measured the verdict
+says so). `metric-made`: onset and sharp, but the continuous metric rises gradually. `gradual`:
+onset, and shown not to be sharp. `smooth`: it rises, not sharply, and no floor is shown.
+`non-monotone`: it rises and falls, each significantly. `flat`: nothing tells it from chance, and
+enough was measured to tell. `undetermined`: anything else, with what would settle it.
 
-**flat**: the largest scales are within `margin` of chance (two one-sided tests). **smooth**: it
-rises, a break is not needed, and a sharp one (within 0.3 decades) is rejected. **undetermined**:
-none of these is shown; the finding says what would settle it.
+The p-value of several claims together is their largest (an intersection-union test), and false
+discoveries are controlled over all abilities judged together, an ability of several metrics counted
+once (Benjamini and Hochberg 1995; weighted as in Benjamini and Hochberg 1997).
 """
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
-from emergectl.analysis.breaks import Break, locate
-from emergectl.analysis.curve_families import SMOOTH_DECADES
+from emergectl.analysis.breaks import Break, locate_in
+from emergectl.analysis.contrasts import Moves, find_moves, noise_between_neighbours, rung_variances
+from emergectl.analysis.convention import (
+    NARROW_SHARE,
+    SHARP_DECADES,
+    Convention,
+    convention_for,
+)
 from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.metric_claim import MetricClaim, claim_of_metric
+from emergectl.analysis.onset import (
+    HEIGHT_MARGIN,
+    largest_scales,
+    onset_between,
+    p_above,
+    p_flat,
+    p_near,
+)
 from emergectl.analysis.processes import processes
-from emergectl.analysis.ratio import FEWEST_RUNGS, Comparison, compare_families, inverse_variances
+from emergectl.analysis.sample import Noise, Sample, sample_of
+from emergectl.analysis.sharpness import (
+    ONE_RUN_SCATTER,
+    Sharpness,
+    fit_freely,
+    is_narrower,
+    p_narrow,
+)
 
-Flags = NDArray[np.bool_]
-Word = Literal["emergent", "undetermined", "smooth", "flat"]
+Word = Literal[
+    "emergent", "metric-made", "gradual", "smooth", "non-monotone", "undetermined", "flat"
+]
 VERDICTS: tuple[Word, ...] = get_args(Word)
 """the verdicts, the strongest first"""
 ALPHA = 0.05
 RATE_MARGIN = 0.05
-"""how near to chance is as good as chance, for rates: five points"""
-HEIGHT_MARGIN = 0.1
-"""before the break: within this share of the height"""
-SAME = 1e-12
-MOST_FACTOR = 100
-"""more data than this many times what there is settles nothing that anybody will wait for"""
+"""how near to chance is as good as chance, for rates, where nothing tells them apart"""
+FEWEST_RUNGS = 5
+ALONG_TRAINING = ("step", "tokens")
+"""axes along which the measurements of one run have one onset"""
+NORMAL_WIDTH = 2.563
+"""deviations from 10 to 90 percent of a normal distribution"""
 OVERTURNED_BY: dict[Word, str] = {
-    "emergent": "a smooth curve through further scales near the break, or scales before it that "
-    "prove to be above chance",
+    "emergent": "a gradual rise through further scales within it, scales below that prove to be "
+    "above chance, or onsets that scatter more from run to run",
+    "metric-made": "a continuous metric of the same outputs that rises as sharply",
+    "gradual": "scales in between that are at chance on one side and at full height on the other",
     "smooth": "scales in between that are at chance on one side and at full height on the other",
+    "non-monotone": "more runs at the scales where it turns, if they do not turn",
     "flat": "a larger scale above chance, or a continuous metric of the same outputs that rises",
     "undetermined": "",
 }
+MATERIAL = 0.2
+"""of its range: a curve that falls by less on its way up is not called non-monotone"""
 MANY = 40
 """from so many curves on, a second process pays for its start"""
 
@@ -62,38 +91,49 @@ MANY = 40
 class Evidence:
     """What one curve shows, before it is judged beside the others.
 
-    `p_above`: the largest scales are above chance; `p_chance`: those before the break are at
-    chance; `p_smooth`: of the best smooth curve against a break; `p_sharp`: of a sharp break;
-    `p_rise`: of no rise; `p_flat`: the largest scales differ from chance by the margin or more.
-    All NaN where `reason` says why nothing could be tested.
+    `p_above`: the largest scales are above chance; `p_chance`: those below the rise are at chance;
+    `p_sharp`: of a rise as long as the convention or longer; `p_gradual`: of one that is narrow;
+    `p_rise`, `p_fall`: of no rise, no fall; `p_flat`: the largest scales differ from chance. NaN
+    where it was not asked, or `reason` says why nothing could be tested.
     """
 
     curve: Curve
+    convention: Convention | None = None
     reason: str = ""
     p_above: float = float("nan")
     p_chance: float = float("nan")
-    p_smooth: float = float("nan")
     p_sharp: float = float("nan")
+    p_gradual: float = float("nan")
     p_rise: float = float("nan")
+    p_fall: float = float("nan")
     p_flat: float = float("nan")
-    before: int = 0
-    """rungs before the break"""
-    statistic: float = float("nan")
-    critical: float = float("nan")
-    dispersion: float = float("nan")
+    sharpness: Sharpness | None = None
+    turn: float | None = None
+    """the scale from which on it goes the other way, where it rises and falls"""
+    below: int = 0
+    """rungs below the rise"""
+    onset_between: tuple[float | None, float | None] = (None, None)
+    """the last scale before anything is above chance, the first from which on everything is"""
+    noise: Noise | None = None
     break_: Break | None = None
 
     @property
-    def p_emergent(self) -> float:
-        """The p-value of `emergent`: the largest of its parts; NaN without a chance level."""
-        return float(np.max([self.p_above, self.p_chance, self.p_smooth]))
+    def p_onset(self) -> float:
+        """The p-value of the onset; NaN without a chance level."""
+        return float(np.max([self.p_above, self.p_chance]))
+
+    @property
+    def p_breaks(self) -> float:
+        """The p-value of an onset that is sharp; NaN without a chance level."""
+        return float(np.max([self.p_onset, self.p_sharp]))
 
 
 @dataclass(frozen=True)
 class Finding:
     """A verdict with its evidence.
 
-    `q_emergent` and `q_break`: adjusted for all abilities judged together. `reason` says what the
+    `p_emergent`: of all claims of `emergent` together. `q_emergent`, `q_break` (of a sharp rise,
+    whatever lies below it): adjusted for all abilities judged together. `reason` says what the
     verdict stands on, `overturn` what would overturn it, `settle` what would settle an undetermined
     one (empty for the others).
     """
@@ -102,8 +142,10 @@ class Finding:
     reason: str
     overturn: str
     settle: str
+    p_emergent: float
     q_emergent: float
     q_break: float
+    metric: MetricClaim
     evidence: Evidence
 
     @property
@@ -113,7 +155,7 @@ class Finding:
 
     @property
     def break_(self) -> Break | None:
-        """The best break, whatever the verdict; None where nothing could be fitted."""
+        """Where it rises, whatever the verdict; None where nothing could be fitted."""
         return self.evidence.break_
 
 
@@ -122,17 +164,17 @@ def judge(
     *,
     alpha: float = ALPHA,
     margin: float = RATE_MARGIN,
-    smooth_decades: float = SMOOTH_DECADES,
+    sharp_decades: float = SHARP_DECADES,
     seed: int = 0,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
     """Judge curves together: one finding each, in their order.
 
-    A curve's own numbers depend on itself and `seed`, not on its neighbours; q-values do.
-    `progress` is told (done, all).
+    A curve's own numbers depend on itself, the continuous metric of its outputs and `seed`, not on
+    its neighbours; q-values do. `progress` is told (done, all).
     """
-    weigh = partial(gather, margin=margin, smooth_decades=smooth_decades, seed=seed)
+    weigh = partial(gather, margin=margin, alpha=alpha, sharp_decades=sharp_decades, seed=seed)
     evidence: list[Evidence] = []
     if workers > 1 and len(curves) >= MANY:
         with processes(workers) as pool:
@@ -145,21 +187,62 @@ def judge(
             evidence.append(weigh(curve))
             if progress:
                 progress(len(evidence), len(curves))
-    q_emergent = adjust(np.array([e.p_emergent for e in evidence]))
-    q_break = adjust(np.array([e.p_smooth for e in evidence]))
-    return [
-        _conclude(e, float(q_e), float(q_b), alpha=alpha, margin=margin)
-        for e, q_e, q_b in zip(evidence, q_emergent, q_break, strict=True)
+    return conclude(evidence, alpha=alpha)
+
+
+def conclude(evidence: Sequence[Evidence], *, alpha: float = ALPHA) -> list[Finding]:
+    """Verdicts from the evidence of all curves that are judged together, in their order."""
+    claims = _metric_claims(evidence, alpha)
+    outputs = [(e.curve.group, e.curve.task) for e in evidence]
+    p_emergent = [
+        float(np.max([e.p_breaks, claim.p])) if claim.partner else e.p_breaks
+        for e, claim in zip(evidence, claims, strict=True)
     ]
+    q_emergent = adjust(np.array(p_emergent), outputs)
+    q_breaks = adjust(np.array([e.p_breaks for e in evidence]), outputs)
+    q_sharp = adjust(np.array([e.p_sharp for e in evidence]), outputs)
+    findings = []
+    for index, e in enumerate(evidence):
+        said = _Said(e, claims[index], q_emergent[index], q_breaks[index], q_sharp[index], alpha)
+        word, reason = said.word()
+        findings.append(
+            Finding(
+                verdict=word,
+                reason=reason,
+                overturn=OVERTURNED_BY[word],
+                settle=said.settling() if word == "undetermined" else "",
+                p_emergent=p_emergent[index],
+                q_emergent=float(q_emergent[index]),
+                q_break=float(q_sharp[index]),
+                metric=claims[index],
+                evidence=e,
+            )
+        )
+    return findings
 
 
-def adjust(p: Floats) -> Floats:
-    """Benjamini and Hochberg's q-values; NaN stays NaN and is not counted among the tests."""
+def _metric_claims(evidence: Sequence[Evidence], alpha: float) -> list[MetricClaim]:
+    same: dict[tuple[str, str], list[Evidence]] = {}
+    for e in evidence:
+        same.setdefault((e.curve.group, e.curve.task), []).append(e)
+    return [claim_of_metric(e, same[e.curve.group, e.curve.task], alpha) for e in evidence]
+
+
+def adjust(p: Floats, outputs: Sequence[object] | None = None) -> Floats:
+    """Benjamini and Hochberg's q-values; NaN stays NaN and is not counted among the tests.
+
+    outputs: of which ability each test is; the tests of one ability weigh one together.
+    """
     q = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known])]
-    scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
-    q[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    of = [outputs[i] if outputs else i for i in known.tolist()]
+    count: dict[object, int] = {}
+    for ability in of:
+        count[ability] = count.get(ability, 0) + 1
+    weights = np.array([1 / count[ability] for ability in of])
+    order = np.argsort(p[known], kind="stable")
+    scaled = p[known][order] * weights.sum() / np.cumsum(weights[order])
+    q[known[order]] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     return q
 
 
@@ -167,211 +250,240 @@ def gather(
     curve: Curve,
     *,
     margin: float = RATE_MARGIN,
-    smooth_decades: float = SMOOTH_DECADES,
+    alpha: float = ALPHA,
+    sharp_decades: float = SHARP_DECADES,
     seed: int = 0,
 ) -> Evidence:
     """Test one curve. The same curve and seed give the same numbers."""
     if len(curve.x) < FEWEST_RUNGS:
         return Evidence(curve, reason=f"{len(curve.x)} scales; {FEWEST_RUNGS} are the fewest")
-    if np.ptp(curve.level) <= SAME * np.abs(curve.level).max():
-        return _constant(curve, margin)
+    convention = convention_for(curve, sharp_decades=sharp_decades)
+    sample = sample_of(curve, convention.t)
+    if np.ptp(curve.level) == 0:
+        return _constant(curve, convention, sample, margin, alpha)
     rng = np.random.default_rng([seed, zlib.crc32(f"{curve.axis}/{curve.name}".encode())])
-    compared = compare_families(curve, rng, smooth_decades=smooth_decades)
-    break_ = locate(curve, rng, smooth_decades=smooth_decades)
-    t = curve.log_x
-    best = compared.broken_projector.grid
-    node = compared.broken.node
-    start = best.position[node] - (best.width[node] / 2 if best.compact[node] else 0.0)
-    before = t < start
-    largest = np.arange(len(t)) >= len(t) - max(1, len(t) // 4)
-    largest &= t > best.position[node]
-    p_above = p_chance = float("nan")
+    free = fit_freely(sample, convention.width)
+    assumed = assumed_scatter(curve)
+    apart = noise_between_neighbours(sample)
+    variances = rung_variances(sample, free.levels, apart, assumed)
+    moves = find_moves(sample.levels, variances, apart.freedom, rng)
+    rises = moves.p_rise <= alpha
+    sharpness = is_narrower(free, assumed=assumed) if rises else None
+    p_sharp = sharpness.p if sharpness else 1.0
+    p_gradual = float("nan")
+    if rises and p_sharp > alpha:
+        p_gradual = p_not_narrow(sample, convention, sharpness, assumed)
+    break_ = locate_in(curve, convention, free, rng)
+    below = curve.x < break_.onset.low
+    if not below.any():
+        below = curve.x < break_.onset.value
+    largest = largest_scales(len(curve.x)) & (curve.x > break_.position.value)
+    above = chance = float("nan")
+    between: tuple[int | None, int | None] = (None, None)
     if curve.chance_level is not None:
-        p_above = _p_above(curve, largest, curve.chance_level, compared.dispersion)
-        p_chance = 1.0
-        height = float(curve.level[largest].mean()) - curve.chance_level
-        if before.any() and height > 0:
-            p_chance = _p_equivalent(
-                curve, before, curve.chance_level, HEIGHT_MARGIN * height, compared.dispersion
-            )
+        between = onset_between(sample, free.noise, curve.chance_level, alpha)
+        above = p_above(sample, free.noise, largest, curve.chance_level)
+        height = float(sample.levels[largest].mean()) - curve.chance_level if largest.any() else 0.0
+        chance = p_near(sample, free.noise, below, curve.chance_level, HEIGHT_MARGIN * height)
     return Evidence(
         curve=curve,
-        p_above=p_above,
-        p_chance=p_chance,
-        p_smooth=compared.p_smooth,
-        p_sharp=compared.p_sharp,
-        p_rise=_p_rise(curve, compared),
-        p_flat=_p_flat(curve, margin, compared.dispersion),
-        before=int(before.sum()),
-        statistic=compared.statistic,
-        critical=compared.critical,
-        dispersion=compared.dispersion,
+        convention=convention,
+        p_above=above,
+        p_chance=chance,
+        p_sharp=p_sharp,
+        p_gradual=p_gradual,
+        p_rise=moves.p_rise,
+        p_fall=moves.p_fall,
+        p_flat=p_flat(sample, free.noise, curve.chance_level, margin, alpha),
+        sharpness=sharpness,
+        turn=_turn(curve, moves, alpha),
+        below=int(below.sum()),
+        onset_between=_scales(curve, between),
+        noise=free.noise,
         break_=break_,
     )
 
 
-def _constant(curve: Curve, margin: float) -> Evidence:
-    """A curve without variation can be flat, nothing else."""
-    evidence = Evidence(curve, reason="the value is the same at every scale", p_rise=1.0)
-    if curve.is_binomial:
-        return replace(evidence, p_flat=_p_flat(curve, margin, 1.0))
-    return evidence
+def assumed_scatter(curve: Curve) -> float:
+    """Of onsets, in decades, where each scale has one run; along one run's training there is one
+    onset, and nothing scatters."""
+    return 0.0 if curve.axis in ALONG_TRAINING else ONE_RUN_SCATTER
 
 
-def _standard_error(curve: Curve, keep: Flags, dispersion: float) -> tuple[float, float]:
-    """(mean, standard error) of the rungs kept, by their sizes.
-
-    The error is the larger of what items and overdispersion predict over the whole curve, and what
-    the rungs kept themselves show.
-    """
-    y, size = curve.level[keep], curve.size[keep]
-    mean = float(np.average(y, weights=size))
-    unit = float(curve.unit_variance(np.full(len(curve.x), mean))[keep].mean())
-    expected = dispersion * unit / size.sum()
-    if len(y) >= 3:
-        seen = float((size * (y - mean) ** 2).sum() / (len(y) - 1) / size.sum())
-        expected = max(expected, seen)
-    return mean, float(np.sqrt(max(expected, 1e-300)))
-
-
-def _tail(curve: Curve) -> stats.rv_continuous:
-    """Normal where the noise is binomial; else Student's, for the noise is itself estimated."""
-    if curve.is_binomial:
-        return stats.norm()
-    freedom = int((curve.seeds - 1).sum()) or max(1, len(curve.x) - 4)
-    return stats.t(freedom)
-
-
-def _p_above(curve: Curve, keep: Flags, chance: float, dispersion: float) -> float:
-    if not keep.any():
-        return 1.0
-    mean, error = _standard_error(curve, keep, dispersion)
-    return float(_tail(curve).sf((mean - chance) / error))
-
-
-def _p_equivalent(
-    curve: Curve, keep: Flags, level: float, margin: float, dispersion: float
+def p_not_narrow(
+    sample: Sample, convention: Convention, sharpness: Sharpness | None, assumed: float
 ) -> float:
-    """Two one-sided tests: P of seeing rungs so near to `level` if they were `margin` off."""
-    mean, error = _standard_error(curve, keep, dispersion)
-    return float(_tail(curve).sf((margin - abs(mean - level)) / error))
+    """P of a rise that is no longer than a narrow one whose onsets scatter."""
+    scatter = assumed if (sample.runs < 2).all() else 0.0
+    if sharpness is not None and sharpness.scatter is not None:
+        scatter = sharpness.scatter
+    narrow = float(np.hypot(NARROW_SHARE * convention.width, NORMAL_WIDTH * scatter))
+    return p_narrow(fit_freely(sample, narrow))
 
 
-def _p_flat(curve: Curve, margin: float, dispersion: float) -> float:
-    """P of the largest scales so near to chance (to the smallest, without chance) if they were
-    `margin` off; NaN for metrics that are no rates, where no margin is natural."""
-    if not curve.is_rate:
-        return float("nan")
-    count = max(1, len(curve.x) // 4)
-    index = np.arange(len(curve.x))
-    largest = index >= len(index) - count
-    mean, error = _standard_error(curve, largest, dispersion)
-    level = curve.chance_level
-    if level is None:
-        level, other = _standard_error(curve, index < count, dispersion)
-        error = float(np.hypot(error, other))
-    return float(_tail(curve).sf((margin - abs(mean - level)) / error))
+def _scales(
+    curve: Curve, rungs: tuple[int | None, int | None]
+) -> tuple[float | None, float | None]:
+    low, high = (None if rung is None else float(curve.x[rung]) for rung in rungs)
+    return low, high
 
 
-def _p_rise(curve: Curve, compared: Comparison) -> float:
-    """P of a rise as steady as seen, in log scale, if there were none: the slope of a line."""
-    weights = inverse_variances(curve, np.full(len(curve.x), curve.level.mean()))
-    t = curve.log_x - np.average(curve.log_x, weights=weights)
-    slope = float((weights * t * curve.level).sum() / (weights * t**2).sum())
-    noise = compared.dispersion
-    error = np.sqrt(noise / (weights * t**2).sum())
-    return float(_tail(curve).sf(slope / error))
+def _turn(curve: Curve, moves: Moves, alpha: float) -> float | None:
+    spread = float(np.ptp(curve.level))
+    if max(moves.p_rise, moves.p_fall) > alpha or moves.least < MATERIAL * spread:
+        return None
+    return float(curve.x[moves.turn])
 
 
-def _conclude(
-    e: Evidence, q_emergent: float, q_break: float, *, alpha: float, margin: float
-) -> Finding:
-    word, reason = _word(e, q_emergent, q_break, alpha=alpha, margin=margin)
-    return Finding(
-        verdict=word,
-        reason=reason,
-        overturn=OVERTURNED_BY[word],
-        settle=_settling(e, alpha=alpha) if word == "undetermined" else "",
-        q_emergent=q_emergent,
-        q_break=q_break,
-        evidence=e,
-    )
+def _constant(
+    curve: Curve, convention: Convention, sample: Sample, margin: float, alpha: float
+) -> Evidence:
+    """A curve without variation can be flat, nothing else."""
+    p = float("nan")
+    if curve.is_binomial:
+        p = p_flat(sample, Noise(1.0, np.inf), curve.chance_level, margin, alpha)
+    reason = "the value is the same at every scale"
+    return Evidence(curve, convention, reason, p_rise=1.0, p_fall=1.0, p_flat=p)
 
 
-def _word(
-    e: Evidence, q_emergent: float, q_break: float, *, alpha: float, margin: float
-) -> tuple[Word, str]:
-    chance = "chance" if e.curve.chance is not None else "the smallest scales"
-    if q_emergent <= alpha:
-        return "emergent", (
-            f"at chance before the break (p={e.p_chance:.2g}), above it at the largest scales "
-            f"(p={e.p_above:.2g}), and no smooth curve fits as well (p={e.p_smooth:.2g})"
+@dataclass(frozen=True)
+class _Said:
+    """One curve's evidence on its way to a word."""
+
+    e: Evidence
+    metric: MetricClaim
+    q_emergent: float
+    q_breaks: float
+    q_sharp: float
+    alpha: float
+
+    def word(self) -> tuple[Word, str]:
+        """The verdict and what it stands on."""
+        e, alpha = self.e, self.alpha
+        if e.p_flat <= alpha:
+            return "flat", f"nothing tells it from {self._floor} (p={e.p_flat:.2g})"
+        if e.reason:
+            return "undetermined", e.reason
+        if e.turn is not None:
+            return "non-monotone", (
+                f"it rises (p={e.p_rise:.2g}) and falls (p={e.p_fall:.2g}), and turns at "
+                f"{_short(e.turn)}"
+            )
+        if self.q_breaks <= alpha and self._decides:
+            return self._sharp()
+        if e.p_rise <= alpha < e.p_sharp and e.p_gradual <= alpha:
+            return self._not_sharp()
+        return "undetermined", self._why_open()
+
+    @property
+    def _floor(self) -> str:
+        return "chance" if self.e.curve.chance is not None else "the smallest scales"
+
+    @property
+    def _decides(self) -> bool:
+        return self.e.convention is not None and self.e.convention.decides
+
+    def _sharp(self) -> tuple[Word, str]:
+        e, metric = self.e, self.metric
+        shown = (
+            f"at chance below (p={e.p_chance:.2g}), above it at the largest scales "
+            f"(p={e.p_above:.2g}), and {self._how_sharp}"
         )
-    if e.p_flat <= alpha:
-        return "flat", f"within {margin:g} of {chance} at the largest scales (p={e.p_flat:.2g})"
-    if e.reason:
-        return "undetermined", e.reason
-    if e.p_smooth <= alpha:
-        return "undetermined", _why_not_emergent(e, q_emergent, q_break, alpha)
-    if e.p_rise <= alpha and e.p_sharp <= alpha:
-        return "smooth", (
-            f"it rises (p={e.p_rise:.2g}), a smooth curve fits (p={e.p_smooth:.2g}), and a rise "
-            f"within 0.3 decades does not (p={e.p_sharp:.2g})"
+        if metric.holds is None and not metric.partner:
+            return "emergent", f"{shown}; {metric.sentence}"
+        if metric.holds and self.q_emergent <= self.alpha:
+            return "emergent", f"{shown}; {metric.sentence}"
+        if metric.holds is False:
+            return "metric-made", f"{shown}, but {metric.sentence}"
+        return "undetermined", f"{shown}, but {metric.sentence}"
+
+    @property
+    def _how_sharp(self) -> str:
+        e = self.e
+        assert e.convention is not None
+        return (
+            f"its rise takes less than {e.convention.width:.2g} decades of {e.convention.unit} "
+            f"(p={e.p_sharp:.2g})"
         )
-    if e.p_rise > 1 - alpha:
-        return "undetermined", "it falls with scale; only rises are judged"
-    if e.p_rise > alpha:
-        return "undetermined", f"neither a rise (p={e.p_rise:.2g}) nor its absence is shown"
-    return "undetermined", (
-        f"it rises, but smooth curve (p={e.p_smooth:.2g}) and sharp break (p={e.p_sharp:.2g}) "
-        "both fit"
-    )
 
+    def _not_sharp(self) -> tuple[Word, str]:
+        e = self.e
+        assert e.convention is not None
+        long = (
+            f"its rise takes longer than {NARROW_SHARE * e.convention.width:.2g} decades of "
+            f"{e.convention.unit} (p={e.p_gradual:.2g}), and less than "
+            f"{e.convention.width:.2g} is not shown (p={e.p_sharp:.2g})"
+        )
+        if e.p_onset <= self.alpha:
+            return "gradual", (
+                f"at chance below (p={e.p_chance:.2g}), above it at the largest scales "
+                f"(p={e.p_above:.2g}), but {long}"
+            )
+        return "smooth", f"it rises (p={e.p_rise:.2g}), but {long}"
 
-def _why_not_emergent(e: Evidence, q_emergent: float, q_break: float, alpha: float) -> str:
-    broken = f"a break fits better than a smooth curve (p={e.p_smooth:.2g}), but "
-    if e.curve.chance is None:
-        return broken + "the chance level is unknown"
-    if e.before == 0:
-        return broken + "no scale lies before it"
-    if e.p_chance > alpha:
-        return broken + f"the scales before it are not shown to be at chance (p={e.p_chance:.2g})"
-    if e.p_above > alpha:
-        return broken + f"the largest scales are not shown to be above chance (p={e.p_above:.2g})"
-    q = q_break if q_break > alpha else q_emergent
-    return broken + f"among all abilities judged together that may be chance (q={q:.2g})"
+    def _why_open(self) -> str:
+        e, alpha = self.e, self.alpha
+        if e.p_rise > alpha:
+            if e.p_fall <= alpha:
+                return f"it falls with scale (p={e.p_fall:.2g})"
+            return f"neither a rise (p={e.p_rise:.2g}) nor its absence is shown"
+        if e.p_sharp > alpha:
+            open_ = (
+                f"it rises, but neither a sharp rise (p={e.p_sharp:.2g}) nor a long one "
+                f"(p={e.p_gradual:.2g}) is shown"
+            )
+            if e.sharpness and e.sharpness.p_without_scatter <= alpha:
+                open_ += (
+                    f"; it would be sharp if onsets did not scatter between runs "
+                    f"(p={e.sharpness.p_without_scatter:.2g}; "
+                    f"{e.sharpness.scatter:.2g} decades were allowed)"
+                )
+            return open_
+        sharp = f"{self._how_sharp}, but "
+        if not self._decides:
+            return sharp + "over loss alone that decides nothing; training compute would"
+        if e.curve.chance is None:
+            return sharp + "the chance level is unknown"
+        if e.below == 0:
+            return sharp + "no scale lies below it"
+        if e.p_chance > alpha:
+            return sharp + f"the scales below it are not shown to be at chance (p={e.p_chance:.2g})"
+        if e.p_above > alpha:
+            return sharp + (
+                f"the largest scales are not shown to be above chance (p={e.p_above:.2g})"
+            )
+        return sharp + (
+            f"among all abilities judged together that may be chance (q={self.q_breaks:.2g})"
+        )
 
-
-def _settling(e: Evidence, *, alpha: float) -> str:
-    """What would most likely settle an undetermined verdict."""
-    curve = e.curve
-    if len(curve.x) < FEWEST_RUNGS:
-        return f"{FEWEST_RUNGS - len(curve.x)} more scales at least, better 8 in all"
-    if e.reason or e.break_ is None:
-        return "another metric of the same outputs, one that varies"
-    if curve.chance is None and e.p_smooth <= alpha:
-        return "the chance level (--chance)"
-    if e.p_smooth <= alpha and (e.before == 0 or e.p_chance > alpha):
-        smallest = curve.x[0]
-        if e.before < 2:
-            return f"smaller scales than {_short(smallest)}, two or three"
-        return f"{_more(curve.is_binomial)} at the {e.before} scales before the break"
-    low, high = e.break_.position.low, e.break_.position.high
-    between = f"scales between {_short(low)} and {_short(high)}"
-    if e.p_rise > alpha:
-        return f"larger scales than {_short(curve.x[-1])}, or {_more(curve.is_binomial)}"
-    if e.statistic > 0 and e.critical / e.statistic <= MOST_FACTOR:
-        factor = max(2, math.ceil(1.5 * e.critical / e.statistic))
-        return f"about {factor} times as many {_unit(curve.is_binomial)}, or {between}"
-    return f"{_more(curve.is_binomial)}, or {between}"
-
-
-def _more(binomial: bool) -> str:
-    return f"more {_unit(binomial)}"
-
-
-def _unit(binomial: bool) -> str:
-    return "items" if binomial else "seeds"
+    def settling(self) -> str:
+        """What would most likely settle an undetermined verdict."""
+        e, curve = self.e, self.e.curve
+        if len(curve.x) < FEWEST_RUNGS:
+            return f"{FEWEST_RUNGS - len(curve.x)} more scales at least, better 8 in all"
+        if e.reason or e.break_ is None:
+            return "another metric of the same outputs, one that varies"
+        more = "more items" if curve.is_binomial else "more seeds"
+        if e.p_rise > self.alpha:
+            return f"larger scales than {_short(curve.x[-1])}, or {more}"
+        if e.p_sharp <= self.alpha:
+            if curve.chance is None:
+                return "the chance level (--chance)"
+            if not self._decides:
+                return "the training compute of each row (--flops)"
+            if e.below < 2:
+                return f"smaller scales than {_short(curve.x[0])}, two or three"
+            if e.p_chance > self.alpha:
+                return f"{more} at the {e.below} scales below the rise"
+            if self.metric.partner:
+                return f"more seeds, for {self.metric.partner}"
+        position = e.break_.position
+        if e.sharpness and e.sharpness.p_without_scatter <= self.alpha < e.p_sharp:
+            return (
+                f"several seeds at each of the scales between {_short(position.low)} and "
+                f"{_short(position.high)}, and at their neighbours"
+            )
+        return f"scales between {_short(position.low)} and {_short(position.high)}, or {more}"
 
 
 def _short(scale: float) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emergectl.cli.output import print_json, print_table, say
-from emergectl.cli.tables import Source, axis_of, progress, read_source, reads_tables, tell
+from emergectl.cli.tables import TableSource, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
+    from emergectl.analysis.calibration import Rate
     from emergectl.analysis.scaling import ScalingFinding
-    from emergectl.analysis.table import Row, Table
+    from emergectl.analysis.table import Table, TableRow
 
 app = typer.Typer(
     help="Judge whether abilities emerge; measure how often the judgement errs.",
@@ -25,21 +28,29 @@ app = typer.Typer(
 @app.command()
 @reads_tables
 def emergence(
-    source: Source,
+    source: TableSource,
     alpha: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="False discoveries among emergent verdicts.")
     ] = 0.05,
     margin: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="How near to chance a rate is flat.")
     ] = 0.05,
+    sharp: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=10, help="Decades of training compute below which a rise is sharp."
+        ),
+    ] = 1.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV to stdout.")] = False,
 ) -> None:
     """Say of every ability whether it emerges, where, and how surely.
 
-    emergent: at chance at small scales, above it at large ones, and no smooth curve fits as well.
-    smooth: it rises without a break. flat: it stays at chance. undetermined: none of these shown.
+    emergent: at chance below, above it at the largest scales, its rise sharp, and so in a
+    continuous metric of the same outputs. metric-made: sharp in the discontinuous metric alone.
+    gradual: at chance below, not sharp. smooth: it rises, not sharply. non-monotone: it rises and
+    falls. flat: nothing tells it from chance. undetermined: none of these is shown.
     """
     if json_ and csv:
         raise RequestError("--json and --csv exclude each other")
@@ -48,14 +59,21 @@ def emergence(
     from emergectl.analysis.examine import examine
     from emergectl.analysis.table_curves import curves_of
     from emergectl.analysis.verdict import judge
-    from emergectl.cli.findings import ROW, as_row, explain, show_plots
+    from emergectl.cli.findings import ROW, as_row, explain_findings, show_plots
 
     axis = axis_of(source, table)
     curves = curves_of(table, axis)
     tell(table)
     if not curves:
         raise RequestError(f"no row has a place on the axis {axis}")
-    judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
+    judged = judge(
+        curves,
+        alpha=alpha,
+        margin=margin,
+        sharp_decades=sharp,
+        workers=workers,
+        progress=progress("judged"),
+    )
     findings = examine(table, judged, alpha=alpha, workers=workers, progress=progress("examined"))
     if json_:
         print_json(findings.to_json())
@@ -64,7 +82,7 @@ def emergence(
     if not csv:
         if sys.stdout.isatty():
             show_plots(findings)
-        explain(findings)
+        explain_findings(findings)
         counts = ", ".join(f"{count} {word}" for word, count in findings.counts.items())
         say(f"{counts} over {findings.over} (alpha {alpha:g})")
 
@@ -72,18 +90,21 @@ def emergence(
 @app.command()
 @reads_tables
 def scaling(
-    source: Source,
+    source: TableSource,
     drop_highest: Annotated[
         int, typer.Option(min=0, metavar="N", help="Leave out the N runs of the highest loss.")
     ] = 0,
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 1000,
+    delta: Annotated[
+        float, typer.Option(min=1e-9, max=10, help="Huber loss: quadratic up to here, in log loss.")
+    ] = 1e-3,
     json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
 ) -> None:
     """Fit loss = E + A / params^alpha + B / tokens^beta, and isoFLOP parabolas.
 
     A row is a run: params, loss, and tokens or flops (6 · params · tokens); where steps are told,
-    the last of each run counts. With --group every group has a law of its own. Huber loss on log
-    loss, errors by bootstrap over runs.
+    the last of each run counts (a run is a --model and a --seed). With --group every group has a
+    law of its own. Huber loss on log loss, errors by bootstrap over runs.
     """
     from emergectl.analysis.plain import as_plain
     from emergectl.analysis.table_curves import count_shown
@@ -92,7 +113,8 @@ def scaling(
     tell(table)
     count = count_shown(table.rows)
     grouped = source.options.get("group") is not None
-    laws = _laws(table, grouped=grouped, drop_highest=drop_highest, draws=draws)
+    _tell_runs(table.rows)
+    laws = _laws(table, grouped=grouped, drop_highest=drop_highest, draws=draws, delta=delta)
     if json_:
         plain = {group: as_plain(law) for group, law in laws.items()}
         said = plain[""] if list(plain) == [""] else {"groups": plain}
@@ -110,15 +132,22 @@ def scaling(
         _say_law(law, count, f"{group}: " if group else "")
 
 
+def _tell_runs(rows: list[TableRow]) -> None:
+    """Say what counts as a run where steps are told and nothing tells whose they are."""
+    steps = [row for row in rows if row.step is not None and row.loss is not None]
+    if any(not (row.model or row.seed or (row.record or {}).get("run")) for row in steps):
+        say("no column tells whose steps these are: every row is a run (--model or --seed tells)")
+
+
 def _laws(
-    table: Table, *, grouped: bool, drop_highest: int, draws: int
+    table: Table, *, grouped: bool, drop_highest: int, draws: int, delta: float
 ) -> dict[str, ScalingFinding]:
     """One law of all runs, or one of each group; a group that tells none is said."""
     import numpy as np
 
     from emergectl.analysis.scaling import judge_scaling, runs_of_law
 
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[TableRow]] = {}
     for row in table.rows:
         groups.setdefault(row.group if grouped else "", []).append(row)
     laws, reasons = {}, []
@@ -128,7 +157,7 @@ def _laws(
             lowest = np.argsort(runs[-1], kind="stable")[: runs.shape[1] - drop_highest]
             params, tokens, flops, loss = runs[:, lowest]
             rng = np.random.default_rng(0)
-            laws[group] = judge_scaling(params, tokens, flops, loss, rng, draws=draws)
+            laws[group] = judge_scaling(params, tokens, flops, loss, rng, draws=draws, delta=delta)
         except ValueError as error:
             reasons.append(f"{group}: {error}" if group else str(error))
     if not laws:
@@ -163,7 +192,10 @@ def _say_law(law: ScalingFinding, count: str, of: str) -> None:
 
 @app.command()
 def calibrate(
-    trials: Annotated[int, typer.Option(min=10, help="Simulated abilities of each kind.")] = 300,
+    trials: Annotated[int, typer.Option(min=10, help="Simulated abilities of each claim.")] = 400,
+    only: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="Claims whose name has this in it (* ?).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
     rungs: Annotated[
         int | None, typer.Option(min=5, max=40, help="Rungs (default: what is promised for).")
@@ -172,23 +204,53 @@ def calibrate(
     items: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Items that each seed answers.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     json_: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
 ) -> None:
     """Measure the error rates of the verdicts on simulated abilities; exit 1 where one is off.
 
-    With --rungs, --seeds, --items: those of a ladder such as yours, before it is trained. Breaks
-    found is then what it is, not a promise.
+    Each rate stands with its 95% interval (Wilson) beside what is promised: it holds, is broken, or
+    open where the trials are too few to tell. With --rungs, --seeds, --items: those of a ladder
+    such as yours, before it is trained. Breaks found is then what it is, not a promise.
     """
-    from emergectl.analysis.calibration import Ladder, all_rates
+    from emergectl.analysis.calibration import Ladder, measure
+    from emergectl.analysis.conditions import CLAIMS
 
+    pattern = f"*{(only or '').lower()}*"
+    claims = [claim for claim in CLAIMS if fnmatchcase(claim.name.lower(), pattern)]
+    if not claims:
+        kinds = "; ".join(dict.fromkeys(claim.name.partition(":")[0] for claim in CLAIMS))
+        raise RequestError(f"--only {only}: no claim is called so; they begin with: {kinds}")
+    rates: list[Rate] = []
+    started = time.monotonic()
     ladder = Ladder(rungs, seeds, items)
-    rates = []
-    for rate in all_rates(trials, seed, ladder=ladder, workers=workers):
-        rates.append(rate)
-        say(f"{rate.name}: {rate.rate:.3f}")
-    header = ["what", "rate", "error", "low", "high", "holds"]
-    rows = [[r.name, round(r.rate, 4), round(r.error, 4), r.low, r.high, r.holds] for r in rates]
+    for said in measure(claims, trials=trials, seed=seed, ladder=ladder, jobs=jobs):
+        rates += said.rates
+        left = (time.monotonic() - started) * (1 / said.done - 1)
+        after = f" ({left / 60:.0f} minutes left)" if left >= 60 else ""
+        for rate in said.rates:
+            say(f"{_as_line(rate)}{after}")
+    header = ["what", "rate", "count", "trials", "low", "high", "promised", "state"]
+    rows = [
+        [
+            *(rate.name, _rounded(rate.rate), rate.count, rate.trials),
+            *map(_rounded, rate.interval),
+            *(rate.promise.in_words, rate.state),
+        ]
+        for rate in rates
+    ]
     print_table(header, rows, json_=json_)
-    if not all(rate.holds for rate in rates):
+    if any(rate.state == "broken" for rate in rates):
         raise typer.Exit(1)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _as_line(rate: Rate) -> str:
+    if rate.rate is None:
+        return f"{rate.name}: never came up"
+    low, high = rate.interval
+    promised = f"; promised {rate.promise.in_words}: {rate.state}" if rate.state else ""
+    return f"{rate.name}: {rate.rate:.3f} [{low:.3f}, {high:.3f}] of {rate.trials}{promised}"

@@ -6,14 +6,19 @@ pipe, ends the display and never the run: the truth is in the run directory.
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from emergectl.cli.live import (
+    SECONDS_BETWEEN_LINES,
+    Clock,
+    HangupProofStream,
+    can_be_live,
+    live_panel,
+)
 from emergectl.cli.output import one_line
 from emergectl.cli.progress import (
     History,
@@ -30,9 +35,7 @@ if TYPE_CHECKING:
     from emergectl.store.measurements import Measurement
 
 Mode = Literal["auto", "live", "plain", "quiet"]
-Clock = Callable[[], float]
 
-SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_EVALUATIONS = 1.0
 METRIC_ROWS = 8
 
@@ -47,7 +50,7 @@ def open_display(
     """
     stream = stream or sys.stderr
     if mode == "auto":
-        able = stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+        able = can_be_live(stream)
         mode = "live" if able else "plain"
     if mode == "live":
         return LiveDisplay(stream, clock)
@@ -76,39 +79,6 @@ class QuietDisplay:
 
     def close(self, state: str) -> None:
         """Nothing."""
-
-
-class HangupProofStream(io.TextIOBase):
-    """A terminal or pipe whose reader may go away: what cannot be written is dropped."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._gone = False
-
-    def write(self, text: str) -> int:
-        if not self._gone:
-            try:
-                self._stream.write(text)
-            except (OSError, ValueError):  # EPIPE, EIO after a hang-up; ValueError: closed
-                self._gone = True
-        return len(text)
-
-    def flush(self) -> None:
-        if not self._gone:
-            try:
-                self._stream.flush()
-            except (OSError, ValueError):
-                self._gone = True
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding or "utf-8"
 
 
 def describe(facts: RunFacts) -> str:
@@ -146,7 +116,7 @@ def training_figures(training: Mapping[str, float]) -> list[str]:
     return figures
 
 
-class Progress:
+class RunProgress:
     """Where the run stands and when it will be over."""
 
     def __init__(self, facts: RunFacts, clock: Clock) -> None:
@@ -201,14 +171,14 @@ class PlainDisplay:
     def __init__(self, stream: TextIO, clock: Clock) -> None:
         self._stream = HangupProofStream(stream)
         self._clock = clock
-        self._progress: Progress | None = None
+        self._progress: RunProgress | None = None
         self._training: dict[str, float] = {}
         self._evaluation: tuple[int, dict[str, float]] = (0, {})
         self._untold_training = self._untold_evaluation = False
         self._next_line = self._next_evaluation = float("-inf")
 
     def start(self, facts: RunFacts) -> None:
-        self._progress = Progress(facts, self._clock)
+        self._progress = RunProgress(facts, self._clock)
         self._print(f"{one_line(facts.run_id)}: {describe(facts)}")
         if facts.resumed_from is not None:
             self._print(f"resumed from step {facts.resumed_from:,}")
@@ -271,35 +241,21 @@ class LiveDisplay:
     """A panel that is redrawn four times a second: progress, loss, and each metric's course."""
 
     def __init__(self, stream: TextIO, clock: Clock) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
         self._clock = clock
         self._lock = threading.RLock()  # Live draws in a thread of its own
-        self._progress: Progress | None = None
+        self._progress: RunProgress | None = None
         self._training: dict[str, float] = {}
         self._latest: dict[str, float] = {}
         self._histories: dict[str, History] = {}
         self._state: str | None = None
         self._final_seconds: float | None = None
-        self._console = Console(
-            file=HangupProofStream(stream),  # type: ignore[arg-type]
-            force_terminal=True,
-            highlight=False,
-        )
-        self._live = Live(
-            get_renderable=self._render,
-            console=self._console,
-            # Warnings printed meanwhile appear above the panel. What goes to stdout is data: it is
-            # caught only where it would land on the same terminal.
-            redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=True,
-        )
+        self._live = live_panel(stream, self._render)
+        self._console = self._live.console
 
     def start(self, facts: RunFacts) -> None:
         from rich.text import Text
 
-        self._progress = Progress(facts, self._clock)
+        self._progress = RunProgress(facts, self._clock)
         title = Text(one_line(facts.run_id), style="bold")
         self._console.print(title.append(f"  {describe(facts)}", style="not bold dim"))
         if facts.resumed_from is not None:

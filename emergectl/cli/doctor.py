@@ -25,7 +25,7 @@ import typer
 
 from emergectl.cli.output import print_json, print_table
 from emergectl.errors import PluginError
-from emergectl.plugins import Kind, plugins
+from emergectl.plugins import PluginKind, plugins
 
 LOW_DISK_GB = 5
 EXTRAS = ("tensorboard", "wandb", "mlflow", "trackio")
@@ -69,7 +69,7 @@ def run_checks(runs: Path) -> Iterator[Check]:
     yield from (check_package(name) for name in ("torch", "transformers", "datasets", "tokenizers"))
     if find_spec("torch") is not None:
         yield from (_guarded(check) for check in (check_devices, check_bf16))
-    yield from (_guarded(check) for check in (check_compiler, check_memory))
+    yield from (_guarded(check) for check in (check_compiler, check_free_memory))
     yield check_runs_directory(runs)
     yield check_disk(runs)
     yield check_extras()
@@ -159,7 +159,7 @@ def check_compiler() -> Check:
     return Check("compiler", "ok", f"{compiler}, with Python's headers")
 
 
-def check_memory() -> Check:
+def check_free_memory() -> Check:
     """Memory that is free now."""
     import psutil
 
@@ -197,7 +197,7 @@ def check_disk(runs: Path) -> Check:
 
 def check_plugins() -> Iterator[Check]:
     """What installed packages add, each imported."""
-    for plugin in (p for kind in get_args(Kind) for p in plugins(kind).values()):
+    for plugin in (p for kind in get_args(PluginKind) for p in plugins(kind).values()):
         name = f"{plugin.kind}: {plugin.name}"
         try:
             plugin.load()

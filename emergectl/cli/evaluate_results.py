@@ -80,6 +80,7 @@ def _as_json(result: TaskResult) -> dict[str, object]:
         "step": result.step,
         "items": result.items,
         "skipped": dict(result.skipped),
+        "notes": list(result.notes),
         "metrics": [value.to_json() for value in result.values],
         "path": result.path,
     }

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emergectl.cli.options import Json
 from emergectl.cli.output import clean, print_json, print_table, say
 from emergectl.errors import EmergectlError, ExperimentError, RequestError
 
 if TYPE_CHECKING:
     from emergectl.config.schema import Experiment
+    from emergectl.tasks.task import TextTask
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 configs = typer.Typer(
     help="List and copy the experiments that come with emergectl.", no_args_is_help=True
@@ -25,35 +27,37 @@ def validate(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Experiments and sweeps to check.")
     ],
-    json_: JsonOption = False,
+    json_: Json = False,
 ) -> None:
     """Check experiments, and every trial of sweeps, without running them.
 
-    The first rows of their files are read, and the memory that training takes is weighed against
-    this machine's.
+    The first rows of their files are read, the files of their tasks as a whole where they are
+    small, and the memory that training takes is weighed against this machine's.
 
     Each file is `ok`, or each of its errors stands on a line with file, line and key; then the
     exit code is 2.
     """
     found = {file: _findings_of(file) for file in files}
-    errors = {file: lines for file, (lines, _) in found.items()}
     if json_:
         print_json(
             [
-                {"file": str(file), "ok": not lines, "errors": lines, "warnings": warned}
-                for file, (lines, warned) in found.items()
+                {"file": str(file), "ok": not said.errors}
+                | {kind: list(lines) for kind, lines in vars(said).items()}
+                for file, said in found.items()
             ]
         )
     else:
-        for _, warned in found.values():
-            for line in warned:
+        for said in found.values():
+            for line in said.warnings:
                 say(f"warning: {line}")
-        for file, lines in errors.items():
-            if not lines:
+            for line in said.notes:
+                say(f"note: {line}")
+        for file, said in found.items():
+            if not said.errors:
                 print(clean(f"{file}: ok"))
-            for line in lines:
+            for line in said.errors:
                 say(f"error: {line}")
-    if any(errors.values()):
+    if any(said.errors for said in found.values()):
         raise typer.Exit(RequestError.exit_code)
 
 
@@ -72,7 +76,7 @@ def schema(
 
 @configs.command("list")
 def list_configs(
-    json_: JsonOption = False,
+    json_: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """List the shipped experiments."""
@@ -103,64 +107,88 @@ def copy_config(
     print(clean(str(target)))
 
 
-def _findings_of(file: Path) -> tuple[list[str], list[str]]:
-    """The lines that say what is wrong with a file, and those that warn; none if it is right."""
+@dataclass(frozen=True)
+class _Said:
+    """What there is to say of a file, each line once: what is wrong, what may go wrong, and what
+    was skipped or merged in reading the files of its tasks."""
+
+    errors: dict[str, None] = field(default_factory=dict)
+    warnings: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+
+
+def _findings_of(file: Path) -> _Said:
+    """What is to be said of an experiment, or of a sweep."""
     from emergectl.config.experiment import read_document
-    from emergectl.config.reader import read_yaml
-    from emergectl.config.sweep import load_sweep, looks_like_sweep
-    from emergectl.sweeps.plan import plan_sweep
+    from emergectl.config.reader import looks_like_sweep, read_yaml
 
     try:
         document = read_yaml(file)
         if looks_like_sweep(document):
+            from emergectl.config.sweep import load_sweep
+            from emergectl.sweeps.plan import plan_sweep
+
             plan = plan_sweep(load_sweep(file))
-            return _findings_of_trials(file, [trial.experiment for trial in plan.trials])
+            asked = [] if plan.asks is None or plan.asks.own_tasks else [plan.asks.experiment]
+            return _findings_of_trials(file, [*asked, *(each.experiment for each in plan.trials)])
         loaded = read_document(document, file)
     except RequestError as error:
-        return str(error).splitlines(), []
+        return _Said(dict.fromkeys(str(error).splitlines()))
+    said = _Said()
     try:
-        warning = _check_whole(loaded.experiment)
+        _check_whole(file, loaded.experiment, said)
     except ExperimentError as error:
-        return [str(loaded.locate(error))], []
+        said.errors[str(loaded.locate(error))] = None
     except EmergectlError as error:
-        return str(error).splitlines(), []
-    return [], [] if warning is None else [f"{file}: {warning}"]
+        said.errors.update(dict.fromkeys(str(error).splitlines()))
+    return said
 
 
-def _check_whole(experiment: Experiment, *, rows: bool = True) -> str | None:
-    """Check an experiment, the first `rows` of its files and its memory; a warning, if any.
+def _check_whole(file: Path, experiment: Experiment, said: _Said, *, rows: bool = True) -> None:
+    """Check an experiment, the first `rows` of its files, its tasks' files and its memory.
 
     Raises ExperimentError and DataError as training would.
     """
     from emergectl.data.first_rows import check_first_rows
     from emergectl.evaluation.watched import check_watched
     from emergectl.models.footprint import check_memory
-    from emergectl.tasks.resolve import check_asked, resolve
+    from emergectl.tasks.resolve import asked_tasks, resolve
 
-    check_asked(experiment)
     if experiment.stage == "evaluate":
-        return None
+        _read_tasks(asked_tasks(experiment), said)
+        return
     resolved = resolve(experiment)
     check_watched(resolved)
     if rows:
         check_first_rows(experiment, resolved.objective.data)
-    return check_memory(experiment)
+        _read_tasks(resolved.text_tasks.values(), said)
+    warning = check_memory(experiment)
+    said.warnings.update({} if warning is None else {f"{file}: {warning}": None})
 
 
-def _findings_of_trials(
-    file: Path, experiments: Sequence[Experiment]
-) -> tuple[list[str], list[str]]:
+def _read_tasks(tasks: Iterable[TextTask], said: _Said) -> None:
+    """Read the files of tasks, where they are small, and note what reading them came upon."""
+    from emergectl.data.first_rows import WHOLE_BYTES
+
+    for task in tasks:
+        size = task.bytes_to_read
+        if size is not None and size <= WHOLE_BYTES:
+            said.notes.update(dict.fromkeys(task.notes))
+        else:
+            why = "not on this machine" if size is None else f"{size / 1e6:.1f} MB"
+            said.notes[f"{task.title}: its data is not read here: {why}"] = None
+
+
+def _findings_of_trials(file: Path, experiments: Sequence[Experiment]) -> _Said:
     """The same of a sweep's trials; what many of them read is read once."""
-    errors: dict[str, None] = {}
-    warnings: dict[str, None] = {}
+    said = _Said()
     read: set[str] = set()
     for experiment in experiments:
-        data = experiment.model_dump_json(include={"data", "objective", "stage"})
+        data = experiment.model_dump_json(include={"data", "objective", "stage", "evaluation"})
         try:
-            warning = _check_whole(experiment, rows=data not in read)
+            _check_whole(file, experiment, said, rows=data not in read)
         except EmergectlError as error:
-            errors[f"{file}: {error}" if isinstance(error, ExperimentError) else str(error)] = None
-        else:
-            warnings |= {} if warning is None else {f"{file}: {warning}": None}
+            told = f"{file}: {error}" if isinstance(error, ExperimentError) else str(error)
+            said.errors[told] = None
         read.add(data)
-    return list(errors), list(warnings)
+    return said

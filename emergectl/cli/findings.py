@@ -23,21 +23,22 @@ PLOTS = 6
 PLOT_WIDTH, PLOT_HEIGHT = 72, 12
 EXPLAINED = 40
 ROW = (
-    *("ability", "verdict", "over", "break", "from", "to", "width", "height", "p", "q", "scales"),
-    "shape",
+    *("ability", "verdict", "over", "rise", "from", "to", "sharp_from", "longer_than", "height"),
+    *("p", "q", "scales"),
 )
-"""columns of `as_row`: the axis in words, the position of the break with its interval, its width in
-decades, height over chance on the fitted level, p and q of `emergent`, the likeliest shape"""
+"""columns of `as_row`: the axis in words, where half of the rise has passed with its interval, the
+shortest convention by which the rise is sharp and the longest width that it exceeds (decades),
+height over chance on the fitted level, p and q of `emergent`"""
 
 
 def as_row(ability: AbilityFinding, findings: Findings) -> list[object]:
     """An ability as one row of `ROW`."""
-    found, shapes = ability.break_, ability.shapes
-    where: list[float | None] = [None] * 5
-    if found is not None:
-        at = found.position
+    where: list[float | None] = [None] * 6
+    if ability.break_ is not None and ability.has_rise(findings.alpha):
+        at, sharp = ability.break_.position, ability.sharpness
         where = [_short(v) for v in (at.value, at.low, at.high)]
-        where += [_short(found.width_decades.value, 2), _short(found.height.value)]
+        where += [_short(v, 2) for v in (sharp.sharp_from, sharp.longer_than)]
+        where.append(_short(ability.break_.height.value))
     return [
         "/".join(part for part in (ability.group, ability.task, ability.metric) if part),
         ability.verdict,
@@ -46,7 +47,6 @@ def as_row(ability: AbilityFinding, findings: Findings) -> list[object]:
         _short(ability.p_emergent, 2),
         _short(ability.q_emergent, 2),
         len(ability.scales),
-        f"{shapes[0].shape} {shapes[0].weight:.2f}" if shapes else None,
     ]
 
 
@@ -54,7 +54,7 @@ def _short(value: float | None, digits: int = 3) -> float | None:
     return None if value is None else float(f"{value:.{digits}g}")
 
 
-def explain(findings: Findings) -> None:
+def explain_findings(findings: Findings) -> None:
     """What each verdict stands on, and what else was found; of many abilities, the first few."""
     abilities = findings.abilities
     if not sys.stdout.isatty() and len(abilities) > EXPLAINED:
@@ -74,13 +74,21 @@ def explain(findings: Findings) -> None:
 
 
 def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
+    from emergectl.analysis.claims import sharpness_words
+
+    sharp = sharpness_words(ability.sharpness) if ability.measured else ""
+    if sharp:
+        yield sharp
+    if ability.surprise is not None and ability.surprise.predicted is not None:
+        word = "a surprise" if ability.surprise.holds else "no surprise"
+        yield f"{word}: {ability.surprise.sentence}"
     pair = ability.pair
     if pair is not None:
         lag = pair.lag_decades
         apart = f"; that one breaks {_later(lag)}" if lag is not None else ""
         yield f"beside {pair.metric}: {pair.sentence}{apart}"
     if ability.success is not None:
-        yield from _seeds(ability.success)
+        yield from _seeds(ability.success, _replicates(ability))
     for method in ability.forecast:
         seen = method.seen_from
         foretold = f"foretold from {findings.over} {seen:.3g}" if seen else "never foretold"
@@ -97,17 +105,29 @@ def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
         yield f"appears at loss {_interval(ability.loss_at_appearance)}"
 
 
-def _seeds(found: SeedsFinding) -> Iterator[str]:
+def _replicates(ability: AbilityFinding) -> str:
+    """What stands together at one scale: seeds, or models of which none tells a seed."""
+    for rung in ability.measured:
+        seeds = {one.seed for one in rung.seeds}
+        if len(rung.seeds) > 1 and seeds == {""}:
+            return "models"
+    return "seeds"
+
+
+def _seeds(found: SeedsFinding, replicates: str) -> Iterator[str]:
     shares = ", ".join(f"{s.succeeded}/{s.seeds}" for s in found.scales)
+    advice = (
+        f"; about {found.seeds_needed} seeds at {found.at:.3g} would tell the share to ±10 points"
+    )
     yield (
-        f"seeds that succeed, by scale: {shares}; about {found.seeds_needed} seeds at "
-        f"{found.at:.3g} would tell the share to ±10 points"
+        f"{replicates} that succeed, by scale: {shares}"
+        f"{advice if replicates == 'seeds' else ' (no column tells seeds)'}"
     )
     for scale in found.scales:
         humps = scale.humps
         if humps is not None and min(humps.p_dip, humps.p_one) <= 0.05:
             yield (
-                f"at {scale.scale:.3g} the seeds fall in two groups, about {humps.low:.3g} "
+                f"at {scale.scale:.3g} the {replicates} fall in two groups, about {humps.low:.3g} "
                 f"and {humps.high:.3g} (dip test p={humps.p_dip:.2g}, one normal "
                 f"p={humps.p_one:.2g})"
             )
@@ -134,7 +154,15 @@ def show_plots(findings: Findings) -> None:
     shown.sort(key=lambda ability: VERDICTS.index(ability.verdict))
     for ability in shown[:PLOTS]:
         print()
-        print(plot(ability, findings.over, width=_width(), color=use_color(sys.stdout)))
+        print(
+            plot(
+                ability,
+                findings.over,
+                alpha=findings.alpha,
+                width=_width(),
+                color=use_color(sys.stdout),
+            )
+        )
     print()
 
 
@@ -142,7 +170,7 @@ def _width() -> int:
     return min(PLOT_WIDTH, shutil.get_terminal_size().columns)
 
 
-def plot(ability: AbilityFinding, over: str, *, width: int, color: bool) -> str:
+def plot(ability: AbilityFinding, over: str, *, alpha: float, width: int, color: bool) -> str:
     """An ability over log scale as text: fit, seeds, chance (dotted), break (dotted upright).
 
     over: the axis in words.
@@ -177,7 +205,7 @@ def plot(ability: AbilityFinding, over: str, *, width: int, color: bool) -> str:
     if ability.chance is not None and not logged:
         figure.line(ability.chance, orientation="horizontal", pixel=8, style="dotted")
     found = ability.break_
-    if found is not None and ability.verdict == "emergent":
+    if found is not None and ability.has_rise(alpha):
         at = math.log10(found.position.value)
         figure.line(at, orientation="vertical", pixel=2, style="dotted")
     if low < high:

@@ -38,7 +38,7 @@ GAP = "  "
 
 def clean(text: str) -> str:
     """The text without escapes, control characters (newline and tab stay) and overrides."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", text))
+    return text if text.isprintable() else _CONTROLS.sub("", _ESCAPES.sub("", text))
 
 
 def one_line(text: str) -> str:
@@ -97,7 +97,7 @@ def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     writer = csv_module.writer(text, lineterminator="\n")
     writer.writerow([clean(column) for column in columns])
     for row in rows:
-        writer.writerow(["" if value is None else clean(str(value)) for value in row])
+        writer.writerow([clean(value) if isinstance(value, str) else value for value in row])
     return text.getvalue()
 
 

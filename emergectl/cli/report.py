@@ -11,7 +11,7 @@ import typer
 
 from emergectl.cli.output import clean, print_json, say
 from emergectl.cli.tables import (
-    Source,
+    TableSource,
     axis_of,
     is_sweep,
     progress,
@@ -23,13 +23,13 @@ from emergectl.errors import DataError, RequestError
 
 if TYPE_CHECKING:
     from emergectl.analysis.findings import Findings
-    from emergectl.analysis.table import Row
+    from emergectl.analysis.table import TableRow
     from emergectl.reports.page import Report
 
 
 @reads_tables
 def report(
-    source: Source,
+    source: TableSource,
     format_: Annotated[
         Literal["html", "md", "json"], typer.Option("--format", help="What to make.")
     ] = "html",
@@ -89,7 +89,7 @@ def report(
     _write(target, text)
 
 
-def _saved(source: Source) -> Findings | None:
+def _saved(source: TableSource) -> Findings | None:
     """Findings that were saved as JSON; None where the source is anything else."""
     from emergectl.analysis.findings import FORMAT, from_json
 
@@ -106,8 +106,8 @@ def _saved(source: Source) -> Findings | None:
 
 
 def _examined(
-    source: Source, alpha: float, margin: float, workers: int
-) -> tuple[Findings, list[Row]]:
+    source: TableSource, alpha: float, margin: float, workers: int
+) -> tuple[Findings, list[TableRow]]:
     """What is found in a source, and the rows of its table."""
     from emergectl.analysis.examine import examine
     from emergectl.analysis.table_curves import curves_of
@@ -151,7 +151,7 @@ def _write_figures(findings: Findings, folder: Path) -> None:
     say(f"{len(written)} figures in {folder}")
 
 
-def _run_pictures(source: Source) -> list[bytes]:
+def _run_pictures(source: TableSource) -> list[bytes]:
     """The curves of the runs that are named, over their steps."""
     from emergectl.evaluation.metrics import metric_facts
     from emergectl.reports.curves import svg_curves
@@ -171,22 +171,23 @@ def _run_pictures(source: Source) -> list[bytes]:
     return pictures
 
 
-def _is_run(name: str, source: Source) -> bool:
+def _is_run(name: str, source: TableSource) -> bool:
+    from emergectl.analysis.formats.text_tables import file_kind
     from emergectl.analysis.reading import READ
 
     path = Path(name)
-    is_table = path.suffix.lower() in READ
+    is_table = file_kind(path) in READ
     is_folder = path.is_dir() and not (path / "run.json").exists()
     return not (is_sweep(name, source.root) or is_table or is_folder)
 
 
-def _title(source: Source) -> str:
+def _title(source: TableSource) -> str:
     names = [_called(name, source) for name in source.names[:3]]
     rest = len(source.names) - len(names)
     return ", ".join(names) + (f" and {rest} more" if rest else "")
 
 
-def _called(name: str, source: Source) -> str:
+def _called(name: str, source: TableSource) -> str:
     """What a person calls a source: a sweep's name, a run's name and id, a file's name."""
     from emergectl.config.sweep import sweep_name
     from emergectl.store.locate import find_run
@@ -201,7 +202,7 @@ def _called(name: str, source: Source) -> str:
     return called if called == run.name else f"{called} ({run.name})"
 
 
-def _default_place(source: Source) -> Path:
+def _default_place(source: TableSource) -> Path:
     from emergectl.config.sweep import sweep_name
     from emergectl.store.locate import find_run
 
@@ -213,7 +214,7 @@ def _default_place(source: Source) -> Path:
     return Path(f"{Path(name).stem or 'table'}-report.html")
 
 
-def _commands(source: Source, alpha: float, margin: float) -> list[str]:
+def _commands(source: TableSource, alpha: float, margin: float) -> list[str]:
     """What makes this very report again, from the sweep on where it is one."""
     words = ["emergectl", "report", *source.names]
     for name, value in source.options.items():

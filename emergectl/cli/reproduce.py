@@ -12,14 +12,16 @@ import typer
 from emergectl.cli.output import print_json, print_table, say
 from emergectl.errors import EmergectlError, RequestError
 
-NAMES = (
+EXPERIMENT_NAMES = (
     *("chinchilla-refit", "powerlaw-tails", "pythia-lambada", "induction-heads", "grokking"),
     *("shakespeare-char", "gpt2-flops"),
 )
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="|".join(NAMES), help="What to reproduce.")],
+    name: Annotated[
+        str, typer.Argument(metavar="|".join(EXPERIMENT_NAMES), help="What to reproduce.")
+    ],
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the data files are, if it needs any.")
     ] = None,
@@ -31,8 +33,7 @@ def reproduce(
     What trains (grokking, induction-heads, shakespeare-char) leaves its runs in the runs directory;
     the same command again goes on with them, and takes what is done.
     """
-    from emergectl.reports.reproduce import EXPERIMENTS
-    from emergectl.reports.reproduce import reproduce as measure
+    from emergectl.reports.reproduce import EXPERIMENTS, measure_again
 
     if data is not None and not data.is_dir():
         raise RequestError(f"--data {data}: no such folder")
@@ -40,7 +41,7 @@ def reproduce(
     def train(shipped: str, fields: Mapping[str, object]) -> Path:
         return _train(shipped, fields, runs_dir)
 
-    rows = measure(name, data=data, train=train)
+    rows = measure_again(name, data=data, train=train)
     header = ["what", "published", "ours", "from", "to", "inside"]
     cells = [[r.what, r.published, r.ours, r.low, r.high, r.inside] for r in rows]
     if json_:

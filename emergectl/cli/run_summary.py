@@ -45,9 +45,11 @@ def show_outcome(run: Path) -> None:
 
 
 def print_outcome(run: Path) -> None:
-    """Print how a run stands and its last metrics as one JSON object."""
+    """Print how a run stands, its last metrics and what is to be known of its data, as one JSON
+    object."""
     last: dict[str, object] = {}
     for record in read_metrics(run / "metrics.jsonl"):
         last |= record
     state = read_status(run).state
-    print_json({"run": run.name, "path": run, "state": state, "metrics": last})
+    notes = (read_facts(run).get("data") or {}).get("warnings", [])
+    print_json({"run": run.name, "path": run, "state": state, "metrics": last, "notes": notes})

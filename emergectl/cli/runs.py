@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emergectl.cli.options import Json, Root
 from emergectl.cli.output import clean, print_json, print_table, say, use_color
 from emergectl.cli.progress import format_duration
 from emergectl.errors import RequestError
@@ -31,11 +32,6 @@ app = typer.Typer(
     help="List, show, compare and export runs.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Root = Annotated[
-    Path | None,
-    typer.Option("--runs-dir", metavar="DIR", help="Where runs are ($EMERGECTL_RUNS or ./runs)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON to stdout.")]
 Csv = Annotated[bool, typer.Option("--csv", help="CSV to stdout.")]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Id, unique prefix, name, `latest` or path.")
@@ -57,7 +53,7 @@ Sort = Annotated[
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N runs.")]
 
 ROWS_SHOWN = 25
-COLORS = ("blue", "orange", "green", "magenta", "cyan", "red")
+CHART_COLORS = ("blue", "orange", "green", "magenta", "cyan", "red")
 
 
 @app.command("list")
@@ -321,7 +317,9 @@ def _plot(curves: dict[str, dict[int, Any]], metric: str) -> str:
 
     size = shutil.get_terminal_size()
     color = use_color(sys.stdout)
-    looks = zip(itertools.cycle(COLORS), itertools.cycle(string.ascii_lowercase), strict=False)
+    looks = zip(
+        itertools.cycle(CHART_COLORS), itertools.cycle(string.ascii_lowercase), strict=False
+    )
     figure = plotext.figure
     figure.clear()
     figure.theme("colorless")

@@ -17,23 +17,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from emergectl.cli.options import Json, Root
 from emergectl.cli.output import clean, one_line, print_json, print_table, say
 from emergectl.cli.progress import format_duration
 from emergectl.errors import (
     AlreadyRunningError,
-    EmergectlError,
-    InterruptedRunError,
-    PreemptedError,
     RequestError,
 )
 from emergectl.store.locate import runs_root
 
 if TYPE_CHECKING:
-    from emergectl.sweeps.driver import Outcome, Wishes
     from emergectl.sweeps.folder import Planned, Standing, SweepFolder
-    from emergectl.sweeps.plan import Plan
-
-SOME_FAILED = 3
 
 
 class RunByDefault(TyperGroup):
@@ -53,26 +47,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep (YAML).")]
+SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep (YAML).")]
 Named = Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's file, or its name.")]
-Overrides = Annotated[
+SweepOverrides = Annotated[
     list[str] | None,
     typer.Argument(
         help="Fields to set, of the sweep (seeds=2) or of its experiment (train.steps=100).",
         metavar="[KEY.PATH=VALUE]…",
     ),
 ]
-Root = Annotated[
-    Path | None,
-    typer.Option("--runs-dir", metavar="DIR", help="Where runs are ($EMERGECTL_RUNS or ./runs)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON to stdout.")]
 
 
 @app.command()
 def run(
-    file: File,
-    overrides: Overrides = None,
+    file: SweepFile,
+    overrides: SweepOverrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be run, and what it costs.")
     ] = False,
@@ -96,6 +85,7 @@ def run(
 ) -> None:
     """Run what is missing of a sweep."""
     from emergectl.cli.sweep_plan import show_dry_run
+    from emergectl.cli.sweep_run import drive, end_as, launch_jobs, summary_of
     from emergectl.config.sweep import load_sweep
     from emergectl.runtime.stop import StopRequest
     from emergectl.sweeps.asked import load_asks
@@ -120,7 +110,7 @@ def run(
         return
     folder.make()
     if launcher == "slurm":
-        _launch(plan_sweep(loaded), folder, file, overrides or [], wishes, jobs)
+        launch_jobs(plan_sweep(loaded), folder, file, overrides or [], wishes, jobs)
         return
     try:
         lock = HostLock(folder)
@@ -129,33 +119,12 @@ def run(
             raise
         raise typer.Exit(error.exit_code) from None
     try:
-        outcome = _drive(plan_sweep(loaded), folder, wishes, stop, json_=json_)
+        outcome = drive(plan_sweep(loaded), folder, wishes, stop, json_=json_)
     finally:
         lock.close()
     if json_:
-        print_json(_summary(folder, outcome))
-    _end(folder, outcome, stop.was_keyboard)
-
-
-def _launch(
-    plan: Plan,
-    folder: SweepFolder,
-    file: Path,
-    overrides: Sequence[str],
-    wishes: Wishes,
-    jobs: int,
-) -> None:
-    """Submit the jobs that are missing, each of which runs this very sweep."""
-    from emergectl.sweeps.slurm import launch
-
-    arguments = ["sweep", str(file.absolute()), *overrides, "--runs-dir", str(folder.root)]
-    arguments += ["--retry", str(wishes.retry)]
-    arguments += ["--workers", str(wishes.workers)] if wishes.workers is not None else []
-    arguments += ["--fail-fast"] if wishes.fail_fast else []
-    new = launch(folder, arguments, jobs=min(jobs, plan.size))
-    for job in new:
-        print(job)
-    say(f"{len(new):,} jobs submitted; {min(jobs, plan.size) - len(new):,} there already")
+        print_json(summary_of(folder, outcome))
+    end_as(folder, outcome, stop.was_keyboard)
 
 
 def _workers(text: str) -> int | None:
@@ -164,92 +133,6 @@ def _workers(text: str) -> int | None:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 1000:
         raise RequestError(f"--workers {one_line(text)}: expected a number from 1 on, or auto")
     return int(text)
-
-
-def _drive(plan: Plan, folder: SweepFolder, wishes: Wishes, stop: Any, *, json_: bool) -> Outcome:
-    """Tell what has changed since the last start, and run what is missing."""
-    from dataclasses import replace
-
-    from emergectl.cli.sweep_display import open_sweep_display
-    from emergectl.sweeps.claims import Claims
-    from emergectl.sweeps.driver import Driver
-    from emergectl.sweeps.work import GridWork, Work
-
-    search = plan.sweep.spec.search
-    work: Work
-    if search is None:
-        work = GridWork(plan, folder, sys.argv)
-        judged = None
-    else:
-        from emergectl.sweeps.plan import search_direction
-        from emergectl.sweeps.search import SearchWork
-
-        judged = (search.metric, search_direction(search))
-        work = SearchWork(plan, folder, sys.argv)
-    for line in _changes(plan, folder, work.planned()):
-        say(line)
-        folder.log(line)
-    folder.write_plan(plan.sweep.path, work.planned(), judged)
-    if plan.trials and all(trial.experiment.train.device == "cpu" for trial in plan.trials):
-        wishes = replace(wishes, device="cpu")
-    claims = Claims(folder.path / "claims")
-    claims.tidy()
-    folder.tidy(claims.owners())
-    watcher = open_sweep_display(plan, work.planned(), silent=json_)
-    try:
-        return Driver(work, folder, claims, wishes=wishes, stop=stop, watcher=watcher).run()
-    finally:
-        watcher.close()
-
-
-def _changes(plan: Plan, folder: SweepFolder, planned: Sequence[Planned]) -> list[str]:
-    """What is to be said before a sweep begins: what is left out, and what differs from before."""
-    lines = plan.left_out()
-    recovered = folder.recover()
-    if recovered:
-        lines.append(f"{recovered:,} trials found again by their runs")
-    try:
-        before = {each.key for each in folder.read_plan()}
-    except RequestError:
-        return lines
-    now = {each.key for each in planned}
-    if added := len(now - before):
-        lines.append(f"the sweep has changed: {added:,} trials added")
-    if dropped := len(before - now):
-        lines.append(
-            f"the sweep has changed: {dropped:,} trials dropped; their runs stay, and count no more"
-        )
-    return lines
-
-
-def _summary(folder: SweepFolder, outcome: Outcome) -> dict[str, Any]:
-    from emergectl.sweeps.folder import count_states
-
-    failed = [
-        {"trial": key, "run": s.record.run if s.record else None, "reason": s.reason}
-        for key, s in outcome.standings.items()
-        if s.state == "failed"
-    ]
-    states = count_states(outcome.standings.values())
-    return {"sweep": folder.name, "path": folder.path, "trials": states, "failed": failed}
-
-
-def _end(folder: SweepFolder, outcome: Outcome, was_keyboard: bool) -> None:
-    """Raise what the exit code says."""
-    from emergectl.sweeps.folder import SETTLED
-
-    standings = outcome.standings.values()
-    failed = sum(standing.state == "failed" for standing in standings)
-    if outcome.failed_fast:
-        raise EmergectlError(f"{folder.name}: stopped at the first failure")
-    if outcome.stopped:
-        done = sum(standing.state in SETTLED for standing in standings)
-        kind = InterruptedRunError if was_keyboard else PreemptedError
-        of = f"{done:,} of {len(outcome.standings):,} trials are done"
-        raise kind(f"{folder.name}: {of}; start again to go on")
-    if failed:
-        say(f"{failed:,} trials failed; `emergectl sweep status {folder.name}` says why")
-        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()
@@ -374,6 +257,7 @@ def best(
     json_: Json = False,
 ) -> None:
     """Show the best trials by a metric (of a search: its own), best first."""
+    from emergectl.sweeps.search import JOURNAL, importances
     from emergectl.sweeps.table import best_trials
 
     folder, planned = _open(sweep, runs_dir)
@@ -383,6 +267,9 @@ def best(
     found = best_trials(folder, planned, name, direction)
     better = "more" if found.direction == "up" else "less"
     say(f"by {found.metric}: {better} is better")
+    if metric is None and (folder.path / JOURNAL).exists() and (shares := importances(folder)):
+        told = ", ".join(f"{key} {share:.2f}" for key, share in shares.items())
+        say(f"how much each key matters (fANOVA; shares of the spread): {told}")
     keys = list(dict.fromkeys(key for _, each in found.trials for key in each.values))
     columns = ["trial", found.metric, *keys, "run"]
     rows = [

@@ -6,26 +6,29 @@ few seconds: how many are done, what runs, and how long it will take.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from emergectl.cli.display import HangupProofStream
+from emergectl.cli.live import (
+    SECONDS_BETWEEN_LINES,
+    Clock,
+    HangupProofStream,
+    can_be_live,
+    live_panel,
+)
 from emergectl.cli.output import one_line
 from emergectl.cli.progress import format_duration
-from emergectl.sweeps.driver import Running, Watcher
-from emergectl.sweeps.estimate import Forecast
+from emergectl.sweeps.estimate import DurationForecast
 from emergectl.sweeps.folder import SETTLED, Planned, Standing, count_states
 from emergectl.sweeps.plan import Plan, told
+from emergectl.sweeps.watcher import Running, Watcher
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Clock = Callable[[], float]
 
-SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_COUNTS = 0.5
 TRIALS_SHOWN = 10
 LEAST_SHARE = 0.02
@@ -44,14 +47,14 @@ def open_sweep_display(
 ) -> SweepDisplay:
     """The display of a sweep on stderr: live on a terminal that can move its cursor."""
     stream = stream or sys.stderr
-    course = Course(plan, planned)
+    course = SweepProgress(plan, planned)
     if silent:
         return SilentSweepDisplay()
-    able = stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    able = can_be_live(stream)
     return LiveSweepDisplay(course, stream) if able else PlainSweepDisplay(course, stream)
 
 
-class Course:
+class SweepProgress:
     """Where a sweep stands and when it will be over."""
 
     def __init__(
@@ -60,11 +63,15 @@ class Course:
         self._clock = clock
         self._began = clock()
         self._values = {each.key: each.values for each in planned}
-        self._forecast = Forecast({trial.id: trial.experiment for trial in plan.trials})
+        self._forecast = DurationForecast({trial.id: trial.experiment for trial in plan.trials})
         self._ended: set[str] = set()
         self._sighted: dict[str, tuple[float, float]] = {}
         """trials in hand: when they were first seen, and how much was behind them"""
         self._most = 1
+        self._asks = plan.asks is not None
+        self._asked_since: dict[str, float] = {}
+        self._asked_seconds: list[float] = []
+        """how long each trial was asked that was seen to be"""
         self.states: Mapping[str, int] = {}
         self.running: Mapping[str, Running] = {}
         self.remaining_seconds: float | None = None
@@ -97,7 +104,16 @@ class Course:
         paces = {key: pace for key in running if (pace := self._pace(running[key])) is not None}
         if ended or paces:
             self._forecast.takes(paces | ended)
+        self._time_asking(running)
         self.remaining_seconds = self._remaining(standings)
+
+    def _time_asking(self, running: Mapping[str, Running]) -> None:
+        now = self._clock()
+        for key in [key for key in self._asked_since if key not in running]:
+            self._asked_seconds.append(now - self._asked_since.pop(key))
+        for key, trial in running.items():
+            if trial.asking is not None:
+                self._asked_since.setdefault(key, now)
 
     def describe(self, key: str, standing: Standing | None = None) -> str:
         """A trial by what the sweep sets in it."""
@@ -107,6 +123,8 @@ class Course:
 
     def _pace(self, trial: Running) -> float | None:
         """Seconds that a trial in hand takes from its first step to its last, as it goes now."""
+        if trial.asking is not None:
+            return None  # it is trained
         now, share = self._clock(), _share(trial)
         since, before = self._sighted.setdefault(trial.key, (now, share))
         gained = share - before
@@ -118,15 +136,23 @@ class Course:
         open_ = [key for key, s in standings.items() if s.state not in (*SETTLED, "failed")]
         self._most = max(self._most if open_ else 1, len(self.running))
         for key in open_:
-            if standings[key].trained:  # What it is asked is short beside what it learnt.
-                continue
-            expected = self._forecast.expected(key)
-            if expected is None:
-                return None
-            rest = expected * (1 - _share(self.running.get(key)))
+            rest = self._asking_left(key)
+            if not standings[key].trained:
+                expected = self._forecast.expected(key)
+                if expected is None:
+                    return None
+                rest += expected * (1 - _share(self.running.get(key)))
             left += rest
             longest = max(longest, rest)
         return max(left / self._most, longest)
+
+    def _asking_left(self, key: str) -> float:
+        """Seconds that a trial is still asked; none while nobody has seen how long that takes."""
+        if not self._asked_seconds:
+            return 0.0
+        now = self._clock()
+        whole = sum(self._asked_seconds) / len(self._asked_seconds)
+        return max(0.0, whole - (now - self._asked_since.get(key, now)))
 
     def in_words(self) -> list[str]:
         """What a line says."""
@@ -137,7 +163,9 @@ class Course:
             parts.append(f"{len(self.running)} running")
         parts.append(f"{format_duration(self.elapsed_seconds)} elapsed")
         if self.remaining_seconds is not None and self.done < self.total:
-            parts.append(f"{format_duration(self.remaining_seconds)} left")
+            unknown = self._asks and not self._asked_seconds
+            beside = ", and the asking" if unknown else ""
+            parts.append(f"{format_duration(self.remaining_seconds)} left{beside}")
         return parts
 
 
@@ -149,29 +177,15 @@ def _share(running: Running | None) -> float:
 class SilentSweepDisplay:
     """Says nothing: for `--json`."""
 
-    def began(self, standings: Mapping[str, Standing]) -> None:
-        """Nothing."""
+    def _nothing(self, *_: Any, **__: Any) -> None: ...
 
-    def tick(self, running: Mapping[str, Running], standings: Mapping[str, Standing]) -> None:
-        """Nothing."""
-
-    def ended(self, key: str, standing: Standing) -> None:
-        """Nothing."""
-
-    def message(self, text: str) -> None:
-        """Nothing."""
-
-    def over(self, standings: Mapping[str, Standing]) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
+    began = tick = ended = message = over = close = _nothing
 
 
 class PlainSweepDisplay:
     """A line every few seconds, and one for each failure."""
 
-    def __init__(self, course: Course, stream: TextIO) -> None:
+    def __init__(self, course: SweepProgress, stream: TextIO) -> None:
         self._course = course
         self._stream = HangupProofStream(stream)
         self._next = time.monotonic() + SECONDS_BETWEEN_LINES
@@ -211,23 +225,11 @@ class PlainSweepDisplay:
 class LiveSweepDisplay:
     """A panel that is redrawn four times a second: all trials as a bar, those that run as rows."""
 
-    def __init__(self, course: Course, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
+    def __init__(self, course: SweepProgress, stream: TextIO) -> None:
         self._course = course
         self._next = float("-inf")
-        self._console = Console(
-            file=HangupProofStream(stream),  # type: ignore[arg-type]
-            force_terminal=True,
-            highlight=False,
-        )
-        self._live = Live(
-            get_renderable=self._render,
-            console=self._console,
-            redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=True,
-        )
+        self._live = live_panel(stream, self._render)
+        self._console = self._live.console
 
     def began(self, standings: Mapping[str, Standing]) -> None:
         self._course.update({}, standings)

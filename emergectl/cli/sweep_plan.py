@@ -49,7 +49,8 @@ def show_dry_run(plan: Plan, folder: SweepFolder, wishes: Wishes, *, json_: bool
     )
     processes = f"{found.workers} worker{'s' if found.workers > 1 else ''} on {found.device}"
     seconds = found.seconds * left / plan.size
-    say(f"about {format_duration(seconds)} for what is left, with {processes}")
+    asking = "" if plan.asks is None else "; asking (`evaluate:`) is not counted"
+    say(f"about {format_duration(seconds)} for what is left, with {processes}{asking}")
 
 
 def _settled(folder: SweepFolder, trials: Sequence[Trial]) -> int:

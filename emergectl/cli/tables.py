@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,20 +21,21 @@ from emergectl.cli.output import say
 from emergectl.errors import RequestError
 
 if TYPE_CHECKING:
-    from emergectl.analysis.columns import Columns
-    from emergectl.analysis.table import Axis, Table
+    from emergectl.analysis.columns import ColumnMapping
+    from emergectl.analysis.table import Axis, Duplicates, Table
 
-AXES = ("params", "tokens", "flops", "loss", "step")
-SCALED = (*AXES, "value", "n", "chance")
-LISTS = ("chance", "scale", "where", "values", "lower")
+AXIS_NAMES = ("params", "tokens", "flops", "loss", "step")
+SCALED_NAMES = (*AXIS_NAMES, "value", "n", "chance")
+LISTS = ("n", "chance", "scale", "where", "values", "lower")
 """options that may be repeated"""
+DUPLICATES: tuple[Duplicates, ...] = ("refuse", "mean", "first", "last")
 SHOW_PROGRESS_AFTER = 5.0
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column (default: its name).")]
 
 
 @dataclass(frozen=True)
-class Source:
+class TableSource:
     """What a person asked to be read: names, and options by name (None: not given)."""
 
     names: list[str]
@@ -60,7 +61,9 @@ def _asked(
     ],
     x: Annotated[
         str | None,
-        typer.Option(metavar="|".join(AXES), help="The axis of scale (default: what varies)."),
+        typer.Option(
+            metavar="|".join(AXIS_NAMES), help="The axis of scale (default: what varies)."
+        ),
     ] = None,
     task: Column = None,
     metric: Column = None,
@@ -81,11 +84,18 @@ def _asked(
     loss: Column = None,
     step: Column = None,
     n: Annotated[
-        str | None, typer.Option(metavar="N|COLUMN", help="Number of items of a measurement.")
+        list[str] | None,
+        typer.Option(
+            metavar="N|TASK=N|COLUMN|FILE",
+            help="Number of items of a measurement; may be repeated. FILE: columns task and n.",
+        ),
     ] = None,
     chance: Annotated[
         list[str] | None,
-        typer.Option(metavar="P|TASK=P|COLUMN", help="Level of guessing; may be repeated."),
+        typer.Option(
+            metavar="P|TASK=P|COLUMN|FILE",
+            help="Level of guessing; may be repeated. FILE: columns task and chance.",
+        ),
     ] = None,
     lower: Annotated[
         list[str] | None,
@@ -99,6 +109,13 @@ def _asked(
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Keep only such rows.")
+    ] = None,
+    duplicates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(DUPLICATES),
+            help="Different values of one measurement (default: refuse).",
+        ),
     ] = None,
     columns: Annotated[
         Path | None,
@@ -129,7 +146,7 @@ def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
         names, runs_dir, file = (options.pop(name) for name in ("names", "runs_dir", "columns"))
         if file is not None:
             options = _with_file(options, file)
-        command(Source(names, options, runs_dir), **given)
+        command(TableSource(names, options, runs_dir), **given)
 
     del reading.__wrapped__
     reading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -137,11 +154,13 @@ def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
     return reading
 
 
-def read_source(source: Source) -> Table:
+def read_source(source: TableSource) -> Table:
     """Read everything that is named, into one table, with items and chance levels filled in.
 
     Raises RequestError, DataError.
     """
+    from emergectl.analysis.formats.text_tables import file_kind
+    from emergectl.analysis.levels import fitting
     from emergectl.analysis.reading import READ, add_runs, read_tables
     from emergectl.analysis.table import Table, with_defaults
     from emergectl.evaluation.metrics import metric_facts
@@ -153,11 +172,17 @@ def read_source(source: Source) -> Table:
         path = Path(name)
         if is_sweep(name, source.root):
             runs += _runs_of_sweep(name, source.root)
-        elif path.suffix.lower() in READ or (path.is_dir() and not (path / "run.json").exists()):
+        elif file_kind(path) in READ or (path.is_dir() and not (path / "run.json").exists()):
             files.append(path)
         else:
             runs.append(find_run(name, source.root))
-    columns, n, chance = _mapping(source.options)
+    items, guessing = (_levels(word, source.options.get(word)) for word in ("n", "chance"))
+    columns = _mapping(source.options, items, guessing)
+    duplicates = next((d for d in DUPLICATES if d == (source.options.get("duplicates") or d)), None)
+    if duplicates is None:
+        raise RequestError(
+            f"--duplicates {source.options['duplicates']}: one of {', '.join(DUPLICATES)}"
+        )
     conditions = dict(_pair("--where", text) for text in source.options.get("where") or ())
     table = Table(lookup=metric_facts)
     if files:
@@ -166,6 +191,13 @@ def read_source(source: Source) -> Table:
         table = add_runs(table, runs, columns, where=conditions)
     if not table.rows:
         raise RequestError(f"no evaluations in {', '.join(source.names)}")
+    table.duplicates = duplicates
+    n, chance = (
+        {**fitting(table, levels.of_file, f"--{word} {levels.file}"), **levels.known}
+        if levels.file
+        else levels.known
+        for word, levels in (("n", items), ("chance", guessing))
+    )
     return with_defaults(table, n=n, chance=chance, lower=source.options.get("lower") or ())
 
 
@@ -184,13 +216,13 @@ def is_sweep(name: str, root: Path) -> bool:
     return "/" not in name and (root / "sweeps" / name / "plan.json").is_file()
 
 
-def axis_of(source: Source, table: Table) -> Axis:
+def axis_of(source: TableSource, table: Table) -> Axis:
     """The axis that was asked for, else the one that the table has."""
     from emergectl.analysis.table_curves import choose_axis, count_shown
 
     axis = source.options.get("x") or choose_axis(table)
-    if axis not in AXES:
-        raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXES)}")
+    if axis not in AXIS_NAMES:
+        raise RequestError(f"--x {axis}: an axis is one of {', '.join(AXIS_NAMES)}")
     both = any(row.total_params and row.count == "non-embedding" for row in table.rows)
     if axis == "params" and both:
         table.note(f"params: {count_shown(table.rows)}; --params total_params takes all of them")
@@ -208,35 +240,61 @@ def _runs_of_sweep(name: str, root: Path) -> list[Path]:
     return [run for run in runs if (run / "run.json").exists()]
 
 
-def _mapping(options: dict[str, Any]) -> tuple[Columns, float | None, dict[str, float]]:
-    """The columns, the number of items and the chance levels that the options name."""
-    from emergectl.analysis.columns import WORDS, Columns
+@dataclass
+class _Levels:
+    """What `--n` or `--chance` says: numbers by name ("" for all), typed or in a file, a column, or
+    columns by task."""
+
+    known: dict[str, float] = field(default_factory=dict)
+    file: str = ""
+    of_file: dict[str, float] = field(default_factory=dict)
+    column: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+def _levels(word: str, given: Any) -> _Levels:
+    """The levels that texts tell: numbers, `TASK=number`, `TASK=column`, a column, a file."""
+    from emergectl.analysis.formats.text_tables import TABLES, file_kind
+    from emergectl.analysis.levels import read_levels
+
+    found = _Levels()
+    for text in [given] if isinstance(given, str) else given or ():
+        name, equals, level = text.rpartition("=")
+        try:
+            found.known[name] = float(level)
+        except ValueError:
+            if equals:
+                found.columns[name] = level
+            elif file_kind(Path(text)) in TABLES:
+                found.file = text
+                found.of_file |= read_levels(Path(text), word)
+            else:
+                found.column = text
+    for name, count in {**found.of_file, **found.known}.items():
+        if word == "n" and not count >= 1:
+            said = f"{name}={count:g}" if name else f"{count:g}"
+            raise RequestError(f"--n {said}: a number of items is 1 or more")
+    return found
+
+
+def _mapping(options: dict[str, Any], items: _Levels, guessing: _Levels) -> ColumnMapping:
+    """The columns that the options name."""
+    from emergectl.analysis.columns import WORDS, ColumnMapping
 
     plain = {w: options.get(w) for w in WORDS if w not in ("n", "chance")}
     scales = {
         word: _number("--scale", text)
         for word, text in map(_scale_pair, options.get("scale") or ())
     }
-    found = Columns(**plain, scales=scales, values=tuple(options.get("values") or ()))
-    items = None
-    if options.get("n") is not None:
-        try:
-            items = float(options["n"])
-        except ValueError:
-            found = replace(found, n=options["n"])
-        if items is not None and not items >= 1:
-            raise RequestError(f"--n {items:g}: a number of items is 1 or more")
-    chance: dict[str, float] = {}
-    for text in options.get("chance") or ():
-        name, equals, level = str(text).rpartition("=")
-        if equals:
-            chance[name] = _number("--chance", level)
-            continue
-        try:
-            chance[""] = float(text)
-        except ValueError:
-            found = replace(found, chance=text)
-    return found, items, chance
+    return ColumnMapping(
+        **plain,
+        values=tuple(options.get("values") or ()),
+        scales=scales,
+        n=items.column,
+        chance=guessing.column,
+        n_of=items.columns,
+        chance_of=guessing.columns,
+    )
 
 
 def _with_file(options: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -270,8 +328,8 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _scale_pair(text: str) -> tuple[str, str]:
     name, value = _pair("--scale", text)
-    if name not in SCALED:
-        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(SCALED)}")
+    if name not in SCALED_NAMES:
+        raise RequestError(f"--scale {text!r}: a scale is one of {', '.join(SCALED_NAMES)}")
     return name, value
 
 

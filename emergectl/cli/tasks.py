@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from emergectl.cli.options import Json
 from emergectl.cli.output import clean, one_line, print_json, print_table, say
 from emergectl.errors import RequestError
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="A name from `emergectl tasks list`.")]
 Params = Annotated[
     list[str] | None, typer.Argument(metavar="[PARAM=VALUE]...", help="The task's parameters.")
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_tasks(
-    json_: JsonOption = False,
+    json_: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """List the tasks."""
@@ -41,7 +41,7 @@ def list_tasks(
 
 
 @app.command("show")
-def show(name: Name, params: Params = None, json_: JsonOption = False) -> None:
+def show(name: Name, params: Params = None, json_: Json = False) -> None:
     """Show what a task asks: parameters, chance, metrics, least work and real examples."""
     from emergectl.tasks.catalog import task_class
 
@@ -96,7 +96,7 @@ def sample(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Items to make.")] = 5,
     split: Annotated[str, typer.Option(help="train or test.")] = "test",
     seed: Annotated[int, typer.Option(min=0, help="Of the items.")] = 0,
-    json_: JsonOption = False,
+    json_: Json = False,
 ) -> None:
     """Print items of a task as a model is asked them."""
     if split not in ("train", "test"):

@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from emergectl.runtime.listeners import Listener
     from emergectl.store.run import Run
 
-File = Annotated[
+ExperimentFile = Annotated[
     Path | None, typer.Argument(help="The experiment (YAML); may be left out with --resume RUN.")
 ]
-Overrides = Annotated[
+ExperimentOverrides = Annotated[
     list[str] | None, typer.Argument(help="Fields to set.", metavar="[KEY.PATH=VALUE]…")
 ]
 Gpus = Annotated[int | None, typer.Option(help="Ranks here, one a GPU (on CPU: processes).", min=1)]
 RunDir = Annotated[Path | None, typer.Option(help="Make the run directory exactly here.")]
-Resume = Annotated[
+ResumeOption = Annotated[
     str | None,
     typer.Option(help="Go on with this run; `auto`: with the newest run of the same experiment."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON; no display.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON; no display.")]
 RunsDir = Annotated[
     Path | None, typer.Option(help="The runs folder (default: $EMERGECTL_RUNS or ./runs).")
 ]
@@ -55,12 +55,12 @@ def _command(stage: str | None, summary: str) -> Callable[..., None]:
     """The command that insists on `stage`; the three differ in nothing else."""
 
     def command(
-        file: File = None,
-        overrides: Overrides = None,
+        file: ExperimentFile = None,
+        overrides: ExperimentOverrides = None,
         gpus: Gpus = None,
         run_dir: RunDir = None,
-        resume: Resume = None,
-        json_: Json = False,
+        resume: ResumeOption = None,
+        json_: _Json = False,
         runs_dir: RunsDir = None,
     ) -> None:
         _train(stage, file, overrides, gpus, run_dir, resume, json_, runs_dir)

@@ -23,10 +23,10 @@ from emergectl.config.overrides import apply_overrides
 from emergectl.config.paths import absolute_origin, absolute_source
 from emergectl.config.reader import Document, Key, read_yaml, resolve_plain
 from emergectl.config.schema import (
+    DataSource,
     DataSpec,
     Experiment,
     FileSource,
-    Source,
     TaskAsked,
     TaskSource,
 )
@@ -128,8 +128,8 @@ def _anchored(
     def anchor(keys: tuple[Key, ...]) -> Path:
         return folders[0] if document.line_of(keys) is not None else folders[1]
 
-    def sources(name: str, of: Sequence[Source]) -> list[Source]:
-        anchored: list[Source] = []
+    def sources(name: str, of: Sequence[DataSource]) -> list[DataSource]:
+        anchored: list[DataSource] = []
         for number, source in enumerate(of):
             if isinstance(source, FileSource) and source.path is not None:
                 keys = ("data", name, number, "path")

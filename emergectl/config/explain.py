@@ -23,7 +23,7 @@ from emergectl.config.schema import Experiment, FileSource, TaskSource
 from emergectl.errors import RequestError
 
 MAX_LINES = 20
-MAX_SHOWN = 60
+_MAX_SHOWN = 60
 
 _SOURCE_TAGS: dict[str, type[Part]] = {"file": FileSource, "task": TaskSource}
 _EXPECTED = {
@@ -203,13 +203,13 @@ def _shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         text = printable(value)
-        return f"text `{text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + '…'}`"
+        return f"text `{text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + '…'}`"
     if isinstance(value, dict):
         return "keys with values"
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}" if value else "an empty list"
     text = str(value) if not isinstance(value, int) or abs(value) < 10**60 else "a huge number"
-    return text[:MAX_SHOWN]
+    return text[:_MAX_SHOWN]
 
 
 def _hint(details: Sequence[ErrorDetails]) -> str:

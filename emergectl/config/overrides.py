@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from emergectl.config.reader import Document, Node, Place, as_index, parse_yaml, printable
+from emergectl.config.reader import Document, Location, Node, as_index, parse_yaml, printable
 from emergectl.errors import RequestError
 
-MAX_SHOWN = 100
+_MAX_SHOWN = 100
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
@@ -31,7 +31,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
 def split_override(text: str) -> tuple[str, str, str]:
     """Key path, value and place (the override, as errors name it) of `key.path=value`."""
     shown = printable(text)
-    place = f"override `{shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '…'}`"
+    place = f"override `{shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + '…'}`"
     key_path, equals, value = text.partition("=")
     if not equals or not all(key_path.split(".")):
         raise RequestError(f"{place}: write it as key.path=value, such as optimizer.lr=3e-4")
@@ -57,11 +57,11 @@ def node_of(value: Any) -> Node:
     """Plain data as a node, its parts without a place of their own."""
     if isinstance(value, dict):
         entries = {key: (0, node_of(item)) for key, item in value.items()}
-        return Node(dict[str, tuple[Place, Node]](entries))
+        return Node(dict[str, tuple[Location, Node]](entries))
     return Node([(0, node_of(item)) for item in value] if isinstance(value, list) else value)
 
 
-def placed(node: Node, place: Place) -> Node:
+def placed(node: Node, place: Location) -> Node:
     """The node, every part of it placed there."""
     if isinstance(node.value, dict):
         return Node({key: (place, placed(n, place)) for key, (_, n) in node.value.items()})

@@ -27,7 +27,7 @@ MAX_DEPTH = 40
 MAX_NODES = 100_000  # after aliases are expanded
 
 Key = str | int
-Place = int | str  # a line of the file, or an override in words
+Location = int | str  # a line of the file, or an override in words
 Scalar = str | int | float | bool | None
 
 # libyaml is in every wheel of PyYAML; the other parser gives the same events, more slowly.
@@ -51,7 +51,7 @@ _FORBIDDEN = re.compile(
 class Node:
     """A value and what stands inside it; each key and each item knows its place."""
 
-    value: Scalar | dict[str, tuple[Place, Node]] | list[tuple[Place, Node]]
+    value: Scalar | dict[str, tuple[Location, Node]] | list[tuple[Location, Node]]
     size: int = 1  # nodes in it, aliases expanded
 
     @property
@@ -97,9 +97,9 @@ class Document:
             node = child[1] if child else None
         return ".".join(names)
 
-    def place_of(self, path: Sequence[Key]) -> Place:
+    def place_of(self, path: Sequence[Key]) -> Location:
         """The line of a key path, or of its nearest ancestor, or the override that set it."""
-        place: Place = 1
+        place: Location = 1
         node = self.root
         for key in path:
             child = child_of(node, key)
@@ -109,7 +109,7 @@ class Document:
         return place
 
 
-def child_of(node: Node, key: Key) -> tuple[Place, Node] | None:
+def child_of(node: Node, key: Key) -> tuple[Location, Node] | None:
     """The entry of a mapping or list; index 0 of a mapping is the mapping: one stands for a list.
 
     Indexes may be given as text, as they are in `data.train.0.path`.
@@ -167,6 +167,11 @@ def parse_yaml(raw: bytes | str, *, name: str) -> Document:
         raise RequestError(f"{name}:{line}: {_syntax_reason(error, text, line)}") from None
     except yaml.YAMLError as error:
         raise RequestError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def looks_like_sweep(document: Document) -> bool:
+    """Whether a YAML file is a sweep rather than an experiment: it names one."""
+    return isinstance(document.root.value, dict) and "experiment" in document.root.value
 
 
 def resolve_plain(text: str) -> Scalar:
@@ -271,13 +276,13 @@ class _Builder:
             raise self.error(event, f"`{event.value[:40]}` {error}") from None
 
     def sequence(self, depth: int) -> Node:
-        items: list[tuple[Place, Node]] = []
+        items: list[tuple[Location, Node]] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             items.append((event.start_mark.line + 1, self.node(event, depth + 1)))
         return Node(items, 1 + sum(node.size for _, node in items))
 
     def mapping(self, depth: int) -> Node:
-        entries: dict[str, tuple[Place, Node]] = {}
+        entries: dict[str, tuple[Location, Node]] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self.key(event)
             line = event.start_mark.line + 1

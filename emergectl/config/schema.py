@@ -18,7 +18,7 @@ from emergectl.config.training_schema import OptimizerSpec, ScheduleSpec, TrainS
 
 DEFAULT_SEQ_LEN = 256
 MOST_SAMPLES = 10_000
-Steps = Annotated[
+StepSchedule = Annotated[
     PositiveInt | Literal["log", "epoch"] | list[Annotated[int, Field(ge=0)]] | None,
     Field(
         description="a number N (every N steps), `log` (log-spaced), `epoch` (after each pass over "
@@ -131,7 +131,7 @@ def _source_kind(value: Any) -> str:
     return "task" if has_task else "file"
 
 
-Source = Annotated[
+DataSource = Annotated[
     Annotated[FileSource, Tag("file")] | Annotated[TaskSource, Tag("task")],
     Discriminator(_source_kind),
 ]
@@ -140,13 +140,13 @@ Source = Annotated[
 class DataSpec(Part):
     """What is learnt from and what is held out."""
 
-    train: list[Source] = Field(min_length=1)
+    train: list[DataSource] = Field(min_length=1)
     """one source or a list of them"""
-    validation: list[Source] = []
+    validation: list[DataSource] = []
     """held-out sources; empty: `validation_fraction` of the training data is held out"""
     validation_fraction: Fraction = 0.1
     """share of the training data held out where `validation` is empty"""
-    test: list[Source] = []
+    test: list[DataSource] = []
     """sources that are asked once, when training is over, and choose nothing: `test/…`"""
     validation_from: Literal["end", "random"] = "end"
     """hold out the end of each source (by position), or rows (documents) at random"""
@@ -239,7 +239,7 @@ class EvaluationSpec(AskingSpec):
     """Evaluation while training; with stage `evaluate`, all that is asked of a model, and how
     (shots, limit, by, metrics, samples, temperature, until_passes, most_samples, allow_code)."""
 
-    every: Steps = "log"
+    every: StepSchedule = "log"
     """when to evaluate; the last step is always evaluated"""
     batches: PositiveInt | None = None
     """at most so many batches of held-out data an evaluation; null: all of it"""
@@ -259,7 +259,7 @@ class EvaluationSpec(AskingSpec):
 class SnapshotSpec(Part):
     """Weights kept for looking at later."""
 
-    every: Steps = None
+    every: StepSchedule = None
     """when to keep a snapshot"""
 
 

@@ -24,7 +24,7 @@ from emergectl.config.overrides import (
     set_value,
     split_override,
 )
-from emergectl.config.reader import Document, Node, read_yaml
+from emergectl.config.reader import Document, Node, looks_like_sweep, read_yaml
 from emergectl.config.sweep_paths import ABSENT, contains, outermost_first, set_at
 from emergectl.config.sweep_schema import SweepSpec
 from emergectl.config.training_schema import BUDGETS
@@ -101,11 +101,6 @@ class LoadedSweep:
         return read_document(document, self.base_path, set_from=folder, check_paths=check_paths)
 
 
-def looks_like_sweep(document: Document) -> bool:
-    """Whether a YAML file is a sweep rather than an experiment: it names one."""
-    return isinstance(document.root.value, dict) and "experiment" in document.root.value
-
-
 def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> LoadedSweep:
     """Read, override and check a sweep file.
 
@@ -133,7 +128,7 @@ def sweep_name(ref: str) -> str:
     """
     path = Path(ref)
     if not path.is_file():
-        if _NAME.fullmatch(ref):
+        if _NAME.fullmatch(ref) and path.suffix not in (".yaml", ".yml"):
             return ref
         raise RequestError(f"{ref}: no such file, and no name of a sweep")
     data = read_yaml(path).data

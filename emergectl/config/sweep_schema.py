@@ -39,7 +39,7 @@ _VALUES_SCHEMA = {"anyOf": [{"type": "array", "minItems": 1}, _RANGE, _INTERVAL]
 Values = Annotated[list[Any], BeforeValidator(expand_values), WithJsonSchema(_VALUES_SCHEMA)]
 Space = Annotated[Any, AfterValidator(check_space), WithJsonSchema(_VALUES_SCHEMA)]
 Sizes = Annotated[list[str], Field(min_length=1)]
-Point = dict[str, Any]
+PlainPoint = dict[str, Any]
 
 Axes = dict[str, Values]
 
@@ -135,9 +135,9 @@ class SweepSpec(Part):
     """model sizes, with data and learning rate scaled along"""
     isoflop: IsoflopSpec | None = None
     """each size at each compute budget"""
-    include: list[Point] = []
+    include: list[PlainPoint] = []
     """further trials: key path → value each"""
-    exclude: list[Point] = []
+    exclude: list[PlainPoint] = []
     """leave out the trials that have all of these values"""
     seeds: Annotated[int, Field(gt=0, le=100_000)] | None = None
     """each trial with so many seeds, counted from the experiment's own"""

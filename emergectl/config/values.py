@@ -21,7 +21,7 @@ _FORMS = "a list, a range `0..7`, or {log: [LOW, HIGH], points: N}"
 
 
 @dataclass(frozen=True)
-class Interval:
+class SearchRange:
     """The numbers that a search may draw: low to high, both included."""
 
     low: float
@@ -50,7 +50,7 @@ def expand_values(written: Any) -> list[Any]:
     raise ValueError(f"expected {_FORMS}")
 
 
-def read_interval(written: Any) -> list[Any] | Interval:
+def read_interval(written: Any) -> list[Any] | SearchRange:
     """What a search may draw from: a list of choices, or the interval that is written.
 
     Intervals are `0..7` (whole numbers) and `{log|linear: [low, high]}` with `whole: true` for
@@ -61,7 +61,7 @@ def read_interval(written: Any) -> list[Any] | Interval:
     if isinstance(written, str) and (ends := _RANGE.fullmatch(written)):
         low, high = int(ends[1]), int(ends[2])
         _check_ends(low, high, log=False)
-        return Interval(low, high, log=False, whole=True)
+        return SearchRange(low, high, log=False, whole=True)
     if not isinstance(written, Mapping):
         raise ValueError("expected a list of choices, a range `8..64`, or {log: [LOW, HIGH]}")
     kinds = [kind for kind in ("log", "linear") if kind in written]
@@ -76,7 +76,7 @@ def read_interval(written: Any) -> list[Any] | Interval:
         raise ValueError("`whole` is true or false")
     low, high = pair
     _check_ends(low, high, log=kinds[0] == "log")
-    return Interval(low, high, log=kinds[0] == "log", whole=written.get("whole", False))
+    return SearchRange(low, high, log=kinds[0] == "log", whole=written.get("whole", False))
 
 
 def check_space(written: Any) -> Any:
@@ -92,8 +92,8 @@ def _whole_range(first: int, last: int) -> list[Any]:
     return list(range(first, last + 1))
 
 
-def _spaced(interval: list[Any] | Interval, points: int) -> list[Any]:
-    assert isinstance(interval, Interval)
+def _spaced(interval: list[Any] | SearchRange, points: int) -> list[Any]:
+    assert isinstance(interval, SearchRange)
     if points > MAX_VALUES:
         raise ValueError(f"more than {MAX_VALUES:,} values")
     low, high = interval.low, interval.high

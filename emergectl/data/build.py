@@ -15,9 +15,9 @@ from transformers import PreTrainedTokenizerFast
 from emergectl.config.schema import Experiment
 from emergectl.data.cache import cached, entry_key
 from emergectl.data.files import cache_root
-from emergectl.data.job import ExperimentData, Job
+from emergectl.data.job import DataJob, ExperimentData
 from emergectl.data.labels import HeadLabels
-from emergectl.data.packing import FORMAT_VERSION, Progress, source_content
+from emergectl.data.packing import FORMAT_VERSION, ReadProgress, source_content
 from emergectl.data.readers import Tally
 from emergectl.data.row_data import row_data
 from emergectl.data.rows import row_texts
@@ -34,7 +34,7 @@ def build_data(
     head: HeadLabels | None = None,
     tokenizer: PreTrainedTokenizerFast | None = None,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: ReadProgress | None = None,
 ) -> ExperimentData:
     """Read, tokenise and pack an experiment's data.
 
@@ -48,7 +48,7 @@ def build_data(
     `cache` is `cache_root()` where not given. Raises DataError, ExperimentError and RequestError
     for what cannot be read, EmergectlError for a cache that cannot be written.
     """
-    job = Job(
+    job = DataJob(
         experiment=experiment,
         objective=objective or experiment.objective.name or "clm",
         cache=cache or cache_root(),
@@ -62,7 +62,7 @@ def build_data(
     return row_data(job, tokenizer)
 
 
-def _tokenizer(job: Job) -> PreTrainedTokenizerFast:
+def _tokenizer(job: DataJob) -> PreTrainedTokenizerFast:
     """The tokenizer an experiment asks for: loaded, or built on the text of its training sources.
 
     What has to be learnt from the text is kept in the cache.
@@ -88,7 +88,7 @@ def _tokenizer(job: Job) -> PreTrainedTokenizerFast:
     return loaded
 
 
-def _training_texts(job: Job) -> Iterator[str]:
+def _training_texts(job: DataJob) -> Iterator[str]:
     for source, key in job.train:
         if job.objective in ("clm", "mlm"):
             pieces = iter_pieces(

@@ -27,7 +27,7 @@ Located = tuple[str, dict[str, Any] | str]
 """A path in the document, and the row there, or in words what is wrong with it."""
 
 
-def read_document(path: Path) -> Any:
+def read_json_document(path: Path) -> Any:
     """The value of a JSON file (or .json.gz) of at most a gigabyte.
 
     Raises DataError (`file:line: reason`) for what is not one JSON value in UTF-8.

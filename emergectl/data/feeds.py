@@ -20,15 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emergectl.data.batches import IGNORED, Batch
 from emergectl.data.order import derive, permute
 from emergectl.data.packing import PackedTokens
 from emergectl.errors import DataError
 
 if TYPE_CHECKING:
     from emergectl.data.candidates import CandidateRow
-
-Batch = dict[str, torch.Tensor]
-IGNORED = -100
 
 
 class Feed(ABC):

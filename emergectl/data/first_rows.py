@@ -14,7 +14,7 @@ from emergectl.config.schema import CLASSIFICATION, Experiment, FileSource
 from emergectl.data.files import cache_root, source_files
 from emergectl.data.readers import Tally
 from emergectl.data.sources import (
-    Check,
+    Converter,
     as_field,
     as_label,
     as_labels,
@@ -86,7 +86,7 @@ def _read(
     return count < ROWS
 
 
-def _roles(source: FileSource, experiment: Experiment, shape: str) -> dict[str, Check]:
+def _roles(source: FileSource, experiment: Experiment, shape: str) -> dict[str, Converter]:
     """The roles that a row has to fill, and how each is checked."""
     if shape == "answer":
         spec = experiment.objective

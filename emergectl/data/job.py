@@ -9,11 +9,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from emergectl.config.schema import Experiment, FileSource, Source
+from emergectl.config.schema import DataSource, Experiment, FileSource
 from emergectl.data.feeds import Feed
 from emergectl.data.labels import HeadLabels
 from emergectl.data.mixing import MixedFeed
-from emergectl.data.packing import Progress
+from emergectl.data.packing import ReadProgress
 from emergectl.data.rows import RowShape
 from emergectl.errors import ExperimentError
 
@@ -44,13 +44,13 @@ class ExperimentData:
 
 
 @dataclass(frozen=True)
-class Job:
+class DataJob:
     """An experiment's data section with everything that is decided about it."""
 
     experiment: Experiment
     objective: str
     cache: Path
-    progress: Progress | None
+    progress: ReadProgress | None
     apart: bool = False
     """whether an answer begins a text of its own, as for an encoder–decoder"""
     head: HeadLabels | None = None
@@ -103,7 +103,7 @@ class Job:
         return MixedFeed(feeds, weights, seed=self.experiment.seed)
 
 
-def _file_sources(sources: list[Source], key: str, *, split: str) -> list[NamedSource]:
+def _file_sources(sources: list[DataSource], key: str, *, split: str) -> list[NamedSource]:
     """Sources with their places; a hub data set without a split gets the one that fits."""
     named = []
     for number, source in enumerate(sources):

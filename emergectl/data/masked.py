@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from emergectl.data.feeds import IGNORED, Batch, Feed, Windows, windows_in_epoch
+from emergectl.data.batches import IGNORED, Batch
+from emergectl.data.feeds import Feed, Windows, windows_in_epoch
 from emergectl.data.order import derive, uniform
 from emergectl.data.packing import PackedTokens
 from emergectl.data.rows import frames_texts

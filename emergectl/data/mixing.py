@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emergectl.data.batches import IGNORED, Batch
 from emergectl.data.candidates import CandidateRow
-from emergectl.data.feeds import IGNORED, Batch, Feed
+from emergectl.data.feeds import Feed
 from emergectl.data.order import derive, permute
 
-BLOCK_ROWS = 1024
+_BLOCK_ROWS = 1024
 _FILL = {"labels": IGNORED}
 
 
@@ -85,12 +86,12 @@ class MixedFeed(Feed):
 
     def _resolve(self, draws: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each draw the feed it comes from, and the draw it is within that feed."""
-        blocks, places = np.divmod(draws, BLOCK_ROWS)
+        blocks, places = np.divmod(draws, _BLOCK_ROWS)
         slots = np.empty_like(places)
         for block in np.unique(blocks):
             inside = blocks == block
             slots[inside] = permute(
-                places[inside], BLOCK_ROWS, derive(self._seed, int(block), 0x313D)
+                places[inside], _BLOCK_ROWS, derive(self._seed, int(block), 0x313D)
             )
         owners = self._feed_of[slots]
         return owners, blocks * self._quotas[owners] + self._rank_of[slots]
@@ -98,11 +99,11 @@ class MixedFeed(Feed):
 
 def _quotas(weights: Sequence[float]) -> list[int]:
     """Whole rows of a block for each weight: largest remainders, and at least one."""
-    shares = np.array(weights, float) / sum(weights) * BLOCK_ROWS
+    shares = np.array(weights, float) / sum(weights) * _BLOCK_ROWS
     quotas = np.maximum(1, np.floor(shares).astype(int))
-    while quotas.sum() < BLOCK_ROWS:
+    while quotas.sum() < _BLOCK_ROWS:
         quotas[np.argmax(shares - quotas)] += 1
-    while quotas.sum() > BLOCK_ROWS:
+    while quotas.sum() > _BLOCK_ROWS:
         quotas[np.argmax(quotas - shares)] -= 1
     return [int(quota) for quota in quotas]
 

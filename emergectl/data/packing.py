@@ -37,12 +37,12 @@ from emergectl.errors import DataError
 FORMAT_VERSION = 5
 _BATCH_CHARS = 4 * 2**20
 
-Progress = Callable[[str, int, int], None]
+ReadProgress = Callable[[str, int, int], None]
 """Called with what is being read, the bytes read so far, and all bytes (0: not known)."""
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class DocumentSplit:
     """Which documents to take: those drawn at random with `share`, or (`inside` false) the rest."""
 
     share: float
@@ -105,8 +105,8 @@ def pack_text(
     *,
     key: str,
     cache: Path,
-    held_out: HeldOut | None = None,
-    progress: Progress | None = None,
+    held_out: DocumentSplit | None = None,
+    progress: ReadProgress | None = None,
 ) -> PackedTokens:
     """The packed tokens of a source, from the cache if they were packed before.
 
@@ -168,8 +168,8 @@ def _pack(
     folder: Path,
     key: str,
     cache: Path,
-    held_out: HeldOut | None,
-    progress: Progress | None,
+    held_out: DocumentSplit | None,
+    progress: ReadProgress | None,
 ) -> dict[str, Any]:
     encode = text_encoder(tokenizer)
     sizes = token_bytes(tokenizer)
@@ -222,7 +222,7 @@ def _pack(
     }
 
 
-def _taken(pieces: Iterator[Piece], held_out: HeldOut | None) -> Iterator[Piece]:
+def _taken(pieces: Iterator[Piece], held_out: DocumentSplit | None) -> Iterator[Piece]:
     document = 0
     for piece in pieces:
         if held_out is None or held_out.takes(document):

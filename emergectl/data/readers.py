@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from emergectl.data.documents import LAYOUTS, read_document, rows_of_chid, unique_keys
+from emergectl.data.documents import LAYOUTS, read_json_document, rows_of_chid, unique_keys
 from emergectl.data.files import open_binary
 from emergectl.errors import DataError
 
@@ -252,7 +252,7 @@ def _read_parquet(path: Path, tally: Tally) -> Iterator[RawRow]:
 
 def _read_layout(path: Path, format_: str, tally: Tally) -> Iterator[RawRow]:
     """Rows of a JSON document; `where` is file: and the path in the document."""
-    document = read_document(path)
+    document = read_json_document(path)
     tally.bytes_read += path.stat().st_size
     try:
         for location, row in LAYOUTS[format_](document):
@@ -267,7 +267,7 @@ def _read_chid(path: Path, tally: Tally) -> Iterator[RawRow]:
     beside = path.with_name(path.name.replace(".json", "_answer.json", 1))
     if beside == path or not beside.is_file():
         raise DataError(f"{path}:1: the answers are looked for in {beside}, which is not there")
-    answers = read_document(beside)
+    answers = read_json_document(beside)
     for line in _read_jsonl(path, tally):
         if line.problem is not None:
             yield line

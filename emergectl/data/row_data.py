@@ -18,7 +18,7 @@ from emergectl.data.candidates import (
     few_answers,
     why_not,
 )
-from emergectl.data.job import ExperimentData, Job, NamedSource
+from emergectl.data.job import DataJob, ExperimentData, NamedSource
 from emergectl.data.labels import class_names, class_targets, count_classes, head_notes, in_order
 from emergectl.data.notes import source_notes
 from emergectl.data.order import permute
@@ -33,7 +33,7 @@ _SPLIT_KEY = 0x5EED
 
 
 @dataclass(frozen=True)
-class Part:
+class PackedPart:
     """Some rows of a packed source (`chosen`, in order), with the target of every packed row."""
 
     source: FileSource
@@ -53,7 +53,7 @@ class Part:
     """what may be answered to its rows, where that is little"""
 
 
-def row_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
+def row_data(job: DataJob, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     """The feeds of a classifier, or of a causal model that learns answers."""
     classifies = job.objective in CLASSIFICATION
     if classifies and not frames_texts(tokenizer):
@@ -137,7 +137,7 @@ def split_rows(
 
 
 def _packed(
-    job: Job, source: FileSource, key: str, tokenizer: PreTrainedTokenizerFast
+    job: DataJob, source: FileSource, key: str, tokenizer: PreTrainedTokenizerFast
 ) -> PackedRows:
     return pack_rows(
         source,
@@ -150,21 +150,23 @@ def _packed(
     )
 
 
-def _part(job: Job, source: FileSource, packed: PackedRows, names: list[str] | None) -> Part:
+def _part(
+    job: DataJob, source: FileSource, packed: PackedRows, names: list[str] | None
+) -> PackedPart:
     """All rows of a source whose label is one of the classes; others are bad rows."""
     everything = np.arange(len(packed))
     unlabelled = Tally()
     if names is None:
-        return Part(source, packed, everything, None, unlabelled)
+        return PackedPart(source, packed, everything, None, unlabelled)
     multilabel = job.objective == "multilabel"
     targets, known, problems = class_targets(packed, names, multilabel=multilabel)
     for problem in problems:
         note_bad_row(source.bad_rows, problem, unlabelled)
     unlabelled.skipped = int((~known).sum())  # rows, where the problems were labels
-    return Part(source, packed, everything[known], targets, unlabelled)
+    return PackedPart(source, packed, everything[known], targets, unlabelled)
 
 
-def _fitting(part: Part, policy: str, seq_len: int) -> Part:
+def _fitting(part: PackedPart, policy: str, seq_len: int) -> PackedPart:
     """The rows that are to be used, of which some may be longer than `seq_len` tokens.
 
     DataError where the policy refuses these, and where none is left.
@@ -203,7 +205,7 @@ def _fitting(part: Part, policy: str, seq_len: int) -> Part:
     )
 
 
-def _few_names(job: Job, train: list[Part]) -> tuple[str, ...]:
+def _few_names(job: DataJob, train: list[PackedPart]) -> tuple[str, ...]:
     """The answers to learn, in order, where they are few."""
     shapes = {job.shape(part.source) for part in train}
     packs, chosen = [part.packed for part in train], [part.chosen for part in train]
@@ -212,12 +214,12 @@ def _few_names(job: Job, train: list[Part]) -> tuple[str, ...]:
 
 
 def _with_candidates(
-    job: Job,
-    parts: list[Part],
+    job: DataJob,
+    parts: list[PackedPart],
     sources: list[NamedSource],
     names: tuple[str, ...],
     tokenizer: PreTrainedTokenizerFast,
-) -> tuple[list[Part], list[str]]:
+) -> tuple[list[PackedPart], list[str]]:
     """The parts of what is held out with their candidates, and what a person is to know of them.
 
     None of the parts has any where that would cost too much, or the tokens would not tell.
@@ -254,7 +256,7 @@ def _with_candidates(
     return found, notes
 
 
-def _row_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
+def _row_notes(where: str, parts: list[PackedPart], spec: DataSpec) -> Iterator[str]:
     """What a person is to know of rows that the sequence length or the vocabulary leaves out."""
     for part in parts:
         rows = len(part.chosen) + part.left_out + part.unknown
@@ -281,7 +283,7 @@ def _row_notes(where: str, parts: list[Part], spec: DataSpec) -> Iterator[str]:
             )
 
 
-def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
+def _feed(job: DataJob, part: PackedPart, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
     pad_id = tokenizer.pad_token_id
     return RowsFeed(
         part.packed,
@@ -297,7 +299,7 @@ def _feed(job: Job, part: Part, tokenizer: PreTrainedTokenizerFast) -> RowsFeed:
     )
 
 
-def _class_counts(parts: list[Part], names: list[str]) -> list[int]:
+def _class_counts(parts: list[PackedPart], names: list[str]) -> list[int]:
     counts = np.zeros(len(names), np.int64)
     for part in parts:
         assert part.targets is not None
@@ -305,7 +307,9 @@ def _class_counts(parts: list[Part], names: list[str]) -> list[int]:
     return counts.tolist()
 
 
-def _class_warnings(names: list[str], train: list[Part], held_out: list[Part]) -> list[str]:
+def _class_warnings(
+    names: list[str], train: list[PackedPart], held_out: list[PackedPart]
+) -> list[str]:
     """Classes missing on one side, as happens to sorted data that is split at the end."""
     warnings = []
     for where, parts in (("to learn from", train), ("held out", held_out)):
@@ -318,7 +322,7 @@ def _class_warnings(names: list[str], train: list[Part], held_out: list[Part]) -
     return warnings
 
 
-def _report(parts: list[Part]) -> list[dict[str, Any]]:
+def _report(parts: list[PackedPart]) -> list[dict[str, Any]]:
     return [
         {
             "source": part.source.path or part.source.hub,

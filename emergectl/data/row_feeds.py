@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emergectl.data.batches import IGNORED, Batch
 from emergectl.data.candidates import CandidateRow, Candidates
-from emergectl.data.feeds import IGNORED, Batch, Feed, shuffled_rows
+from emergectl.data.feeds import Feed, shuffled_rows
 from emergectl.data.order import derive, permute
 from emergectl.data.rows import PackedRows
 

@@ -24,10 +24,18 @@ from transformers import PreTrainedTokenizerFast
 from emergectl.config.schema import FileSource
 from emergectl.data.cache import cached, entry_key
 from emergectl.data.join import Joiner
-from emergectl.data.packing import FORMAT_VERSION, Progress, source_bytes, source_content
+from emergectl.data.packing import FORMAT_VERSION, ReadProgress, source_bytes, source_content
 from emergectl.data.readers import Tally
 from emergectl.data.runaway_regexes import panics_told
-from emergectl.data.sources import Check, Row, as_field, as_label, as_labels, as_text, iter_rows
+from emergectl.data.sources import (
+    Converter,
+    SourceRow,
+    as_field,
+    as_label,
+    as_labels,
+    as_text,
+    iter_rows,
+)
 from emergectl.data.templates import render, template_fields
 from emergectl.data.tokenizers import (
     Tokens,
@@ -64,19 +72,19 @@ class RowShape:
     answer: str = ""
     apart: bool = False
 
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The roles that a row has to fill, and how each is checked."""
         if self.kind == "answer":
             fields = template_fields(self.prompt, key="objective.prompt")
             fields += template_fields(self.answer, key="objective.answer")
             return dict.fromkeys(fields, as_field)
-        roles: dict[str, Check] = {"text": as_text}
+        roles: dict[str, Converter] = {"text": as_text}
         if self.pair:
             roles["text_pair"] = as_text
         roles["label"] = as_labels if self.multilabel else as_label
         return roles
 
-    def texts(self, row: Row) -> tuple[str, str | None]:
+    def texts(self, row: SourceRow) -> tuple[str, str | None]:
         """The first and the second text of a row."""
         if self.kind == "answer":
             return render(self.prompt, row.values), render(self.answer, row.values)
@@ -119,7 +127,7 @@ def pack_rows(
     seq_len: int,
     key: str,
     cache: Path,
-    progress: Progress | None = None,
+    progress: ReadProgress | None = None,
 ) -> PackedRows:
     """The packed rows of a source, from the cache if they were packed before.
 
@@ -305,7 +313,7 @@ class _Codes:
 
 
 def _pack(
-    rows: Iterator[Row],
+    rows: Iterator[SourceRow],
     shape: RowShape,
     encode: EncodeRows,
     counter: UnknownCounter,

@@ -26,7 +26,7 @@ from emergectl.data.files import LINES_AS_ROWS, open_binary, source_files
 from emergectl.data.readers import RawRow, Tally, json_type, read_rows, refuse_foreign
 from emergectl.errors import DataError, ExperimentError
 
-Check = Callable[[Any], Any]
+Converter = Callable[[Any], Any]
 """Turns a raw value into the value of a role; raises ValueError saying what is wrong."""
 
 PIECE_CHARS = 64 * 1024
@@ -35,7 +35,7 @@ _SKIPPED_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SourceRow:
     """Values by role, and the file:line they came from."""
 
     values: dict[str, Any]
@@ -51,8 +51,8 @@ class Piece:
 
 
 def iter_rows(
-    source: FileSource, *, roles: Mapping[str, Check], key: str, cache: Path, tally: Tally
-) -> Iterator[Row]:
+    source: FileSource, *, roles: Mapping[str, Converter], key: str, cache: Path, tally: Tally
+) -> Iterator[SourceRow]:
     """The usable rows of a source, in order.
 
     `roles` says which roles are wanted and how each value is checked. The column of a role is
@@ -64,7 +64,7 @@ def iter_rows(
     columns = {role: source.columns.get(role, role) for role in roles}
     for raw in _raw_rows(source, columns, key=key, cache=cache, tally=tally):
         row = _checked(raw, roles, source)
-        if isinstance(row, Row):
+        if isinstance(row, SourceRow):
             tally.rows += 1
             yield row
         else:
@@ -301,7 +301,7 @@ def _named(value: Any, names: list[str]) -> Any:
     return names[value] if known else value  # -1 is a label that is kept secret
 
 
-def _checked(raw: RawRow, roles: Mapping[str, Check], source: FileSource) -> Row | str:
+def _checked(raw: RawRow, roles: Mapping[str, Converter], source: FileSource) -> SourceRow | str:
     """The row under its roles, or what is wrong with it as `file:line: reason`."""
     if raw.problem is not None:
         return f"{raw.where}: {raw.problem}"
@@ -315,7 +315,7 @@ def _checked(raw: RawRow, roles: Mapping[str, Check], source: FileSource) -> Row
             return f"{raw.where}: {_missing(raw, column)}"
         except ValueError as error:
             return f"{raw.where}: {column}: {error}"
-    return Row(values, raw.where)
+    return SourceRow(values, raw.where)
 
 
 def _cell(values: Mapping[str, Any], column: str) -> Any:
@@ -329,7 +329,7 @@ def _cell(values: Mapping[str, Any], column: str) -> Any:
     return _cell(inside, rest)
 
 
-def _doubled_ids() -> Check:
+def _doubled_ids() -> Converter:
     """A check that remembers the ids it has seen, by their hashes."""
     seen: set[int] = set()
 

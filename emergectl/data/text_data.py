@@ -9,15 +9,15 @@ from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import DataSpec, FileSource
 from emergectl.data.feeds import Feed, LanguageFeed
-from emergectl.data.job import ExperimentData, Job, NamedSource
+from emergectl.data.job import DataJob, ExperimentData, NamedSource
 from emergectl.data.masked import MaskedFeed
 from emergectl.data.notes import source_notes
-from emergectl.data.packing import HeldOut, PackedTokens, Progress, pack_text
+from emergectl.data.packing import DocumentSplit, PackedTokens, ReadProgress, pack_text
 from emergectl.data.tokenizers import token_bytes
 from emergectl.errors import DataError
 
 
-def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
+def text_data(job: DataJob, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     """The feeds of a causal or masked language model."""
     train: list[PackedTokens] = []
     held_out: list[PackedTokens] = []
@@ -56,7 +56,7 @@ def text_data(job: Job, tokenizer: PreTrainedTokenizerFast) -> ExperimentData:
     )
 
 
-def _bytes_per_token(job: Job, parts: list[PackedTokens]) -> float | None:
+def _bytes_per_token(job: DataJob, parts: list[PackedTokens]) -> float | None:
     """UTF-8 bytes of a target token in the mean, for causal language modelling; None where tokens
     do not carry the text, so that nobody could have it back from so many bits."""
     if not all(packed.carried for packed in parts):
@@ -73,7 +73,7 @@ def split_text(
     *,
     key: str,
     cache: Path,
-    progress: Progress | None,
+    progress: ReadProgress | None,
 ) -> tuple[PackedTokens, PackedTokens]:
     """A training source as packed tokens: (to learn from, held out).
 
@@ -83,8 +83,8 @@ def split_text(
     share = spec.validation_fraction
     options: dict[str, Any] = {"key": key, "cache": cache, "progress": progress}
     if spec.validation_from == "random":
-        inner = pack_text(source, tokenizer, held_out=HeldOut(share, inside=False), **options)
-        outer = pack_text(source, tokenizer, held_out=HeldOut(share, inside=True), **options)
+        inner = pack_text(source, tokenizer, held_out=DocumentSplit(share, inside=False), **options)
+        outer = pack_text(source, tokenizer, held_out=DocumentSplit(share, inside=True), **options)
         return inner, outer
     whole = pack_text(source, tokenizer, **options)
     count = len(whole.tokens)
@@ -97,7 +97,7 @@ def split_text(
     return whole.part(0, border, sizes), whole.part(border, count, sizes)
 
 
-def _feed(job: Job, packed: PackedTokens, tokenizer: PreTrainedTokenizerFast) -> Feed:
+def _feed(job: DataJob, packed: PackedTokens, tokenizer: PreTrainedTokenizerFast) -> Feed:
     seq_len, seed = job.experiment.data.row_tokens, job.experiment.seed
     if job.objective == "clm":
         return LanguageFeed(packed, seq_len=seq_len, seed=seed)

@@ -12,37 +12,40 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import (
-    AddedToken,
-    Regex,
     Tokenizer,
-    decoders,
     models,
-    pre_tokenizers,
     processors,
-    trainers,
 )
 from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import TokenizerSpec
+from emergectl.data.layouts import (
+    Tokens,
+    bpe_backend,
+    byte_backend,
+    byte_character,
+    char_backend,
+    char_table,
+    code_points,
+    is_byte_layout,
+    is_char_layout,
+)
 from emergectl.data.runaway_regexes import find_runaway, panics_told
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.store.origins import link_out
 
 DEFAULT_BPE_VOCAB = 8192
-# A BPE vocabulary settles long before this much text, and training holds the counts of its words.
-BPE_TRAINING_CHARS = 256 * 2**20
 
 # Published vocabularies have gaps of some thousands of ids at most.
 HIGHEST_ID_PER_TOKEN, MOST_GAPS = 10, 100_000
 
 _PAD, _EOS, _UNK, _CLS, _SEP, _MASK = "<pad>", "<eos>", "<unk>", "[CLS]", "[SEP]", "[MASK]"
-_CODE_POINTS = 0x110000
 # Where text may be cut so that the tokens on both sides stay as they are: after a single line end
 # between two lines, or behind a letter or digit that white space follows. `border_finder` proves
 # it for each tokenizer on a probe.
@@ -51,8 +54,6 @@ _PROBE = (
     "First Citizen:\nBefore we proceed, hear me.\n\nAll: speak!  \n x_1 = 12345;\n\tdef f(a):\n"
     "其一。\n水调歌头\n明月几时有，把酒问青天。\n\n不知天上 宫阙 7 年\r\nIt's naïve — e.g. 3.14\n…"
 )
-
-Tokens = np.ndarray[tuple[int], np.dtype[Any]]
 
 
 def build_tokenizer(
@@ -67,11 +68,11 @@ def build_tokenizer(
     if for_mlm:
         specials += [_CLS, _SEP, _MASK]
     if kind == "byte":
-        backend = _byte_backend(specials)
+        backend = byte_backend(specials)
     elif kind == "char":
-        backend = _char_backend(specials, texts)
+        backend = char_backend(specials, texts)
     else:
-        backend = _bpe_backend(specials, texts, spec.vocab_size or DEFAULT_BPE_VOCAB)
+        backend = bpe_backend(specials, texts, spec.vocab_size or DEFAULT_BPE_VOCAB)
     if for_mlm:
         ids = backend.get_vocab()
         backend.post_processor = processors.BertProcessing((_SEP, ids[_SEP]), (_CLS, ids[_CLS]))
@@ -205,11 +206,11 @@ def text_encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[list[str]], li
     backend = text_backend(tokenizer)
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
     layout = json.loads(backend.to_str())
-    if _is_byte_layout(layout):
+    if is_byte_layout(layout):
         return lambda texts: [np.frombuffer(t.encode(), np.uint8).astype(dtype) for t in texts]
-    if _is_char_layout(layout):
-        table = _char_table(layout["model"], dtype)
-        return lambda texts: [table[_code_points(text)] for text in texts]
+    if is_char_layout(layout):
+        table = char_table(layout["model"], dtype)
+        return lambda texts: [table[code_points(text)] for text in texts]
 
     def encode(texts: list[str]) -> list[Tokens]:
         with panics_told():
@@ -225,14 +226,14 @@ def splits_anywhere(tokenizer: PreTrainedTokenizerFast) -> bool:
     if backend.get_vocab_size() > 1000 and not isinstance(backend.model, models.WordLevel):
         return False  # neither of the two, and long to read
     layout = json.loads(backend.to_str())
-    return _is_byte_layout(layout) or _is_char_layout(layout)
+    return is_byte_layout(layout) or is_char_layout(layout)
 
 
 def writes_bytes(tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether any text has tokens, since the vocabulary holds every byte (as GPT-2's)."""
     vocab = tokenizer.get_vocab()
     byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
-    names = [_byte_character(b) if byte_level else f"<0x{b:02X}>" for b in range(256)]
+    names = [byte_character(b) if byte_level else f"<0x{b:02X}>" for b in range(256)]
     return all(name in vocab for name in names)
 
 
@@ -266,7 +267,7 @@ def border_finder(tokenizer: PreTrainedTokenizerFast) -> Callable[[str, int], in
     text, such as SentencePiece's): then a document has to be tokenised whole.
     """
     layout = json.loads(tokenizer.backend_tokenizer.to_str())
-    if _is_byte_layout(layout) or _is_char_layout(layout):
+    if is_byte_layout(layout) or is_char_layout(layout):
         return lambda _, start: start
     cuts = [0, *(match.end() for match in _BORDER.finditer(_PROBE)), len(_PROBE)]
     parts = [_PROBE[a:b] for a, b in itertools.pairwise(cuts)]
@@ -302,7 +303,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerFast) -> np.ndarray[Any, np.dtype[
 def token_texts(tokenizer: PreTrainedTokenizerFast) -> dict[int, str | bytes]:
     """What each ordinary id stands for: text, or bytes where they are no whole characters."""
     byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
-    byte_of = {_byte_character(byte): byte for byte in range(256)} if byte_level else {}
+    byte_of = {byte_character(byte): byte for byte in range(256)} if byte_level else {}
     special = set(tokenizer.all_special_ids)
     texts: dict[int, str | bytes] = {}
     for token, number in tokenizer.get_vocab().items():
@@ -316,93 +317,3 @@ def token_texts(tokenizer: PreTrainedTokenizerFast) -> dict[int, str | bytes]:
             except UnicodeDecodeError:
                 texts[number] = spelled
     return texts
-
-
-def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    return np.frombuffer(text.encode("utf-32-le"), np.dtype("<u4"))
-
-
-_CHAR_SPLIT = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-_BYTE_SPLIT = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-
-
-def _specials(names: list[str]) -> list[AddedToken]:
-    return [AddedToken(name, special=True, normalized=False) for name in names]
-
-
-def _byte_backend(specials: list[str]) -> Tokenizer:
-    vocab = {_byte_character(byte): byte for byte in range(256)}
-    backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    backend.pre_tokenizer = _BYTE_SPLIT
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(_specials(specials))
-    return backend
-
-
-def _byte_character(byte: int) -> str:
-    """The visible character that byte-level vocabularies write for a byte (GPT-2's table)."""
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    if byte in visible:
-        return chr(byte)
-    return chr(0x100 + byte - sum(1 for other in visible if other < byte))
-
-
-def _char_backend(specials: list[str], texts: Iterable[str]) -> Tokenizer:
-    seen = np.zeros(_CODE_POINTS, bool)
-    for text in texts:
-        seen[_code_points(text)] = True
-    characters = [chr(point) for point in np.flatnonzero(seen)]
-    vocab = {token: number for number, token in enumerate([*specials, *characters])}
-    backend = Tokenizer(models.WordLevel(vocab=vocab, unk_token=_UNK))
-    backend.pre_tokenizer = _CHAR_SPLIT
-    backend.decoder = decoders.Fuse()
-    backend.add_special_tokens(_specials(specials))
-    return backend
-
-
-def _bpe_backend(specials: list[str], texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=max(vocab_size, 256 + len(specials)),
-        special_tokens=_specials(specials),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(_first_chars(texts, BPE_TRAINING_CHARS), trainer)
-    return backend
-
-
-def _first_chars(texts: Iterable[str], budget: int) -> Iterator[str]:
-    for text in texts:
-        yield text[:budget]
-        budget -= len(text)
-        if budget <= 0:
-            return
-
-
-def _is_byte_layout(layout: dict[str, Any]) -> bool:
-    return (
-        layout["model"]["type"] == "BPE"
-        and not layout["model"]["merges"]
-        and layout["normalizer"] is None
-        and layout["pre_tokenizer"] == json.loads(_BYTE_SPLIT.__getstate__())
-        and all(layout["model"]["vocab"].get(_byte_character(b)) == b for b in range(256))
-    )
-
-
-def _is_char_layout(layout: dict[str, Any]) -> bool:
-    return (
-        layout["model"]["type"] == "WordLevel"
-        and layout["normalizer"] is None
-        and layout["pre_tokenizer"] == json.loads(_CHAR_SPLIT.__getstate__())
-    )
-
-
-def _char_table(model: dict[str, Any], dtype: type[np.unsignedinteger[Any]]) -> Tokens:
-    table: Tokens = np.full(_CODE_POINTS, model["vocab"][model["unk_token"]], dtype)
-    for token, number in model["vocab"].items():
-        if len(token) == 1:
-            table[ord(token)] = number
-    return table

@@ -8,7 +8,7 @@ that is left put into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,15 +30,14 @@ from emergectl.runtime.place import Place
 from emergectl.store import checkpoints
 from emergectl.store.origins import pick_checkpoints, starting_at
 from emergectl.tasks.learning.materials import (
-    HeldOut,
+    HeldOutSet,
     Materials,
+    Say,
     gather_materials,
     make_model,
     resolve_with_weights,
 )
 from emergectl.tasks.resolve import ResolvedExperiment
-
-Say = Callable[[str], None]
 
 
 def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[TaskResult]:
@@ -88,7 +87,7 @@ class _Asker:
     model: PreTrainedModel | None = None
     holds: Path | None = None
 
-    def ask(self, run: Path, path: Path, held_out: HeldOut) -> TaskResult:
+    def ask(self, run: Path, path: Path, held_out: HeldOutSet) -> TaskResult:
         """What one set gives at one checkpoint, from its folder where that is complete."""
         spec, step = self.resolved.experiment, checkpoints.read_manifest(path).step
         folder = run / "evals" / checkpoints.step_name(step) / held_out.name
@@ -141,7 +140,7 @@ class _Asker:
             result, was_there=was_there, notes=(*_notes(held_out.name, candidates), *result.notes)
         )
 
-    def _asked(self, model: str, held_out: HeldOut) -> dict[str, Any]:
+    def _asked(self, model: str, held_out: HeldOutSet) -> dict[str, Any]:
         objective = held_out.objective or self.materials.objective
         return {
             "task": held_out.name,

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emergectl.evaluation.estimates import Measure
-from emergectl.evaluation.intervals import area_interval
+from emergectl.evaluation.intervals import Array, area_interval
 
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Classes:
         chosen, true = one_hot[pairs % classes], one_hot[pairs // classes]
         return np.concatenate([chosen * true, chosen, true], axis=1), times
 
-    def sides(self) -> tuple[Array, Flags]:
+    def sides(self) -> tuple[Array, Mask]:
         """Scores and whether they are of the true class: of the second one where there are two,
         else of each against the others; both [items, sides]."""
         if self.scores.shape[1] == 2:
@@ -50,10 +49,10 @@ class Labels:
     """Items that may bear any number of labels, none among them."""
 
     scores: Array  # [items, labels], log-odds
-    true: Flags  # [items, labels]
+    true: Mask  # [items, labels]
 
     @property
-    def predicted_right(self) -> Flags:
+    def predicted_right(self) -> Mask:
         """Whether a label is predicted where it is borne, and not where it is not."""
         return np.asarray((self.scores > 0) == self.true)
 
@@ -86,7 +85,7 @@ def f1_of_labels(sums: Array) -> Array:
     return np.asarray(_f1_each(sums)[0].mean(axis=1))
 
 
-def _f1_each(sums: Array) -> tuple[Array, Flags]:
+def _f1_each(sums: Array) -> tuple[Array, Mask]:
     hits, chosen, true = _thirds(sums)
     occurs = chosen + true > 0
     return np.where(occurs, 2 * hits / np.where(occurs, chosen + true, 1), 0.0), occurs
@@ -103,7 +102,7 @@ def mcc_of_counts(sums: Array) -> Array:
     return np.where(below > 0, above / np.where(below > 0, below, 1.0), 0.0)
 
 
-def mean_roc_area(scores: Array, positive: Flags) -> Measure | None:
+def mean_roc_area(scores: Array, positive: Mask) -> Measure | None:
     """The unweighted mean of the areas under the ROC curves of each column, chance 0.5.
 
     scores, positive: [items, sides]. None where there is no side, or one whose items are all alike.
@@ -117,7 +116,7 @@ def mean_roc_area(scores: Array, positive: Flags) -> Measure | None:
     return Measure(area, len(scores), chance=0.5, exact=bounds)
 
 
-def roc_area(scores: Array, positive: Flags) -> tuple[float, Array]:
+def roc_area(scores: Array, positive: Mask) -> tuple[float, Array]:
     """The area under a ROC curve, ties counted half, and the part of each item in its error
     [items], whose squares sum to its variance (DeLong et al. 1988).
 

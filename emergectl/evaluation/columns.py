@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emergectl.evaluation.classes import Array, Classes, Flags, Labels, softmax
+from emergectl.evaluation.classes import Classes, Labels, Mask, softmax
+from emergectl.evaluation.intervals import Array
 from emergectl.evaluation.records import ItemRecord
 from emergectl.inference.requests import Scored
 
@@ -47,7 +48,7 @@ class Choices:
     """The choices of each item, padded to the item that has most."""
 
     scores: Array  # [items, most], log-probabilities up to a constant of the item; -inf: no choice
-    right: Flags  # [items, most]
+    right: Mask  # [items, most]
     counts: NDArray[np.int64]  # [items], choices that there are
     bytes: Array | None = None  # [items, most]; NaN: its tokens do not carry its text
     names: tuple[str, ...] | None = None
@@ -77,7 +78,7 @@ class Choices:
         kept = np.asarray(~np.isnan(self.bytes).any(axis=1))
         return _kept(self, kept) if kept.any() else None
 
-    def is_right(self, chosen: NDArray[np.int64]) -> Flags:
+    def is_right(self, chosen: NDArray[np.int64]) -> Mask:
         """Whether a chosen one is among the right ones: [items]."""
         return np.asarray(self.right[np.arange(len(chosen)), chosen])
 
@@ -131,9 +132,9 @@ class Columns:
         return found
 
     @cached_property
-    def answered_right(self) -> Flags | None:
+    def answered_right(self) -> Mask | None:
         """Whether items whose answers are to be written were answered right: [items]."""
-        found: Flags | None = self._made("answered_right")
+        found: Mask | None = self._made("answered_right")
         return found
 
     @cached_property
@@ -296,7 +297,7 @@ def _bytes_of(scored: Scored) -> float:
     return np.nan if scored.bytes is None else scored.bytes
 
 
-def _answered_right(records: Sequence[ItemRecord]) -> Flags | None:
+def _answered_right(records: Sequence[ItemRecord]) -> Mask | None:
     found = [
         record.correct for record in records if record.correct is not None and _is_written(record)
     ]
@@ -331,7 +332,7 @@ def _common_names(records: Sequence[ItemRecord]) -> tuple[str, ...] | None:
     return names
 
 
-def _kept(choices: Choices, kept: Flags) -> Choices:
+def _kept(choices: Choices, kept: Mask) -> Choices:
     return replace(
         choices,
         scores=choices.scores[kept],

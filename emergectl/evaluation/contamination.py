@@ -19,7 +19,7 @@ from pathlib import Path
 from emergectl.config.experiment import load_experiment
 from emergectl.config.schema import Experiment, FileSource, TaskSource
 from emergectl.data.files import cache_root
-from emergectl.data.job import Job
+from emergectl.data.job import DataJob
 from emergectl.data.readers import Tally
 from emergectl.data.sources import iter_pieces, iter_rows
 from emergectl.evaluation.task_items import PreparedTask
@@ -101,7 +101,7 @@ def _texts_of(task: PreparedTask, item: Item) -> list[str]:
 
 def _training_texts(experiment: Experiment) -> Iterator[str]:
     """All text that an experiment trains on: documents (in pieces that overlap), rows, items."""
-    job = Job(experiment, resolve(experiment).objective.data, cache_root(), None)
+    job = DataJob(experiment, resolve(experiment).objective.data, cache_root(), None)
     for number, source in enumerate(experiment.data.train):
         key = f"data.train.{number}"
         if isinstance(source, TaskSource):
@@ -115,7 +115,7 @@ def _training_texts(experiment: Experiment) -> Iterator[str]:
                 yield " ".join(text for text in shape.texts(row) if text is not None)
 
 
-def _running_text(source: FileSource, job: Job, *, key: str) -> Iterator[str]:
+def _running_text(source: FileSource, job: DataJob, *, key: str) -> Iterator[str]:
     """Documents in pieces, each with the end of the piece before it."""
     before = ""
     pieces = iter_pieces(

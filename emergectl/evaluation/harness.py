@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from emergectl.errors import RequestError, ToldError
 from emergectl.evaluation.estimates import interval, mean
-from emergectl.evaluation.item_files import RESULTS, Resume, open_items, read_json
+from emergectl.evaluation.item_files import RESULTS, ResumeMode, open_items, read_json
 from emergectl.evaluation.metrics import metric_facts
 from emergectl.evaluation.results import (
     TaskResult,
@@ -27,8 +27,7 @@ from emergectl.evaluation.results import (
     summarize,
 )
 from emergectl.evaluation.task_items import Asking
-from emergectl.store.measurements import Measurement, measurement_from_json
-from emergectl.tasks.task import Fact
+from emergectl.store.measurements import Fact, Measurement, measurement_from_json
 
 if TYPE_CHECKING:
     from emergectl.evaluation.lm_eval import OwnMetric
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from emergectl.inference.loading import LanguageModel, Weights
     from emergectl.runtime.place import Place
 
-METRICS = ("accuracy", "exact_match", "logprob", "logprob_per_token", "brier", "margin")
+HARNESS_METRICS = ("accuracy", "exact_match", "logprob", "logprob_per_token", "brier", "margin")
 """those of ours that are tried on the records"""
 
 
@@ -62,7 +61,9 @@ def prepare_file(path: Path, asking: Asking) -> HarnessTask:
         )
     if asking.samples > 1 or asking.temperature or asking.until_passes:
         raise RequestError(f"{path}: how many texts are written, and how, is the file's to say")
-    metrics_to_take(METRICS, asking.metrics)  # an unknown one is said before anything is asked
+    metrics_to_take(
+        HARNESS_METRICS, asking.metrics
+    )  # an unknown one is said before anything is asked
     from emergectl.evaluation.lm_eval_files import read_task_file
 
     read_task_file(path, allow_code=asking.allow_code)
@@ -77,7 +78,7 @@ def evaluate_file(
     *,
     run: Path,
     place: Place,
-    resume: Resume,
+    resume: ResumeMode,
     bf16: bool,
 ) -> TaskResult:
     """Have lm-eval run the file with the model that `load` gives; results go to `folder`, and what
@@ -126,7 +127,7 @@ def evaluate_file(
             records, own, shots = list(found.records), found.metrics, found.shots
             told_apart = asked_apart({**asked, "shots": shots})
             theirs = _measurements(found.own, records, task.label, weights.step, told_apart)
-        names = [metric.name for metric in metrics_to_take(METRICS, asking.metrics)]
+        names = [metric.name for metric in metrics_to_take(HARNESS_METRICS, asking.metrics)]
         told: dict[str, Any] = {
             **file.asked,
             "shots": shots,

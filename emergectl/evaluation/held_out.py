@@ -24,14 +24,14 @@ from emergectl.inference.encoding import Pair
 from emergectl.inference.scorer import score_pairs
 from emergectl.runtime.place import Place
 from emergectl.store.measurements import Measurement, Source
-from emergectl.tasks.learning.materials import HeldOut
+from emergectl.tasks.learning.materials import HeldOutSet
 from emergectl.tasks.objectives.objective import Objective
 
 
 def score_rows(
     model: PreTrainedModel,
     objective: Objective,
-    held_out: HeldOut,
+    held_out: HeldOutSet,
     *,
     place: Place,
     batch_size: int,
@@ -68,7 +68,7 @@ def score_rows(
 
 
 def _among_candidates(
-    model: PreTrainedModel, held_out: HeldOut, place: Place, goes_on: Callable[[], bool]
+    model: PreTrainedModel, held_out: HeldOutSet, place: Place, goes_on: Callable[[], bool]
 ) -> dict[str, np.ndarray] | None:
     """How likely each candidate is behind each row's prompt, which is run once for all of them."""
     rows = held_out.feed.candidate_rows()[: held_out.rows]
@@ -96,8 +96,8 @@ def _score(
 
 
 def affordable(
-    model: PreTrainedModel, sets: Sequence[HeldOut], *, say: Callable[[str], None]
-) -> tuple[HeldOut, ...]:
+    model: PreTrainedModel, sets: Sequence[HeldOutSet], *, say: Callable[[str], None]
+) -> tuple[HeldOutSet, ...]:
     """The sets, without candidates where the model would have to read a prompt anew for each of
     more than `MOST_COST` of them; that is said."""
     if not any(len(one.candidates) > MOST_COST for one in sets):
@@ -116,7 +116,7 @@ def affordable(
 
 
 def measure_rows(
-    rows: Rows, held_out: HeldOut, *, step: int, source: Source, chance: Mapping[str, float]
+    rows: Rows, held_out: HeldOutSet, *, step: int, source: Source, chance: Mapping[str, float]
 ) -> list[Measurement]:
     """Every metric of held-out rows. `chance`: `set/metric` → what blind guessing gets."""
     columns = columns_of_rows(rows, bytes_per_token=held_out.bytes_per_token, unfit=held_out.unfit)
@@ -131,7 +131,7 @@ def measure_rows(
     return measure_columns(columns, held_out_metrics(), of)
 
 
-def chance_of(held_out: HeldOut, chance: Mapping[str, float]) -> dict[str, float]:
+def chance_of(held_out: HeldOutSet, chance: Mapping[str, float]) -> dict[str, float]:
     """Metric → chance of one set, from `set/metric` → chance of all of them."""
     named = {tuple(name.rsplit("/", 1)): value for name, value in chance.items()}
     return {metric: value for (name, metric), value in named.items() if name == held_out.name}
@@ -140,7 +140,7 @@ def chance_of(held_out: HeldOut, chance: Mapping[str, float]) -> dict[str, float
 def evaluate_all(
     model: PreTrainedModel,
     objective: Objective,
-    sets: Sequence[HeldOut],
+    sets: Sequence[HeldOutSet],
     *,
     step: int,
     place: Place,

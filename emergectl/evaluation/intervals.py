@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-DRAWS = 1000
-MANY = 1000
+RESAMPLES = 1000
+MANY_ITEMS = 1000
 """items from which on their sums are drawn from the normal distribution"""
 _FEW_WAYS = 0.1
 _Z = 1.959963984540054  # the normal distribution's 97.5% point
@@ -87,9 +87,9 @@ def sums_of_draws(rows: Array, seed: int, *, times: NDArray[np.int64] | None = N
     items = len(rows) if times is None else int(times.sum())
     if ways is not None:
         kinds, counts = ways
-        return np.asarray(rng.multinomial(items, counts / items, size=DRAWS) @ kinds)
+        return np.asarray(rng.multinomial(items, counts / items, size=RESAMPLES) @ kinds)
     with np.errstate(invalid="ignore"):  # an infinite loss that is not drawn is none
-        return _weights(items, seed) @ rows if items < MANY else _normal_sums(rows, rng)
+        return _weights(items, seed) @ rows if items < MANY_ITEMS else _normal_sums(rows, rng)
 
 
 def _ways(rows: Array) -> tuple[Array, NDArray[np.int64]] | None:
@@ -106,11 +106,11 @@ def _normal_sums(rows: Array, rng: np.random.Generator) -> Array:
     """Sums as the central limit theorem has them: normal, with the items' mean and covariance."""
     total = rows.sum(axis=0)
     if not np.isfinite(total).all():
-        return np.full((DRAWS, rows.shape[1]), np.nan)
+        return np.full((RESAMPLES, rows.shape[1]), np.nan)
     apart = rows - total / len(rows)
     sizes, axes = np.linalg.eigh(apart.T @ apart)
     spread = axes * np.sqrt(np.maximum(sizes, 0.0))
-    drawn = total + rng.standard_normal((DRAWS, len(total))) @ spread.T
+    drawn = total + rng.standard_normal((RESAMPLES, len(total))) @ spread.T
     return np.where((rows >= 0).all(axis=0), np.maximum(drawn, 0.0), drawn)
 
 
@@ -118,7 +118,7 @@ def _normal_sums(rows: Array, rng: np.random.Generator) -> Array:
 def _weights(items: int, seed: int) -> Array:
     """How often each item comes up in each draw: [DRAWS, items]. The training loop asks for the
     same at every evaluation."""
-    drawn = np.random.default_rng(seed).integers(0, items, size=(DRAWS, items))
-    drawn += np.arange(DRAWS)[:, None] * items
-    counts = np.bincount(drawn.ravel(), minlength=DRAWS * items)
-    return counts.reshape(DRAWS, items).astype(np.float64)
+    drawn = np.random.default_rng(seed).integers(0, items, size=(RESAMPLES, items))
+    drawn += np.arange(RESAMPLES)[:, None] * items
+    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * items)
+    return counts.reshape(RESAMPLES, items).astype(np.float64)

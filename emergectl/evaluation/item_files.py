@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 ASKED, ITEMS, RESULTS = "asked.json", "items.jsonl", "results.json"
 
-Resume = bool | Literal["same"]
+ResumeMode = bool | Literal["same"]
 """whether to go on with what is there; `same`: where it was asked in the same way"""
 
 
 class ItemFile:
     """The growing items.jsonl of one task, held by this process alone."""
 
-    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: Resume) -> None:
+    def __init__(self, folder: Path, asked: dict[str, Any], *, resume: ResumeMode) -> None:
         """Begin anew; keep what is there where it is complete and was asked the same; go on with
         it where `resume`.
 
@@ -133,7 +133,7 @@ class FollowedItems:
 
 @contextmanager
 def open_items(
-    folder: Path, asked: dict[str, Any], *, resume: Resume, place: Place
+    folder: Path, asked: dict[str, Any], *, resume: ResumeMode, place: Place
 ) -> Iterator[ItemFile | FollowedItems]:
     """The item file of a folder, which is made; AlreadyRunningError where somebody is at it."""
     with ExitStack() as stack:
@@ -149,7 +149,7 @@ def open_items(
 
 
 @contextmanager
-def _held(folder: Path, asked: dict[str, Any], *, resume: Resume) -> Iterator[ItemFile]:
+def _held(folder: Path, asked: dict[str, Any], *, resume: ResumeMode) -> Iterator[ItemFile]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     if lock is None:

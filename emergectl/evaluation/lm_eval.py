@@ -55,7 +55,7 @@ class OwnMetric:
 
 
 @dataclass(frozen=True)
-class TaskResult:
+class HarnessResult:
     """What lm-eval found: its own metrics, and items."""
 
     task: str
@@ -127,7 +127,7 @@ def run_task_file(
     limit: int | None = None,
     seed: int = 0,
     allow_code: bool = False,
-) -> TaskResult:
+) -> HarnessResult:
     """Run the task of an lm-eval YAML file; `shots` None leaves their number to the file.
 
     `seed` draws the shots. Raises RequestError for a file that lm-eval cannot use, with its
@@ -162,7 +162,7 @@ def run_task_file(
         *_records(task, found["samples"][name], adapter.scored),
         *skipped,
     ]
-    return TaskResult(
+    return HarnessResult(
         task=name,
         shots=int(task.config.num_fewshot or 0),
         own=tuple(
@@ -190,10 +190,10 @@ def _writing(context: str, settings: Mapping[str, Any]) -> Writing:
     )
 
 
-Answer = TypeVar("Answer")
+_Answer = TypeVar("_Answer")
 
 
-def _fitting(answer: Answer | TooLong) -> Answer:
+def _fitting(answer: _Answer | TooLong) -> _Answer:
     if isinstance(answer, TooLong):
         raise RequestError(f"a request of lm-eval does not fit: {answer}")
     return answer

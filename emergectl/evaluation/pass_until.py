@@ -63,7 +63,9 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - all_fail
 
 
-def pass_rate(passes: int, samples: int, *, reached: bool, confidence: float = 0.95) -> PassRate:
+def estimate_pass_rate(
+    passes: int, samples: int, *, reached: bool, confidence: float = 0.95
+) -> PassRate:
     """The rate after `samples`, of which `passes` passed; `reached`: the last one ended it.
 
     Raises ValueError for counts that cannot be: reached without a pass, more passes than samples.
@@ -100,12 +102,12 @@ def mean_rate_interval(rates: Sequence[PassRate]) -> tuple[float, float] | None:
     passes, samples = sum(rate.passes for rate in rates), sum(rate.samples for rate in rates)
     if not samples or passes not in (0, samples) or len({rate.samples for rate in rates}) > 1:
         return None
-    together = pass_rate(passes, samples, reached=False)
+    together = estimate_pass_rate(passes, samples, reached=False)
     return together.low, together.high
 
 
 @dataclass
-class Tally:
+class SampleTally:
     """Samples of one item, counted until `wanted` of them passed or `most_samples` were drawn.
 
     What comes after the last pass that was needed is left out, or the estimate would not be
@@ -179,7 +181,7 @@ def pass_until(
     """
     if any(writing.temperature <= 0 for writing in writings):
         raise RequestError("pass-until samples: it needs a temperature above 0")
-    tallies = [Tally(passes, most_samples) for _ in writings]
+    tallies = [SampleTally(passes, most_samples) for _ in writings]
     first = [""] * len(writings)
     cut = [0] * len(writings)
     waiting = list(range(len(writings)))
@@ -213,7 +215,10 @@ def pass_until(
 
 
 def _round(
-    waiting: Sequence[int], writings: Sequence[Writing], tallies: Sequence[Tally], at_once: int
+    waiting: Sequence[int],
+    writings: Sequence[Writing],
+    tallies: Sequence[SampleTally],
+    at_once: int,
 ) -> tuple[list[int], list[Writing]]:
     """What to write next, sample after sample of each item, and whose it is."""
     places, asked, room = [], [], at_once

@@ -47,7 +47,7 @@ from typing import Any
 from emergectl.errors import DataError
 from emergectl.inference.requests import Scored
 from emergectl.store.atomic import json_floats
-from emergectl.tasks.task import Fact
+from emergectl.store.measurements import Fact
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from emergectl.evaluation.estimates import interval
 from emergectl.evaluation.metrics import find_metric
 from emergectl.evaluation.metrics.definition import Metric
 from emergectl.evaluation.records import ItemRecord
-from emergectl.store.measurements import Measurement, Source
-from emergectl.tasks.task import Fact, ItemKey, fingerprint_of
+from emergectl.store.measurements import Fact, Measurement, Source
+from emergectl.tasks.task import ItemKey, fingerprint_of
 
 ASKED_APART = ("shots", "samples", "temperature", "until_passes", "bf16", "generates")
 """of what an evaluation was asked with, what tells two of the same items apart, where it is set"""

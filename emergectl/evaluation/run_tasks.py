@@ -25,11 +25,17 @@ from emergectl.data.unknown import UnknownCounter
 from emergectl.errors import RequestError
 from emergectl.evaluation.contamination import RULE
 from emergectl.evaluation.harness import HarnessTask, evaluate_file, prepare_file
-from emergectl.evaluation.item_files import FollowedItems, ItemFile, Resume, open_items
+from emergectl.evaluation.item_files import FollowedItems, ItemFile, ResumeMode, open_items
 from emergectl.evaluation.records import ItemRecord
 from emergectl.evaluation.results import TaskResult, summarize
-from emergectl.evaluation.task_items import Asking, PreparedTask, ask, check_groups, in_item_order
-from emergectl.evaluation.task_items import prepare as prepare_task
+from emergectl.evaluation.task_items import (
+    Asking,
+    PreparedTask,
+    ask_items,
+    check_groups,
+    in_item_order,
+    prepare_task,
+)
 from emergectl.inference.loading import LanguageModel, Weights, load_language_model
 from emergectl.runtime.place import Place
 from emergectl.runtime.rank_agreement import on_every_rank
@@ -109,7 +115,7 @@ def evaluate_tasks(
     folder: Path,
     *,
     place: Place | None = None,
-    resume: Resume = False,
+    resume: ResumeMode = False,
     bf16: bool = False,
     contaminated: Mapping[str, Collection[str]] | None = None,
     watch: Watch | None = None,
@@ -193,7 +199,7 @@ def _ask_rest(
         return ()
     ends = task.task.ends and _learnt_to_end(weights.run)
     model = models.holding(weights)
-    for record in ask(model, task, known=tuple(file.records), ends=ends, drawn=tell):
+    for record in ask_items(model, task, known=tuple(file.records), ends=ends, drawn=tell):
         file.append(record)
         tell()
     return _unknown_note(model, task)

@@ -19,7 +19,7 @@ from emergectl.config.schema import Experiment
 from emergectl.config.task_files import written_task
 from emergectl.errors import ExperimentError, InterruptedRunError, PreemptedError, RequestError
 from emergectl.evaluation.contamination import find_contaminated
-from emergectl.evaluation.item_files import Resume
+from emergectl.evaluation.item_files import ResumeMode
 from emergectl.evaluation.results import TaskResult
 from emergectl.evaluation.run_tasks import Prepared, Tell, Watch, evaluate_tasks, prepare_tasks
 from emergectl.evaluation.task_items import Asking, PreparedTask
@@ -92,7 +92,7 @@ def ask_model(
     place: Place,
     stop: StopRequest,
     tell: Tell,
-    resume: Resume,
+    resume: ResumeMode,
     contamination: bool,
 ) -> tuple[Path, list[TaskResult]]:
     """Ask what an experiment says: of a run in its `evals/`, of any other model in a new run.

@@ -87,7 +87,7 @@ class PreparedTask:
         return digest.hexdigest()
 
 
-def prepare(task: TextTask, label: str, asking: Asking) -> PreparedTask:
+def prepare_task(task: TextTask, label: str, asking: Asking) -> PreparedTask:
     """Everything about a task that needs no model.
 
     Raises RequestError for an unknown metric, a test split without items, shots where there is
@@ -117,7 +117,7 @@ def check_groups(tasks: Sequence[PreparedTask], by: Sequence[str]) -> None:
             )
 
 
-def ask(
+def ask_items(
     model: Model,
     prepared: PreparedTask,
     *,

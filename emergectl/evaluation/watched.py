@@ -18,7 +18,7 @@ from emergectl.tasks.objectives.objective import DataShape
 from emergectl.tasks.resolve import ResolvedExperiment
 
 if TYPE_CHECKING:
-    from emergectl.tasks.learning.materials import HeldOut  # torch
+    from emergectl.tasks.learning.materials import HeldOutSet  # torch
 
 
 def check_watched(resolved: ResolvedExperiment) -> None:
@@ -54,7 +54,7 @@ def check_watched(resolved: ResolvedExperiment) -> None:
         )
 
 
-def check_measured(best: str, data: DataShape, sets: Sequence[HeldOut]) -> None:
+def check_measured(best: str, data: DataShape, sets: Sequence[HeldOutSet]) -> None:
     """Raise ExperimentError where `best` is of the few candidates for answers and there are none,
     which is known only when the data is read."""
     asked, _, metric = best.removeprefix("-").rpartition("/")

@@ -20,7 +20,7 @@ from emergectl.inference.capabilities import Ways
 from emergectl.inference.encoding import Ids
 
 
-class Steps(Protocol):
+class DecodingBatch(Protocol):
     """One batch of texts in the making."""
 
     def first(self) -> torch.Tensor:
@@ -33,7 +33,7 @@ class Steps(Protocol):
         """Append tokens [rows]; what follows them: [rows, vocab]."""
 
 
-def make_steps(model: PreTrainedModel, ways: Ways | None, contexts: Sequence[Ids]) -> Steps:
+def make_steps(model: PreTrainedModel, ways: Ways | None, contexts: Sequence[Ids]) -> DecodingBatch:
     """The way of this model; `ways` is None for an encoder–decoder."""
     if ways is None:
         return DecoderSteps(model, contexts)

@@ -24,15 +24,15 @@ from emergectl.inference.encoding import Coder, Ids
 from emergectl.inference.requests import Cut, TooLong, Writing
 from emergectl.runtime.place import Place
 
-CPU_TOKENS = 16_384
-CUDA_TOKENS = 262_144
+WRITING_CPU_TOKENS = 16_384
+WRITING_CUDA_TOKENS = 262_144
 """tokens of a batch when all of it is written: a step costs little more for many rows than for
 few, since it reads all weights in any case"""
 
 _ROWS_AT_ONCE = 256
 """samples of one context that are drawn together"""
 
-Texts = list[tuple[int, int, str]]
+WrittenTexts = list[tuple[int, int, str]]
 """(index of the writing, number of the sample, what was written)"""
 
 
@@ -81,12 +81,12 @@ def write_texts(
         else:
             strands.extend(_strands(index, writings[index], context, coder, can_end=bool(ends)))
 
-    def run(batch: list[Strand]) -> Texts:
+    def run(batch: list[Strand]) -> WrittenTexts:
         with torch.inference_mode(), place.autocast():
             return _BatchWriter(model, coder, ways, batch, ends).texts()
 
     if budget is None:
-        budget = CUDA_TOKENS if place.device.type == "cuda" else CPU_TOKENS
+        budget = WRITING_CUDA_TOKENS if place.device.type == "cuda" else WRITING_CPU_TOKENS
     written: dict[int, dict[int, str]] = {}
     for texts in run_batches(
         strands, run, tokens=lambda strand: strand.tokens, place=place, budget=budget
@@ -160,7 +160,7 @@ class _BatchWriter:
         )
         self._stops = [_stop_finder(coder, strand.writing.stop) for strand in self._strands]
 
-    def texts(self) -> Texts:
+    def texts(self) -> WrittenTexts:
         """Write all rows to their ends."""
         logits = self._steps.first()
         going = torch.repeat_interleave(

@@ -34,7 +34,7 @@ Asked = tuple[int, tuple[Pair, ...]]
 
 
 @dataclass(frozen=True)
-class Found:
+class TokenSums:
     """Sums over the tokens of continuations: `slots` name them, `logprobs` in nats, `greedy`."""
 
     slots: NDArray[np.int64]
@@ -123,17 +123,17 @@ def _run(
     place: Place,
     budget: int | None,
     guard: Callable[[], AbstractContextManager[Any]] = torch.inference_mode,
-) -> Iterator[Found]:
+) -> Iterator[TokenSums]:
     if ways is None:
 
-        def ask_decoder(batch: list[Asked]) -> Found:
+        def ask_decoder(batch: list[Asked]) -> TokenSums:
             with guard(), place.autocast():
                 return _ask_decoder(model, batch, place.device)
 
         units = [(slot, pairs) for slot, pairs in asked if pairs]
         return run_batches(units, ask_decoder, tokens=_decoder_tokens, place=place, budget=budget)
 
-    def ask_forest(trees: list[Tree]) -> Found:
+    def ask_forest(trees: list[Tree]) -> TokenSums:
         with guard(), place.autocast():
             return _ask_forest(model, ways, trees, place.device)
 
@@ -143,7 +143,7 @@ def _run(
 
 def _ask_forest(
     model: PreTrainedModel, ways: Ways, trees: Sequence[Tree], device: torch.device
-) -> Found:
+) -> TokenSums:
     forest = plant(trees).to(device)
     # Continuations of a context predict their first tokens at one and the same place.
     places, which = torch.unique(
@@ -155,7 +155,7 @@ def _ask_forest(
     return _summed(forest.slots, logprobs, greedy)
 
 
-def _ask_decoder(model: PreTrainedModel, batch: Sequence[Asked], device: torch.device) -> Found:
+def _ask_decoder(model: PreTrainedModel, batch: Sequence[Asked], device: torch.device) -> TokenSums:
     """Score continuations by the decoder, each context encoded once."""
     contexts = [torch.tensor(pairs[0].context, device=device) for _, pairs in batch]
     inputs = pad_sequence(contexts, batch_first=True)
@@ -195,12 +195,12 @@ def _decoder_tokens(unit: Asked) -> int:
     return len(pairs[0].context) + len(pairs) * max(len(pair.continuation) for pair in pairs)
 
 
-def _summed(slots: NDArray[np.int64], logprobs: torch.Tensor, greedy: torch.Tensor) -> Found:
+def _summed(slots: NDArray[np.int64], logprobs: torch.Tensor, greedy: torch.Tensor) -> TokenSums:
     """Tokens' values summed over each slot, in fp64."""
     unique, which = np.unique(slots, return_inverse=True)
     sums = np.bincount(which, weights=logprobs.double().cpu().numpy())
     misses = np.bincount(which, weights=~greedy.cpu().numpy())
-    return Found(unique, sums.astype(np.float64), misses == 0)
+    return TokenSums(unique, sums.astype(np.float64), misses == 0)
 
 
 class _Tally:
@@ -231,7 +231,7 @@ class _Tally:
             if not left and not isinstance(pairs, TooLong):
                 yield index, self._scores(index)
 
-    def take(self, found: Found) -> Iterator[tuple[int, tuple[Scored, ...]]]:
+    def take(self, found: TokenSums) -> Iterator[tuple[int, tuple[Scored, ...]]]:
         """Note what a batch found; the questions that are complete with it."""
         self._logprobs[found.slots] = found.logprobs
         self._greedy[found.slots] = found.greedy

@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-import psutil
-
 LAYER_BYTES = 30_000
 """the modules of a layer of GPT-2 without its weights, measured with tracemalloc"""
 LABEL_BYTES = 150
@@ -73,6 +71,8 @@ def beyond_weights(settings: Mapping[str, Any], *, tensors: int, numbers: int) -
 
 def machine_bytes() -> int:
     """Bytes of memory that this machine has, swap included."""
+    import psutil
+
     return int(psutil.virtual_memory().total + psutil.swap_memory().total)
 
 

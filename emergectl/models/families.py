@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Kind = Literal["causal", "masked", "seq2seq"]
+Architecture = Literal["causal", "masked", "seq2seq"]
 
 Fields = dict[str, Any]
 
@@ -44,7 +44,7 @@ def _modernbert_head(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tens
 class Family:
     """What the ladder has to know of a family."""
 
-    kind: Kind
+    kind: Architecture
     fields: Callable[[Shape], Fields]
     """shape → fields of the family's own config"""
     matrices_per_layer: int = 12

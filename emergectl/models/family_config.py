@@ -23,11 +23,8 @@ from emergectl.config.schema import ModelSpec
 from emergectl.errors import ExperimentError
 from emergectl.models.config_sizes import too_large
 from emergectl.models.families import FAMILIES, Family, Fields, find_family, import_family
-from emergectl.models.ladder import Shape, shape_of_size, shape_of_width
+from emergectl.models.ladder import DEFAULT_SIZE, Shape, shape_of_size, shape_of_width
 from emergectl.models.model_types import check_family
-
-DEFAULT_SIZE = "1m"
-"""the rung where an experiment names neither size nor shape"""
 
 
 def family_config(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from emergectl.config.schema import Experiment, ModelSpec
 from emergectl.errors import ExperimentError
 from emergectl.models.config_sizes import machine_bytes
 from emergectl.models.families import FAMILIES, matrices_per_layer
-from emergectl.models.ladder import Shape, shape_of_size
+from emergectl.models.ladder import DEFAULT_SIZE, Shape, shape_of_size
 
-DEFAULT_SIZE = "1m"
 _OPTIMIZER_BYTES = {"adamw": 8, "muon": 6, "sgd": 4}
 _VOCABULARY = {None: 260, "byte": 260, "char": 128, "bpe": 8192}
 _ASK_GPU_FROM = 2 << 30
@@ -146,6 +144,8 @@ def _available(device: str, needed: int) -> tuple[int, str] | None:
 
 def _gpu_bytes() -> int | None:
     """Memory of the smallest GPU that may be used; None where there is none."""
+    import subprocess
+
     tool = shutil.which("nvidia-smi")
     if tool is None or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return None

@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from emergectl.data.batches import Batch
 from emergectl.models.attention import CAUSAL
 from emergectl.models.families import find_family
-
-Batch = dict[str, torch.Tensor]
 
 
 def token_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:

@@ -44,7 +44,9 @@ RUNGS: dict[str, int] = {
 
 _SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([kmb])")
 _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
-LARGEST = 10**12
+DEFAULT_SIZE = "1m"
+"""the rung where an experiment names neither size nor shape"""
+MOST_PARAMETERS = 10**12
 
 TOLERANCE = 0.08
 """how far `c · layers · width²` may lie from the size, relatively"""
@@ -69,7 +71,7 @@ def parameters_of(size: str) -> int:
     """
     written = _SIZE.fullmatch(size.strip().lower())
     parameters = round(float(written[1]) * _UNITS[written[2]]) if written else 0
-    if not 0 < parameters <= LARGEST:
+    if not 0 < parameters <= MOST_PARAMETERS:
         near = difflib.get_close_matches(size.lower(), RUNGS, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ExperimentError(

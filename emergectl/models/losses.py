@@ -14,12 +14,10 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from emergectl.data.batches import IGNORED, Batch
 from emergectl.models.families import find_family, lm_head
-from emergectl.models.forward import Batch, last_hidden_states, target_logits, token_logits
+from emergectl.models.forward import last_hidden_states, target_logits, token_logits
 from emergectl.models.linear_loss import CHUNK_ROWS, linear_cross_entropy
-
-IGNORED = -100
-"""the label of a position that is no target"""
 
 LARGE_VOCABULARY = 8192
 """from this many tokens on, output layer and loss are taken together in chunks"""

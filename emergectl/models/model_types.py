@@ -13,14 +13,14 @@ from functools import cache
 from pathlib import Path
 
 from emergectl.errors import ExperimentError, PluginError, RequestError
-from emergectl.models.families import FAMILIES, Kind, find_family
+from emergectl.models.families import FAMILIES, Architecture, find_family
 
 # NAME = OrderedDict(\n    [\n        ("gpt2", "GPT2LMHeadModel"), …\n    ]\n)
 _TABLE = re.compile(r"^(\w+) = OrderedDict\(\n(.*?)^\)", re.MULTILINE | re.DOTALL)
 _ENTRY = re.compile(r"^\s+\(\s*\"([^\"]+)\",", re.MULTILINE)
 
 
-def family_kind(model_type: str) -> Kind | None:
+def family_kind(model_type: str) -> Architecture | None:
     """What a model type learns by: the next token, masked ones, or, with an encoder and a decoder,
     one text from another; None where it does none of these.
 

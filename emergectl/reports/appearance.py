@@ -80,13 +80,6 @@ def find_appearance(
     return Appearance(kind, int(ordered_steps[first]), floor, plateau)
 
 
-def ability_step(
-    steps: Sequence[float], values: Sequence[float], *, chance: float | None = None
-) -> int | None:
-    """The step from which on the ability is there, None if it never is (see `find_appearance`)."""
-    return find_appearance(steps, values, chance=chance).step
-
-
 def ability_line(
     name: str,
     steps: Sequence[float],
@@ -94,9 +87,17 @@ def ability_line(
     *,
     chance: float | None = None,
 ) -> str:
-    """One line saying at which step the ability appears, was there already, or that it does not."""
+    """One line saying at which step the ability appears, was there already, or that it does not.
+
+    With fewer measurements than the rule wants (a test set is asked once) it says the last value.
+    """
     found = find_appearance(steps, values, chance=chance)
     floor = f"{'chance' if chance is not None else 'its start'} ({found.floor:.2f})"
+    measured = dict(zip(steps, values, strict=True))
+    if 0 < len(measured) < FEWEST_POINTS:
+        last = max(measured)
+        beside = "" if chance is None else f", against {floor}"
+        return f"{name} is {measured[last]:.2f} at step {last:,.0f}{beside}"
     if found.kind == "appears":
         return (
             f"{name} appears at step {found.step:,}: from there on above "

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emergectl.analysis.table import Row
+from emergectl.analysis.table import TableRow
 from emergectl.errors import RequestError
 from emergectl.store.run import read_facts
 from emergectl.store.table import last_values, read_row
@@ -101,7 +101,7 @@ def run_costs(runs: Sequence[Path]) -> tuple[RunCost, ...]:
     return tuple(costs)
 
 
-def table_costs(rows: Iterable[Row]) -> tuple[ModelCost, ...]:
+def table_costs(rows: Iterable[TableRow]) -> tuple[ModelCost, ...]:
     """For each model of a table: the most tokens and FLOPs that any of its rows tells."""
     models: dict[tuple[str, str], ModelCost] = {}
     for row in rows:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emergectl.analysis.metric_order import is_loss
-from emergectl.reports.panels import Panels, StepCurve, arrange, one_line, smoothed
+from emergectl.reports.panels import Panels, StepCurve, arrange, printable_line, smoothed
 from emergectl.store.atomic import write_bytes
 from emergectl.store.measurements import Measurement
 
@@ -92,7 +92,7 @@ def _drawn(panels: Panels, format_: str, style: dict[str, Any], title: str) -> b
             _mark_steps(axes, own_axes, group)
         _draw_step_axis(axes[-1], panels)
         if title:
-            axes[0].set_title(one_line(title), loc="left", fontweight="bold", pad=10)
+            axes[0].set_title(printable_line(title), loc="left", fontweight="bold", pad=10)
         unstamped = {"Software": None} if format_ == "png" else {"Date": None}
         figure.savefig(content, format=format_, metadata=unstamped)
     return content.getvalue()

@@ -20,7 +20,7 @@ from emergectl.analysis.forecast import Forecast
 from emergectl.analysis.seeds import SeedsFinding
 from emergectl.errors import RequestError
 from emergectl.reports.curves import CJK_FONTS
-from emergectl.reports.panels import one_line
+from emergectl.reports.panels import printable_line
 from emergectl.store.atomic import write_bytes
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def unreadable_here(texts: list[str]) -> str:
 
         families = rcParams["font.family"]
         maps = [get_font(findfont(FontProperties(family=f))).get_charmap() for f in families]
-    every = sorted({c for text in texts for c in one_line(text)})
+    every = sorted({c for text in texts for c in printable_line(text)})
     return "".join(c for c in every if not any(ord(c) in known for known in maps))
 
 
@@ -158,10 +158,12 @@ def _draw_curve(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -
     """Seeds as points, their mean, the fitted shape, chance, the break with its interval."""
     rungs = ability.measured
     drawn = _as_drawn(ability.axis)
-    if ability.break_ is not None and ability.has_break(alpha):
+    if ability.break_ is not None and ability.has_rise(alpha):
         at = ability.break_.position
         low, high = sorted((drawn(at.low), drawn(at.high)))
-        axes.axvspan(low, high, color=ORANGE, alpha=0.14, linewidth=0, label="break, 95%")
+        axes.axvspan(
+            low, high, color=ORANGE, alpha=0.14, linewidth=0, label="half of the rise, 95%"
+        )
         axes.axvline(drawn(at.value), color=ORANGE, linewidth=1.3, linestyle=(0, (5, 2)))
     fit = ability.fit
     if fit is not None:
@@ -211,7 +213,7 @@ def _draw_forecast(axes: Axes, ability: AbilityFinding, label: str, alpha: float
         scales = [drawn(scale) for scale in forecast.scales]
         lows, highs = [p.low for p in forecast.predicted], [p.high for p in forecast.predicted]
         axes.fill_between(scales, lows, highs, color=color, alpha=0.16, lw=0)
-        middle, method = [p.value for p in forecast.predicted], one_line(forecast.method)
+        middle, method = [p.value for p in forecast.predicted], printable_line(forecast.method)
         axes.plot(scales, middle, mark + "-", color=color, markersize=4, label=method)
     axes.plot(xs, ys, "o", color=INK, markersize=4, label="measured", mew=0)
     axes.axvline(drawn(cutoff), color=FAINT, linewidth=1.0, linestyle=(0, (1, 1.5)))
@@ -225,7 +227,7 @@ def _draw_forecast(axes: Axes, ability: AbilityFinding, label: str, alpha: float
 def _heading(ability: AbilityFinding) -> str:
     """The metric, or the task where the metric has no name of its own."""
     unnamed = ability.metric == "value"
-    return one_line(ability.task if unnamed else ability.metric)
+    return printable_line(ability.task if unnamed else ability.metric)
 
 
 def _told_ahead(ability: AbilityFinding, alpha: float) -> list[Forecast]:
@@ -235,7 +237,7 @@ def _told_ahead(ability: AbilityFinding, alpha: float) -> list[Forecast]:
     cutoffs = [forecast.cutoff for forecast in ability.forecast[0].forecasts]
     found = ability.break_
     below = [c for c in cutoffs if found is not None and c < found.position.value]
-    cutoff = below[-1] if below and ability.has_break(alpha) else cutoffs[len(cutoffs) // 2]
+    cutoff = below[-1] if below and ability.has_rise(alpha) else cutoffs[len(cutoffs) // 2]
     every = (forecast for method in ability.forecast for forecast in method.forecasts)
     return [forecast for forecast in every if forecast.cutoff == cutoff]
 

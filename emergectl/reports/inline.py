@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from emergectl.reports.panels import one_line
+from emergectl.reports.panels import printable_line
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ELEMENTS = ("svg", "g", "path", "defs", "clipPath", "rect", "use", "text", "tspan", "line", "title")
@@ -34,7 +34,7 @@ def inline_svg(content: bytes, *, prefix: str, label: str) -> Markup:
     for size in ("width", "height"):
         root.attrib.pop(size, None)
     root.set("role", "img")
-    root.set("aria-label", one_line(label))
+    root.set("aria-label", printable_line(label))
     ElementTree.register_namespace("", SVG)
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 

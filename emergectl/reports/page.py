@@ -23,9 +23,10 @@ from markupsafe import Markup
 
 from emergectl import __version__
 from emergectl.analysis.breaks import Interval
+from emergectl.analysis.claims import sharpness_words
 from emergectl.analysis.findings import AbilityFinding, Findings, axis_in_words
 from emergectl.analysis.plain import as_plain
-from emergectl.analysis.table import Row
+from emergectl.analysis.table import TableRow
 from emergectl.analysis.verdict import VERDICTS
 from emergectl.reports.costs import (
     ModelCost,
@@ -39,15 +40,20 @@ from emergectl.reports.costs import (
 )
 from emergectl.reports.figures import draw_figure, figures_of, short
 from emergectl.reports.inline import inline_svg
-from emergectl.reports.panels import one_line
+from emergectl.reports.panels import printable_line
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT_VERSION = "emergectl.report/1"
 DEFINITIONS = {
-    "emergent": "at chance at small scales, above it at large ones, and no smooth curve fits as "
-    "well: all three shown, with false discoveries controlled over all abilities",
-    "smooth": "it rises, needs no break, and a rise within 0.3 decades is rejected",
-    "flat": "the largest scales are within the margin of chance",
+    "emergent": "at chance below, above it at the largest scales, its rise sharper than the "
+    "convention, and so in a continuous metric of the same outputs (where none was measured, the "
+    "verdict says so)",
+    "metric-made": "at chance below and sharp in this metric, while a continuous metric of the "
+    "same outputs rises gradually",
+    "gradual": "at chance below and above it at the largest scales, but shown not to be sharp",
+    "smooth": "it rises and is shown not to be sharp; no floor at chance is shown",
+    "non-monotone": "it rises and falls, each significantly",
+    "flat": "nothing tells it from chance, and enough was measured to tell",
     "undetermined": "none of these is shown; what would settle it is said",
 }
 
@@ -76,7 +82,7 @@ class Report:
 
 
 def make_report(
-    findings: Findings, rows: Sequence[Row], *, title: str, commands: Sequence[str]
+    findings: Findings, rows: Sequence[TableRow], *, title: str, commands: Sequence[str]
 ) -> Report:
     """What was found, with what the runs or models behind it cost.
 
@@ -132,6 +138,7 @@ def html_page(report: Report, folder: Path, *, curves: Sequence[bytes] = ()) -> 
         sparks=[_spark(ability) for ability in abilities],
         shown=sum(bool(ability.measured) for ability in abilities),
         definitions=DEFINITIONS,
+        sharpness_words=sharpness_words,
         axis_words=partial(axis_in_words, parameters=findings.parameters),
     )
 
@@ -167,7 +174,7 @@ def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> An
     def finish(value: object) -> object:
         if isinstance(value, Markup) or not isinstance(value, str):
             return value
-        return markdown_text(value) if markdown else one_line(value)
+        return markdown_text(value) if markdown else printable_line(value)
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -193,14 +200,14 @@ def _linker(folder: Path) -> Callable[[str], Markup]:
     """`file:line` as a link relative to the page's folder; the text alone without file."""
 
     def link(where: str, text: str | None = None) -> Markup:
-        shown = one_line(text if text is not None else Path(where).name)
+        shown = printable_line(text if text is not None else Path(where).name)
         path = file_of(where)
         if not where or not path.exists():
             return Markup("{}").format(shown)
         target = quote(os.path.relpath(path.absolute(), folder.absolute()))
         # A path in this very folder may begin like a scheme; a leading ./ says that it is none.
         target = target if target.startswith(".") else f"./{target}"
-        return Markup('<a href="{}" title="{}">{}</a>').format(target, one_line(where), shown)
+        return Markup('<a href="{}" title="{}">{}</a>').format(target, printable_line(where), shown)
 
     return link
 
@@ -215,7 +222,7 @@ _MARKS = re.compile(
 
 def markdown_text(text: str) -> Markup:
     """A text that means nothing to Markdown: HTML escaped, marks that mean something too."""
-    return Markup(_MARKS.sub(lambda mark: f"&#{ord(mark[0])};", one_line(text)))
+    return Markup(_MARKS.sub(lambda mark: f"&#{ord(mark[0])};", printable_line(text)))
 
 
 def format_number(value: float | None, digits: int = 3) -> str:

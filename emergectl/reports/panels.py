@@ -144,7 +144,7 @@ def collect(
         asked = f" ({asked})" if asked else ""
         name = f"{one.task}/{one.metric}{asked}"
         if name not in curves:
-            label = one_line(labels.get(name, name))
+            label = printable_line(labels.get(name, name))
             task = f"{one.task}{asked}"
             curves[name] = StepCurve(name, label, task, one.metric, one.what, [], [], one.chance)
         curves[name].steps.append(float(one.step))
@@ -188,6 +188,6 @@ def smoothed(values: Sequence[float], *, log: bool) -> list[float]:
     return smooth
 
 
-def one_line(text: str) -> str:
+def printable_line(text: str) -> str:
     """`text` as one line without control characters."""
     return "".join(c if c.isprintable() else " " for c in text)

@@ -67,7 +67,7 @@ class PublishedResult:
     files: tuple[DataFile, ...] = ()
 
 
-def reproduce(name: str, *, data: Path | None, train: Trainer) -> list[Reproduced]:
+def measure_again(name: str, *, data: Path | None, train: Trainer) -> list[Reproduced]:
     """Measure one experiment of `EXPERIMENTS`.
 
     Raises RequestError for a name that is none, or a data file that is missing.
@@ -164,15 +164,15 @@ MMLU_CHANCE, MMLU_ITEMS, LAMBADA_ITEMS = 0.25, 14042, 5153
 
 
 def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
-    from emergectl.analysis.columns import Columns
+    from emergectl.analysis.columns import ColumnMapping
     from emergectl.analysis.reading import read_tables
     from emergectl.analysis.table import Table, with_defaults
     from emergectl.analysis.table_curves import curves_of
-    from emergectl.analysis.verdict import judge
+    from emergectl.analysis.verdict import ALPHA, judge
     from emergectl.evaluation.metrics import metric_facts
 
     conditions = {"variant": "standard"}
-    columns = Columns(params="params_non_embedding")
+    columns = ColumnMapping(params="params_non_embedding")
     table = read_tables(
         files, columns, where={**conditions, "task": "lambada_openai"}, lookup=metric_facts
     )
@@ -186,22 +186,16 @@ def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
     judged = Table([row for row in judged.rows if row.model in LAMBADA_SIZES])
     findings = judge(curves_of(judged, "step"))
     low, high = BREAK_BETWEEN
-    whole = as_late = 0
+    as_late = 0
     for finding in findings:
-        position = finding.break_.position if finding.break_ else None
         if finding.curve.metric == "ppl":
-            as_late += position is not None and low <= position.value <= high
+            as_late += finding.q_break <= ALPHA
             continue
-        name = f"LAMBADA, {finding.curve.group}: best break at step"
-        middle = float(np.sqrt(low * high))
-        at = None if position is None else position.value
-        rows.append(Reproduced(name, middle, at, low, high))
-        whole += position is not None and low < position.low and position.high < high
-    sizes = len(LAMBADA_SIZES)
-    rows.append(
-        Reproduced("… sizes with its 95% interval in between", sizes, float(whole), sizes, sizes)
-    )
-    rows.append(Reproduced("… sizes whose perplexity breaks there too", 0, float(as_late), 0, 0))
+        last, first = finding.evidence.onset_between
+        name = f"LAMBADA, {finding.curve.group}"
+        rows.append(Reproduced(f"{name}: last step at chance", low, last, low, low))
+        rows.append(Reproduced(f"{name}: above chance from step", high, first, high, high))
+    rows.append(Reproduced("… sizes whose perplexity rises sharply", 0, float(as_late), 0, 0))
     table = read_tables(
         files, columns, where={**conditions, "task": "mmlu_mean_57"}, lookup=metric_facts
     )

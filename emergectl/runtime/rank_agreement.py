@@ -14,10 +14,10 @@ from emergectl.errors import EmergectlError, ToldError
 if TYPE_CHECKING:
     from emergectl.runtime.place import Place
 
-Found = TypeVar("Found")
+_Found = TypeVar("_Found")
 
 
-def on_every_rank(place: Place, do: Callable[[], Found]) -> Found:
+def on_every_rank(place: Place, do: Callable[[], _Found]) -> _Found:
     """What `do` returns here, once it has returned on every rank.
 
     Raises its error, or where only other ranks have one EmergectlError, on rank 0; ToldError on
@@ -25,7 +25,7 @@ def on_every_rank(place: Place, do: Callable[[], Found]) -> Found:
     """
     if place.world == 1:
         return do()
-    found: Found | None = None
+    found: _Found | None = None
     own: EmergectlError | None = None
     try:
         found = do()
@@ -45,7 +45,7 @@ def on_every_rank(place: Place, do: Callable[[], Found]) -> Found:
     raise other
 
 
-def on_main(place: Place, do: Callable[[], Found]) -> Found:
+def on_main(place: Place, do: Callable[[], _Found]) -> _Found:
     """What `do` returns on rank 0, on every rank; it can be pickled. Raises as `on_every_rank`."""
     if place.world == 1:
         return do()

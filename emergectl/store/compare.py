@@ -21,14 +21,14 @@ from emergectl.store.table import (
     read_row,
 )
 
-Table = tuple[list[str], list[list[Any]]]
+RunComparison = tuple[list[str], list[list[Any]]]
 """column names, and rows of as many values; None where a run has no such value"""
 
 _X_AXES = ("step", "tokens", "flops", "seconds")
 
 
 @dataclass(frozen=True)
-class Curve:
+class RunCurve:
     """One metric of one run."""
 
     run: str
@@ -39,7 +39,7 @@ class Curve:
     """step → value, ascending"""
 
 
-def read_curve(run: Path, metric: str) -> Curve:
+def read_curve(run: Path, metric: str) -> RunCurve:
     """The values of a metric over a run: of its log, else of what was measured, `task/metric`.
 
     Raises RequestError, with the metrics there are, where the run has logged no such metric.
@@ -61,10 +61,10 @@ def read_curve(run: Path, metric: str) -> Curve:
         there = ", ".join(sorted(known - set(_X_AXES))) or "no metrics yet"
         raise RequestError(f"{run.name}: has no metric {metric!r}; it has {there}")
     row = read_row(run)
-    return Curve(row.id, row.name, dict(sorted(values.items())))
+    return RunCurve(row.id, row.name, dict(sorted(values.items())))
 
 
-def side_by_side(curves: Sequence[Curve], *, rows: int | None = None) -> Table:
+def side_by_side(curves: Sequence[RunCurve], *, rows: int | None = None) -> RunComparison:
     """Steps down, runs across.
 
     With `rows`, at most so many, evenly spread with the first and the last; and then only steps
@@ -78,14 +78,14 @@ def side_by_side(curves: Sequence[Curve], *, rows: int | None = None) -> Table:
     return ["step", *short_names(curves)], table
 
 
-def short_names(curves: Sequence[Curve | RunRow]) -> list[str]:
+def short_names(curves: Sequence[RunCurve | RunRow]) -> list[str]:
     """The experiments' names where they tell the runs apart, else short ids, else the ids."""
-    ids = [curve.run if isinstance(curve, Curve) else curve.id for curve in curves]
+    ids = [curve.run if isinstance(curve, RunCurve) else curve.id for curve in curves]
     choices = ([curve.name for curve in curves], [short_id(run_id) for run_id in ids])
     return next((names for names in choices if len(set(names)) == len(names)), ids)
 
 
-def difference(runs: Sequence[Path], *, everything: bool = False) -> Table:
+def difference(runs: Sequence[Path], *, everything: bool = False) -> RunComparison:
     """Keys down, runs across: experiment, code and package versions; only what differs.
 
     With `everything`, what is equal too.
@@ -98,7 +98,7 @@ def difference(runs: Sequence[Path], *, everything: bool = False) -> Table:
     return ["key", *short_names([read_row(run) for run in runs])], rows
 
 
-def run_table(rows: Sequence[RunRow]) -> Table:
+def run_table(rows: Sequence[RunRow]) -> RunComparison:
     """A row for each run: its columns, its experiment's keys, the last value of each metric."""
     last = [last_values(row.path / "metrics.jsonl", window_bytes=1 << 40) for row in rows]
     columns = list(KEYS)
@@ -116,7 +116,7 @@ def run_table(rows: Sequence[RunRow]) -> Table:
     return columns + metrics, table
 
 
-def metric_table(rows: Sequence[RunRow]) -> Table:
+def metric_table(rows: Sequence[RunRow]) -> RunComparison:
     """A row for each value that was logged: run, name, seed, step, tokens, flops, metric, value."""
     table = [
         [row.id, row.name, row.seed, *(record.get(key) for key in _X_AXES), metric, value]

@@ -110,6 +110,8 @@ class Measurement:
 _OWN = dict.fromkeys(one.name for one in fields(Measurement) if one.name != "what")
 _FACTS = {one.name: None if one.default is MISSING else one.default for one in fields(MetricFacts)}
 
+_KNOWN = {*_OWN, *_FACTS}
+
 
 @cache
 def _facts(*values: Any) -> MetricFacts:
@@ -122,16 +124,13 @@ def _facts(*values: Any) -> MetricFacts:
 def measurement_from_json(values: Mapping[str, Any], where: str) -> Measurement:
     """The inverse of `Measurement.to_json`; DataError beginning with `where` if it is none."""
     try:
-        own: dict[str, Any] = {}
-        for name, value in values.items():
-            if name in _OWN:
-                own[name] = value
-            elif name not in _FACTS:
-                raise DataError(f"{where}: a measurement has no field {name!r}")
+        own = {name: value for name, value in values.items() if name in _OWN}
+        if unknown := values.keys() - _KNOWN:
+            raise DataError(f"{where}: a measurement has no field {min(unknown)!r}")
         if "group" in own:
             ((fact, value),) = own["group"].items()
             own["group"] = (fact, value)
-        what = _facts(*[values.get(name, default) for name, default in _FACTS.items()])
+        what = _facts(*map(values.get, _FACTS, _FACTS.values()))
         own["value"] = float(own["value"])
         return Measurement(**own, what=what)
     except (TypeError, ValueError, KeyError, AttributeError) as error:

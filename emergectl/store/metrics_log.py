@@ -17,6 +17,8 @@ from typing import Any
 from emergectl.errors import DataError, EmergectlError
 from emergectl.store.atomic import disk_full_named, json_floats, json_safe
 
+_CHUNK_BYTES = 1 << 20
+
 
 class MetricsLog:
     """The writing side of one metrics.jsonl; one writer at a time (the run's lock sees to it)."""
@@ -111,6 +113,10 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
     while True:
         with path.open("rb") as file:
             file.seek(start)
+            while (records := _parse_together(lines := file.readlines(_CHUNK_BYTES))) is not None:
+                start, number = start + sum(map(len, lines)), number + len(lines)
+                yield from records
+            file.seek(start)
             for line in file:
                 if not line.endswith(b"\n"):
                     return
@@ -127,6 +133,24 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
                 yield record
             else:
                 return
+
+
+def _parse_together(lines: list[bytes]) -> list[dict[str, Any]] | None:
+    """The records of lines in a third of the time that each by itself takes; None where a line has
+    to be looked at by itself, or there is none. The zeros between them tell a line that is two
+    records from two lines that are one."""
+    if not all(line.startswith(b"{") and line.endswith(b"}\n") for line in lines):
+        return None
+    content = b",0,".join(lines)
+    if not lines or b'"nan"' in content or b'inf"' in content:
+        return None
+    try:
+        found = json.loads(b"[" + content + b"]")
+    except ValueError:
+        return None
+    records, zeros = found[::2], found[1::2]
+    whole = len(records) == len(lines) and zeros == [0] * (len(lines) - 1)
+    return records if whole and all(isinstance(record, dict) for record in records) else None
 
 
 def parse_line(line: bytes, where: str) -> dict[str, Any]:

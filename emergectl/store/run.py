@@ -23,7 +23,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from emergectl.errors import AlreadyRunningError, RequestError
-from emergectl.store import provenance
 from emergectl.store.atomic import (
     TEMPORARY_SUFFIX,
     DiskFullError,
@@ -33,7 +32,6 @@ from emergectl.store.atomic import (
     write_json,
     write_text,
 )
-from emergectl.store.checkpoints import sweep_temporary
 from emergectl.store.lock import drop_ballast, take_lock
 from emergectl.store.masking import mask, mask_values
 from emergectl.store.metrics_log import MetricsLog, read_metrics
@@ -212,6 +210,8 @@ def create_run(
     from the beginning. Raises RequestError where `run_dir` is taken or a folder cannot be made,
     AlreadyRunningError where a process is at work there.
     """
+    from emergectl.store import provenance  # what it imports, readers have no use for
+
     root = root.absolute()
     if run_id is not None:
         run_dir = root / run_id
@@ -250,6 +250,8 @@ def open_run(path: Path) -> Run:
     What a killed predecessor left half-written is cleared away. Raises RequestError where `path`
     is not a run, AlreadyRunningError (pid, host, since when) where a process is at work on it.
     """
+    from emergectl.store.checkpoints import sweep_temporary
+
     path = path.absolute()
     run_id = read_facts(path)["id"]
     former = read_status(path)

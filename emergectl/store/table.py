@@ -28,7 +28,7 @@ from emergectl.store.metrics_log import parse_line
 from emergectl.store.run import read_facts
 from emergectl.store.status import STATES, parse_timestamp, read_status, utc_now
 
-COLUMNS = ("id", "name", "stage", "status", "step", "loss", "seconds", "created", "reason")
+RUN_COLUMNS = ("id", "name", "stage", "status", "step", "loss", "seconds", "created", "reason")
 TAIL_BYTES = 16384
 MEASURED_BYTES = 4096
 
@@ -108,7 +108,7 @@ def _in_words(one: dict[str, Any]) -> str:
     return f"{one['task']}/{one['metric']} {told}{bounds}"
 
 
-KEYS = (*COLUMNS, "seed", "host", "parent", "sweep", "trial", "path")
+KEYS = (*RUN_COLUMNS, "seed", "host", "parent", "sweep", "trial", "path")
 """the columns a row always has; besides them its metrics and its experiment's keys"""
 
 

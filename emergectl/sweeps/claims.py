@@ -26,9 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from emergectl.store.owner import Owner, is_alive, is_here, this_process
-
-HEARTBEAT_SECONDS = 15.0
-SILENCE_SECONDS = 180.0
+from emergectl.store.status import HEARTBEAT_SECONDS, SILENCE_SECONDS
 
 
 class Claims:
@@ -70,10 +68,6 @@ class Claims:
             if _number(path) < _number(own):
                 path.unlink(missing_ok=True)
         own.unlink(missing_ok=True)
-
-    def is_claimed(self, key: str) -> bool:
-        """Whether some living process has the trial."""
-        return any(not self._is_dead(path) for path in self._claims_of(key))
 
     def owners(self) -> dict[str, Owner]:
         """Key → owner of every claim whose owner lives, as far as can be told at once."""

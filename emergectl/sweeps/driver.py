@@ -13,8 +13,8 @@ import signal
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 from emergectl.errors import EmergectlError
 from emergectl.runtime.stop import StopRequest
@@ -26,6 +26,7 @@ from emergectl.sweeps.folder import SETTLED, Standing, SweepFolder
 from emergectl.sweeps.hosts import host_name
 from emergectl.sweeps.marks import mark_asked
 from emergectl.sweeps.protocol import Order, as_line
+from emergectl.sweeps.watcher import Running, Watcher
 from emergectl.sweeps.work import Work
 from emergectl.sweeps.worker_pool import Crew, Gone, Worker, may_have_gpus, shares, workers_that_pay
 
@@ -53,39 +54,8 @@ class Wishes:
     """how many trials of one kind are trained as one"""
 
 
-@dataclass(kw_only=True)
-class Running:
-    """A trial in hand here."""
-
-    key: str
-    step: int = 0
-    steps: int | None = None
-    asking: str | None = None
-    """what it is asked at this moment, once it is trained"""
-    began: float = field(default_factory=time.monotonic)
-
-
-class Watcher(Protocol):
-    """Who is told how a sweep goes: the display."""
-
-    def began(self, standings: Mapping[str, Standing]) -> None:
-        """These are all trials, and this is how they stand."""
-
-    def tick(self, running: Mapping[str, Running], standings: Mapping[str, Standing]) -> None:
-        """Something may have changed; called often."""
-
-    def ended(self, key: str, standing: Standing) -> None:
-        """A trial has ended here."""
-
-    def message(self, text: str) -> None:
-        """Something a person should read, in one line."""
-
-    def over(self, standings: Mapping[str, Standing]) -> None:
-        """Nothing more will happen here."""
-
-
 @dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
     """How a start of a sweep ended."""
 
     standings: Mapping[str, Standing]
@@ -131,7 +101,7 @@ class Driver:
             else:
                 self._open.append(key)
 
-    def run(self) -> Outcome:
+    def run(self) -> SweepOutcome:
         """Work until nothing is left, here or elsewhere, or somebody asks to stop."""
         self._watcher.began(self._standings)
         try:
@@ -154,7 +124,7 @@ class Driver:
         self._claims.forget({key for key, s in self._standings.items() if s.state in SETTLED})
         self._watcher.over(self._standings)
         over = all(self._is_over(standing) for standing in self._standings.values())
-        return Outcome(self._standings, not over, self._failed_fast)
+        return SweepOutcome(self._standings, not over, self._failed_fast)
 
     # What is to be done -------------------------------------------------------------------------
 

@@ -29,8 +29,6 @@ from emergectl.sweeps.worker_pool import Crew, Gone, shares, workers_that_pay
 from emergectl.training.budget import plan_budget
 from emergectl.training.schedule import is_due
 
-Floats = NDArray[np.float64]
-
 _FREE = (
     *("name", "notes", "seed", "optimizer", "schedule"),
     *("evaluation", "snapshots", "checkpoints", "tracking"),
@@ -245,7 +243,7 @@ def _log_steps(steps: int) -> set[int]:
     return {round(10 ** (k / 8)) for k in range(8 * decades + 1)}
 
 
-class Forecast:
+class DurationForecast:
     """How long the trials that are left will take, from those that are done or well under way.
 
     A trial takes as long for a token as others of its shape; where none has been seen, a part that
@@ -302,7 +300,7 @@ def _work(experiment: Experiment) -> tuple[float, float]:
     return float((train.steps or 1) * train.batch_size), parameters
 
 
-def _line_through(sizes: Floats, paces: Floats) -> tuple[float, float]:
+def _line_through(sizes: NDArray[np.float64], paces: NDArray[np.float64]) -> tuple[float, float]:
     """(a, b) of pace = a + b · parameters, neither below nothing, errors relative to each pace."""
     if len(set(sizes)) == 1 or not paces.all():
         return float(paces.mean()), 0.0

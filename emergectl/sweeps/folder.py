@@ -33,7 +33,7 @@ from emergectl.store.run import read_facts
 from emergectl.store.status import read_status, timestamp, utc_now
 from emergectl.sweeps.marks import is_asked
 
-State = Literal[
+TrialState = Literal[
     "waiting",
     "running",
     "trained",
@@ -44,13 +44,13 @@ State = Literal[
     "interrupted",
 ]
 """trained: but not asked all yet that the sweep asks"""
-SETTLED: tuple[State, ...] = ("done", "pruned")
+SETTLED: tuple[TrialState, ...] = ("done", "pruned")
 PRUNED = "pruned"
 """how the reason of a run begins that a search gave up: it is done as far as it will go"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class TrialRecord:
     """What the sweep remembers of a trial, beside its run."""
 
     key: str
@@ -71,11 +71,11 @@ class Record:
 class Standing:
     """How a trial stands, as its run says."""
 
-    state: State
+    state: TrialState
     step: int = 0
     seconds: float = 0.0
     reason: str | None = None
-    record: Record | None = None
+    record: TrialRecord | None = None
     path: Path | None = None
     trained: bool = False
     """whether its training is at its end, whatever became of what it was asked"""
@@ -147,15 +147,15 @@ class SweepFolder:
             raise RequestError(f"{path}: not the plan of a sweep")
         return plan
 
-    def record(self, key: str) -> Record | None:
+    def record(self, key: str) -> TrialRecord | None:
         """What is known of a trial; None where it never began, or its record cannot be read."""
         try:
             data = json.loads((self.path / "trials" / f"{key}.json").read_bytes())
-            return Record(**data)
+            return TrialRecord(**data)
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
-    def keep(self, record: Record) -> Record:
+    def keep(self, record: TrialRecord) -> TrialRecord:
         """Write a record."""
         write_json(self.path / "trials" / f"{record.key}.json", asdict(record))
         return record
@@ -188,7 +188,7 @@ class SweepFolder:
             key = facts.get("sweep_key")
             if facts.get("sweep") == self.name and isinstance(key, str) and key not in known:
                 trial, values = str(facts.get("trial")), dict(facts.get("values") or {})
-                self.keep(Record(key=key, trial=trial, run=path.name, values=values))
+                self.keep(TrialRecord(key=key, trial=trial, run=path.name, values=values))
                 found += 1
         return found
 
@@ -205,7 +205,7 @@ class SweepFolder:
         except RequestError:
             return Standing(state="interrupted", record=record, path=path)
         reason = status.reason
-        state: State
+        state: TrialState
         if status.live:
             state = "running"
         elif status.state == "failed" and status.exit_code is None:

@@ -12,9 +12,9 @@ from emergectl.runtime.listeners import ListenerGroup
 from emergectl.runtime.ranks import join_ranks
 from emergectl.runtime.stop import StopRequest
 from emergectl.training.loop import Job, take_step
-from emergectl.training.session import Session, prepare
+from emergectl.training.session import Session, prepare_job
 
-STEPS = 6
+_STEPS = 6
 """measured, after one that warms up"""
 SECONDS = 5.0
 """after which no further step is measured"""
@@ -29,7 +29,7 @@ def probe(experiment: Experiment) -> dict[str, Any]:
     began = time.perf_counter()
     ranks = join_ranks(experiment.train)
     session = Session(run=None, ranks=ranks, listener=ListenerGroup([]), stop=StopRequest())
-    job = prepare(experiment, session)
+    job = prepare_job(experiment, session)
     prepared = time.perf_counter() - began
     recorder, size = job.recorder, experiment.train.batch_size
     return {
@@ -51,7 +51,7 @@ def _step_seconds(job: Job) -> float:
     """The median of some steps."""
     take_step(job)
     times: list[float] = []
-    while len(times) < STEPS and sum(times) < SECONDS:
+    while len(times) < _STEPS and sum(times) < SECONDS:
         times.append(take_step(job).seconds)
     return sorted(times)[len(times) // 2]
 

@@ -26,10 +26,10 @@ from emergectl.training.autotune import device_name
 from emergectl.training.ensemble import arithmetic_of_members, kind_of_job, take_steps
 from emergectl.training.loop import Job, take_step
 from emergectl.training.recorder import StepResult
-from emergectl.training.session import Session, prepare
+from emergectl.training.session import Session, prepare_job
 from emergectl.training.stack import Stack
 
-STEPS = 5
+_STEPS = 5
 """measured, after one that warms up; the fastest counts, since a neighbour can only slow one"""
 
 
@@ -49,14 +49,14 @@ def weigh(experiment: Experiment, sizes: Sequence[int]) -> dict[int, float]:
         stop=StopRequest(),
         decided=arithmetic_of_members(experiment, ranks),
     )
-    jobs = [prepare(experiment, session)]
-    rates = {1: _rate([take_step(jobs[0]) for _ in range(STEPS + 1)])}
+    jobs = [prepare_job(experiment, session)]
+    rates = {1: _rate([take_step(jobs[0]) for _ in range(_STEPS + 1)])}
     if kind_of_job(jobs[0]) is None:
         return rates
     for size in sorted(sizes):
         while len(jobs) < size:
             other = experiment.model_copy(update={"seed": experiment.seed + len(jobs)})
-            jobs.append(prepare(other, replace(session)))
+            jobs.append(prepare_job(other, replace(session)))
         try:
             rates[size] = _rate_together(jobs)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -75,7 +75,7 @@ def _rate_together(jobs: Sequence[Job]) -> float:
         job.trained.progress.step = 0
     stack = Stack(jobs)
     results: list[StepResult] = []
-    for _ in range(STEPS + 1):
+    for _ in range(_STEPS + 1):
         for result in take_steps(stack, jobs)[:1]:
             if isinstance(result, Exception):
                 raise result

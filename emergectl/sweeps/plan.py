@@ -24,7 +24,7 @@ from emergectl.config.sweep_paths import (
     steps_of,
 )
 from emergectl.config.sweep_schema import LadderSpec, SearchSpec
-from emergectl.config.values import Interval, read_interval
+from emergectl.config.values import SearchRange, read_interval
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.evaluation.metrics import metric_facts
 from emergectl.evaluation.watched import check_watched
@@ -308,7 +308,7 @@ def _check_search(sweep: LoadedSweep, check_paths: bool) -> None:
     errors.raise_any()
 
 
-def _ends(space: list[Any] | Interval) -> list[Any]:
+def _ends(space: list[Any] | SearchRange) -> list[Any]:
     if isinstance(space, list):
         return space
     ends = [space.low, space.high]

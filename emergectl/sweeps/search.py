@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emergectl.config.sweep_schema import SearchSpec
-from emergectl.config.values import Interval, read_interval
+from emergectl.config.values import SearchRange, read_interval
 from emergectl.errors import RequestError
-from emergectl.sweeps.folder import Planned, Record, Standing, SweepFolder
+from emergectl.sweeps.folder import Planned, Standing, SweepFolder, TrialRecord
 from emergectl.sweeps.plan import Plan, Trial, make_trial, search_direction
 from emergectl.sweeps.protocol import Order
 from emergectl.sweeps.table import last_metrics
@@ -69,6 +69,24 @@ def mend_journal(path: Path) -> None:
 def open_study(folder: SweepFolder, search: SearchSpec) -> optuna.Study:
     """The search's study, made where it is not there yet."""
     import optuna
+
+    pruner = (
+        optuna.pruners.HyperbandPruner()
+        if search.pruner == "hyperband"
+        else optuna.pruners.NopPruner()
+    )
+    return optuna.create_study(
+        study_name=folder.name,
+        storage=_storage(folder),
+        direction="maximize" if search_direction(search) == "up" else "minimize",
+        pruner=pruner,
+        load_if_exists=True,
+    )
+
+
+def _storage(folder: SweepFolder) -> Any:
+    """The journal of a search, as Optuna reads it."""
+    import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -77,19 +95,7 @@ def open_study(folder: SweepFolder, search: SearchSpec) -> optuna.Study:
     lock = JournalLock(journal)
     lock.acquire()
     lock.release()
-    backend = JournalFileBackend(str(journal), lock_obj=lock)  # type: ignore[arg-type]
-    pruner = (
-        optuna.pruners.HyperbandPruner()
-        if search.pruner == "hyperband"
-        else optuna.pruners.NopPruner()
-    )
-    return optuna.create_study(
-        study_name=folder.name,
-        storage=JournalStorage(backend),
-        direction="maximize" if search_direction(search) == "up" else "minimize",
-        pruner=pruner,
-        load_if_exists=True,
-    )
+    return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))  # type: ignore[arg-type]
 
 
 class SearchWork:
@@ -182,7 +188,7 @@ class SearchWork:
         trial = self._study.ask(self._distributions)
         return trial.number, {key: _plain(trial.params[key]) for key in self._distributions}
 
-    def _drawn(self, record: Record) -> dict[str, Any]:
+    def _drawn(self, record: TrialRecord) -> dict[str, Any]:
         """What Optuna drew for a place; its record tells where the journal was lost."""
         known = self._study.get_trials(deepcopy=False)
         if record.number is None or record.number >= len(known):
@@ -223,13 +229,14 @@ def planned_places(search: SearchSpec) -> list[Planned]:
     return [Planned(f"search-{number:04}", {}) for number in range(search.trials)]
 
 
-def importances(folder: SweepFolder, search: SearchSpec) -> dict[str, float]:
-    """Key → share of the metric's spread that it accounts for (fANOVA); empty where unknown."""
+def importances(folder: SweepFolder) -> dict[str, float]:
+    """Key → share of the metric's spread that it accounts for (fANOVA, Hutter et al. 2014), largest
+    first; empty where the search has one key, or too few trials that are done to tell."""
     import optuna
 
-    study = open_study(folder, search)
+    study = optuna.load_study(study_name=folder.name, storage=_storage(folder))
     done = [t for t in study.get_trials(deepcopy=False) if t.value is not None]
-    if len(done) < 4 or len({t.value for t in done}) < 2:
+    if len(done) < 4 or len({t.value for t in done}) < 2 or len(done[0].params) < 2:
         return {}
     found = optuna.importance.get_param_importances(study)
     return {key: float(value) for key, value in found.items()}
@@ -247,7 +254,7 @@ def _sampler(search: SearchSpec, number: int) -> Any:
     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
 
-def _distribution(space: list[Any] | Interval) -> Any:
+def _distribution(space: list[Any] | SearchRange) -> Any:
     import optuna
 
     if isinstance(space, list):

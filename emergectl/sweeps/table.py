@@ -20,7 +20,7 @@ from emergectl.evaluation.metrics import metric_facts
 from emergectl.store.measurements import Direction
 from emergectl.store.metrics_log import read_metrics
 from emergectl.store.rows import Row, rows_of_run
-from emergectl.sweeps.folder import Planned, Record, SweepFolder
+from emergectl.sweeps.folder import Planned, SweepFolder, TrialRecord
 
 COLUMNS = (
     *("model", "parameters", "non_embedding_parameters", "tokens", "flops", "loss", "step", "seed"),
@@ -59,7 +59,7 @@ def rows_of_sweep(folder: SweepFolder, planned: Sequence[Planned]) -> list[Trial
     return found
 
 
-def _begun(folder: SweepFolder, planned: Sequence[Planned]) -> list[tuple[Planned, Record]]:
+def _begun(folder: SweepFolder, planned: Sequence[Planned]) -> list[tuple[Planned, TrialRecord]]:
     records = [(each, folder.record(each.key)) for each in planned]
     return [
         (each, record)
@@ -112,7 +112,7 @@ def _cells(each: TrialRow) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class BestTrials:
     """The trials that are done, by the last value of one metric, the best first."""
 
     metric: str
@@ -126,7 +126,7 @@ def best_trials(
     planned: Sequence[Planned],
     metric: str | None = None,
     direction: Direction | None = None,
-) -> Ranking:
+) -> BestTrials:
     """The trials that are done, ranked. `metric`: a name, with its task or without.
 
     None: what `evaluation.best` of the trials names, else the first loss that was measured.
@@ -150,7 +150,7 @@ def best_trials(
     found = [(each.row.measurement.value, each) for each in last[name].values()]
     better = direction or found[0][1].row.measurement.what.direction
     ranked = sorted(found, key=lambda pair: pair[0], reverse=better == "up")
-    return Ranking(name, better, ranked)
+    return BestTrials(name, better, ranked)
 
 
 def _named(last: Mapping[str, Any], metric: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from emergectl.store.run import new_run_id
 from emergectl.sweeps.asked import Asks
 from emergectl.sweeps.ensembles import kind_of
-from emergectl.sweeps.folder import Planned, Record, Standing, SweepFolder
+from emergectl.sweeps.folder import Planned, Standing, SweepFolder, TrialRecord
 from emergectl.sweeps.plan import Plan, Trial
 from emergectl.sweeps.protocol import Order, plain_experiment
 
@@ -81,13 +81,15 @@ class GridWork:
 
 def kept_record(
     folder: SweepFolder, key: str, trial: Trial, standing: Standing, *, number: int | None = None
-) -> Record:
+) -> TrialRecord:
     """The record with which a trial is begun or gone on with, on disk before its run is."""
     record = standing.record
     if record is None:
         run = new_run_id(trial.experiment.name)
         values = dict(trial.values)
-        return folder.keep(Record(key=key, trial=trial.id, run=run, values=values, number=number))
+        return folder.keep(
+            TrialRecord(key=key, trial=trial.id, run=run, values=values, number=number)
+        )
     if standing.state == "failed":
         return folder.keep(replace(record, retries=record.retries + 1))
     return record
@@ -102,7 +104,7 @@ def with_asks(order: Order, asks: Asks | None, trial: Trial, standing: Standing)
 
 def make_order(
     folder: SweepFolder,
-    record: Record,
+    record: TrialRecord,
     trial: Trial,
     argv: Sequence[str],
     *,

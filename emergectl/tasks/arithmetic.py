@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from emergectl.store.measurements import Fact
 from emergectl.tasks.synthetic import MadeTask, span, work
-from emergectl.tasks.task import Fact, Item
+from emergectl.tasks.task import Item
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Arithmetic(MadeTask):
+class ArithmeticTask(MadeTask):
     """Two numbers and a sign; a subclass says what is to be done with them."""
 
     sign: ClassVar[str]
@@ -99,7 +100,7 @@ class Arithmetic(MadeTask):
         raise NotImplementedError
 
 
-class Addition(Arithmetic):
+class Addition(ArithmeticTask):
     """Add two whole numbers."""
 
     name: ClassVar[str] = "addition"
@@ -134,7 +135,7 @@ class Addition(Arithmetic):
         return sum(2 * _numbers(size) - 1 for size in span(self.min_digits, self.digits))
 
 
-class Subtraction(Arithmetic):
+class Subtraction(ArithmeticTask):
     """Subtract the smaller of two whole numbers from the larger."""
 
     name: ClassVar[str] = "subtraction"
@@ -174,7 +175,7 @@ class Subtraction(Arithmetic):
         return sum(numbers * (numbers + 1) // 2 for numbers in sizes)
 
 
-class Multiplication(Arithmetic):
+class Multiplication(ArithmeticTask):
     """Multiply two whole numbers."""
 
     name: ClassVar[str] = "multiplication"

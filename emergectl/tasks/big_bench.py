@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from emergectl.data.documents import read_document
+from emergectl.data.documents import read_json_document
 from emergectl.data.readers import Tally
 from emergectl.data.sources import note_bad_row
 from emergectl.errors import DataError, RequestError
@@ -148,6 +148,11 @@ class BigBench(TextTask):
         return after.strip().removesuffix(".").strip() if announced else text.strip()
 
     @property
+    def bytes_to_read(self) -> int | None:
+        """The size of its file."""
+        return _file(self.path, self.title).stat().st_size
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Examples that were skipped, questions that were merged, and the published n."""
         found = self.report
@@ -183,7 +188,7 @@ class BigBench(TextTask):
     @cached_property
     def document(self) -> dict[str, Any]:
         """The file. Raises DataError for what is no task file."""
-        document = read_document(_file(self.path, self.title))
+        document = read_json_document(_file(self.path, self.title))
         if not isinstance(document, dict) or not isinstance(document.get("examples"), list):
             raise DataError(f"{self.path}:1: not a BIG-bench task: expected `examples`, a list")
         if not document["examples"]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import ClassVar
 
-from emergectl.data.sources import Check, Row, as_label, as_labels
+from emergectl.data.sources import Converter, SourceRow, as_label, as_labels
 from emergectl.tasks.file_task import FileTask
 from emergectl.tasks.task import Ask, Item
 
@@ -35,7 +35,7 @@ class Classification(FileTask):
     rows to learn from have (those to test on where there are none)"""
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The prompt's columns, and `label`."""
         return {**super().roles, "label": as_label}
 
@@ -52,7 +52,7 @@ class Classification(FileTask):
         found = self.choices or self._found_labels()
         return {label: label for label in found}
 
-    def items_of(self, row: Row) -> Iterator[Item]:
+    def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item: every label's words are a choice."""
         right = index_of(row.values["label"], self.words)
         yield Item("", self.rendered(row), choices=tuple(self.words.values()), right=(right,))
@@ -95,7 +95,7 @@ class MultiLabel(FileTask):
         return ("label",)
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The prompt's columns, and `labels`: a list, or a text with | ; or , between them."""
         return {**super().roles, "labels": as_labels}
 
@@ -113,7 +113,7 @@ class MultiLabel(FileTask):
         found = self.choices or sorted({label for row in rows for label in row.values["labels"]})
         return {label: label for label in found}
 
-    def items_of(self, row: Row) -> Iterator[Item]:
+    def items_of(self, row: SourceRow) -> Iterator[Item]:
         """An item for each label there is."""
         own = {index_of(label, self.words) for label in row.values["labels"]}
         for index, (label, words) in enumerate(self.words.items()):

@@ -22,20 +22,21 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from emergectl.config.schema import FileSource
-from emergectl.data.files import cache_root
+from emergectl.data.files import cache_root, source_files
 from emergectl.data.readers import Tally
-from emergectl.data.sources import Check, Row, as_field, iter_rows, note_bad_row
+from emergectl.data.sources import Converter, SourceRow, as_field, iter_rows, note_bad_row
 from emergectl.data.templates import render, template_fields
 from emergectl.errors import ExperimentError, RequestError
-from emergectl.tasks.task import Fact, Item, Split, Template, TextTask
+from emergectl.store.measurements import Fact
+from emergectl.tasks.task import Item, Split, Template, TextTask
 
 
 @dataclass(frozen=True)
 class ReadRows:
     """The rows of both splits, and what reading them came upon."""
 
-    train: tuple[Row, ...]
-    test: tuple[Row, ...]
+    train: tuple[SourceRow, ...]
+    test: tuple[SourceRow, ...]
     train_tally: Tally
     test_tally: Tally
     total: int
@@ -136,7 +137,7 @@ class FileTask(TextTask):
         return self.hub is not None and self.path is None and self.test_path is None
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The roles that a row has to fill, and how each value is checked."""
         return dict.fromkeys(self.template_roles, as_field)
 
@@ -151,15 +152,15 @@ class FileTask(TextTask):
         """Fields of the templates that the kind fills in itself."""
         return ()
 
-    def items_of(self, row: Row) -> Iterable[Item]:
+    def items_of(self, row: SourceRow) -> Iterable[Item]:
         """The items of a row, without id. Raises ValueError saying what is wrong with the row."""
         raise NotImplementedError
 
-    def key_of(self, row: Row) -> str:
+    def key_of(self, row: SourceRow) -> str:
         """What must not stand in both splits: the question's text."""
         return self.rendered(row)
 
-    def rendered(self, row: Row, **made: str) -> str:
+    def rendered(self, row: SourceRow, **made: str) -> str:
         """The question of a row."""
         return render(self.prompt, {**row.values, **dict.fromkeys(self.made, ""), **made})
 
@@ -173,6 +174,20 @@ class FileTask(TextTask):
         if not found:
             raise RequestError(f"{self.title}: {self._why_empty(split)}")
         yield from in_seeds_order(found, seed)
+
+    @property
+    def bytes_to_read(self) -> int | None:
+        """The size of its files; None for the hub's and others from elsewhere."""
+        size = 0
+        for source in filter(None, self._sources()):
+            if source.path is None or source.path.startswith(("https://", "http://")):
+                return None
+            try:
+                found = source_files(source, key=self.title, cache=cache_root())
+            except ExperimentError:
+                continue  # reading it says what is wrong
+            size += sum(path.stat().st_size for path, _ in found)
+        return size
 
     @property
     def report(self) -> Mapping[str, Any]:
@@ -250,10 +265,10 @@ class FileTask(TextTask):
         test = None if self.test_path is None else FileSource(**common, path=self.test_path)
         return train, test
 
-    def _rows(self, source: FileSource | None, key: str, tally: Tally) -> list[Row]:
+    def _rows(self, source: FileSource | None, key: str, tally: Tally) -> list[SourceRow]:
         if source is None:
             return []
-        roles: dict[str, Check] = {**self.roles}
+        roles: dict[str, Converter] = {**self.roles}
         roles |= {_fact(name): as_fact for name in self.facts}
         cache = cache_root()
         try:
@@ -263,7 +278,7 @@ class FileTask(TextTask):
             key = where if where not in ("path", "hub") else "hub" if self.from_hub else key
             raise RequestError(f"{self.title}: `{key}`: {error.message}") from None
 
-    def _made(self, rows: Iterable[Row], tally: Tally) -> Iterator[Item]:
+    def _made(self, rows: Iterable[SourceRow], tally: Tally) -> Iterator[Item]:
         for row in rows:
             try:
                 items = list(self.items_of(row))

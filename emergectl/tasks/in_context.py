@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from emergectl.store.measurements import Fact
 from emergectl.tasks.synthetic import MadeTask, work
-from emergectl.tasks.task import Ask, Fact, Item, Template
+from emergectl.tasks.task import Ask, Item, Template
 
 if TYPE_CHECKING:
     import numpy as np

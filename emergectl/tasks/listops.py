@@ -30,7 +30,7 @@ _OPERATIONS: dict[str, Callable[[list[int]], int]] = {
 _NAMES = tuple(_OPERATIONS)
 _WORDS_OF_A_LIST = 4  # at least: [MAX 1 2 ], of which one number may be another list
 
-Tree = int | tuple[str, list[Any]]
+Expression = int | tuple[str, list[Any]]
 """a digit, or an operation and its arguments"""
 
 
@@ -108,7 +108,7 @@ def _tree(dice: _Dice, depth: int, arguments: int) -> tuple[str, list[Any]]:
     """A list nested exactly `depth` deep: one argument, any, goes all the way down."""
     count = 2 + dice.below(arguments - 1)
     deep = dice.below(count) if depth > 1 else -1
-    values: list[Tree] = []
+    values: list[Expression] = []
     for place in range(count):
         if place == deep:
             values.append(_tree(dice, depth - 1, arguments))
@@ -119,7 +119,7 @@ def _tree(dice: _Dice, depth: int, arguments: int) -> tuple[str, list[Any]]:
     return _NAMES[dice.below(len(_NAMES))], values
 
 
-def _words(tree: Tree) -> Iterator[str]:
+def _words(tree: Expression) -> Iterator[str]:
     if isinstance(tree, int):
         yield str(tree)
         return
@@ -129,13 +129,13 @@ def _words(tree: Tree) -> Iterator[str]:
     yield "]"
 
 
-def _value(tree: Tree) -> int:
+def _value(tree: Expression) -> int:
     if isinstance(tree, int):
         return tree
     return _OPERATIONS[tree[0]]([_value(value) for value in tree[1]])
 
 
-def _held(tree: Tree) -> int:
+def _held(tree: Expression) -> int:
     """Values held at once when read in order."""
     if isinstance(tree, int):
         return 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-from emergectl.data.sources import Check, Row, as_name, as_text
+from emergectl.data.sources import Converter, SourceRow, as_name, as_text
 from emergectl.tasks.file_task import FileTask
 from emergectl.tasks.task import Ask, Item
 
@@ -37,9 +37,9 @@ class MultipleChoice(FileTask):
         return ("choices",)
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The prompt's columns, the options and the right answer."""
-        options: dict[str, Check] = dict.fromkeys(self.choice_columns, as_text)
+        options: dict[str, Converter] = dict.fromkeys(self.choice_columns, as_text)
         return {**super().roles, **(options or {"choices": as_options}), "answer": as_name}
 
     @property
@@ -50,7 +50,7 @@ class MultipleChoice(FileTask):
         shares = [1 / len(item.choices) for item in self.read.test]
         return {"accuracy": sum(shares) / len(shares)} if shares else {}
 
-    def items_of(self, row: Row) -> Iterator[Item]:
+    def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item: every option is a choice."""
         if self.choice_columns:
             options = [row.values[column] for column in self.choice_columns]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from emergectl.store.measurements import Fact
 from emergectl.tasks.synthetic import MadeTask, random_block, work
-from emergectl.tasks.task import Fact, Item, Template
+from emergectl.tasks.task import Item, Template
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from emergectl.data.sources import Check, Row, as_field
+from emergectl.data.sources import Converter, SourceRow, as_field
 from emergectl.tasks import answers
 from emergectl.tasks.file_task import FileTask
 from emergectl.tasks.task import Ask, Item
@@ -52,11 +52,11 @@ class ExtractiveQA(WrittenAnswers):
     """whose script says what is the same; auto: cmrc where a reference holds Chinese"""
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The prompt's columns, and `answers`: one or several texts."""
         return {**super().roles, "answers": as_answers}
 
-    def items_of(self, row: Row) -> Iterator[Item]:
+    def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item: the first answer is the target, the others are references."""
         target, *others = row.values["answers"]
         yield Item("", self.rendered(row), target=target, references=tuple(others))
@@ -93,11 +93,11 @@ class GenerativeQA(WrittenAnswers):
     `0.75`, `50%` and `0.5`), or by the normal form of a script"""
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The prompt's columns, and `answers`: one or several texts, worked out where wished."""
         return {**super().roles, "answers": as_answers}
 
-    def items_of(self, row: Row) -> Iterator[Item]:
+    def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item: the first answer, with the way to it, is the target."""
         target, *others = row.values["answers"]
         if self.answer_after and self.answer_after not in target:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from emergectl.data.sources import Check, Row, as_field, as_name
+from emergectl.data.sources import Converter, SourceRow, as_field, as_name
 from emergectl.tasks.file_task import FileTask
 from emergectl.tasks.task import Ask, Item
 
@@ -34,7 +34,7 @@ class Ranking(FileTask):
     """the question; lists are joined by line ends"""
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The prompt's columns, `candidates` (a list) and `relevant` (one of them, or a list)."""
         return {**super().roles, "candidates": as_texts, "relevant": as_texts}
 
@@ -46,7 +46,7 @@ class Ranking(FileTask):
         shapes = {(len(item.choices), len(item.right)) for item in self.read.test}
         return random_order(*shapes.pop()) if len(shapes) == 1 else {}
 
-    def items_of(self, row: Row) -> Iterator[Item]:
+    def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item: the candidates are its choices, the relevant ones are right."""
         candidates, relevant = row.values["candidates"], row.values["relevant"]
         missing = [name for name in relevant if name not in candidates]
@@ -78,7 +78,7 @@ class GroupedRanking(FileTask):
         return ("history",)
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """`item` (its text) and `group` (what the items of one history share)."""
         return {**super().roles, "item": as_name, "group": as_name}
 
@@ -87,7 +87,7 @@ class GroupedRanking(FileTask):
         """Of a random order of candidates, one of them right."""
         return random_order(self.candidates, 1)
 
-    def key_of(self, row: Row) -> str:
+    def key_of(self, row: SourceRow) -> str:
         """A whole group belongs to one split."""
         return str(row.values["group"])
 
@@ -99,7 +99,7 @@ class GroupedRanking(FileTask):
             found.setdefault(row.values["group"], {})[row.values["item"]] = None
         return {group: list(items) for group, items in found.items()}
 
-    def items_of(self, row: Row) -> Iterator[Item]:
+    def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item at the last row of a group of two or more; none at the others."""
         group = row.values["group"]
         items = self.groups[group]

@@ -12,18 +12,20 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from emergectl.config.schema import Experiment, FileSource, TaskAsked, TaskSource
 from emergectl.config.task_files import is_harness_file
 from emergectl.data.templates import template_fields
-from emergectl.errors import ExperimentError
+from emergectl.errors import ExperimentError, RequestError
 from emergectl.models.families import matrices_per_layer
 from emergectl.models.ladder import shape_of_size
 from emergectl.models.model_types import check_family, family_kind
 from emergectl.tasks.catalog import Task, make_task, task_class
 from emergectl.tasks.objectives.catalog import find_objective
 from emergectl.tasks.objectives.objective import Objective
+from emergectl.tasks.synthetic import MadeTask
 from emergectl.tasks.task import SequenceTask, TextTask
 
 
@@ -61,7 +63,7 @@ def check_asked(experiment: Experiment) -> None:
     Weights that `model.from` names are judged as far as a directory's config.json tells.
     """
     if experiment.stage == "evaluate":
-        _check_evaluation(experiment)
+        asked_tasks(experiment)
     else:
         resolve(experiment)
 
@@ -94,8 +96,12 @@ def resolve(experiment: Experiment, *, model_type: str | None = None) -> Resolve
     return resolved
 
 
-def _check_evaluation(experiment: Experiment) -> None:
-    """Refuse a task that no model can be asked in text."""
+def asked_tasks(experiment: Experiment) -> list[TextTask]:
+    """What an experiment of stage `evaluate` asks, but for lm-evaluation-harness's own tasks.
+
+    Raises ExperimentError, naming the key, for one that no model can be asked in text.
+    """
+    found = []
     for number, asked in enumerate(experiment.evaluation.tasks):
         key = f"evaluation.tasks.{number}"
         wanted = TaskAsked(task=asked) if isinstance(asked, str) else asked
@@ -106,10 +112,13 @@ def _check_evaluation(experiment: Experiment) -> None:
                     f"{key}.{name}", "a file of lm-evaluation-harness takes no parameters"
                 )
             continue
-        if not isinstance(make_task(wanted, key=key), TextTask):
+        task = make_task(wanted, key=key)
+        if not isinstance(task, TextTask):
             raise ExperimentError(
                 key, f"`{wanted.task}` makes its own tokens: only a run that learns it can be asked"
             )
+        found.append(task)
+    return found
 
 
 def objective_of(experiment: Experiment, model_type: str | None) -> type[Objective]:
@@ -170,7 +179,7 @@ def _with_tasks(
             "data.train", "tasks hold out items of their own, and do not mix with files"
         )
     learnt = tuple(
-        (make_task(source, key=f"data.train.{number}"), source.weight)
+        (_learnt_task(source, f"data.train.{number}"), source.weight)
         for number, source in enumerate(taught)
     )
     _check_learnt(objective, learnt)
@@ -186,6 +195,23 @@ def _with_tasks(
         if label not in evaluated:  # else it is asked anyway, since it is learnt
             evaluated[label] = _asked_task(wanted, key, learnt, objective)
     return ResolvedExperiment(experiment, model_type, objective, learnt, evaluated)
+
+
+def _learnt_task(source: TaskSource, key: str) -> Task:
+    task = make_task(source, key=key)
+    if isinstance(task, MadeTask) and (problem := _too_few(type(task), task.model_dump_json())):
+        raise ExperimentError(f"{key}.examples", problem)
+    return task
+
+
+@cache
+def _too_few(kind: type[MadeTask], params: str) -> str | None:
+    """Why there are not `examples` items; looked up once for all trials of a sweep."""
+    try:
+        kind.model_validate_json(params).check_examples()
+    except RequestError as error:
+        return str(error)
+    return None
 
 
 def _asked_task(

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
 from emergectl.errors import RequestError
-from emergectl.tasks.task import Fact, Item, Split, TextTask
+from emergectl.store.measurements import Fact
+from emergectl.tasks.task import Item, Split, TextTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,9 +62,25 @@ class MadeTask(TextTask):
             return self._distinct(split, seed, self.test_items)
         if self.examples is not None:
             return self._distinct(split, seed, self.examples)
-        return itertools.chain.from_iterable(
-            self.block("train", seed=seed, number=number) for number in itertools.count()
-        )
+        return self._stream(seed)
+
+    def check_examples(self) -> None:
+        """Raise RequestError where there are fewer than `examples` items to train on.
+
+        All of them are drawn only where more than two of the first 4 √examples come again. Of n
+        different items, m draws repeat m² / 2n in the mean (the birthday problem): eight where
+        there are too few, so that these are missed once in a hundred times at the most.
+        """
+        if self.examples is None:
+            return
+        look = 4 * math.isqrt(self.examples)
+        if len({item.id for item in itertools.islice(self._stream(0), look)}) < look - 2:
+            for _ in self._distinct("train", 0, self.examples):
+                pass
+
+    def _stream(self, seed: int) -> Iterator[Item]:
+        blocks = (self.block("train", seed=seed, number=number) for number in itertools.count())
+        return itertools.chain.from_iterable(blocks)
 
     def block(self, split: Split, *, seed: int, number: int) -> list[Item]:
         """BLOCK_ITEMS independent items of a split; the same for the same seed and number."""

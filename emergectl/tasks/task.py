@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from emergectl.store.measurements import Fact
+
 if TYPE_CHECKING:
     import numpy as np
 
-Fact = int | float | str | bool
 Split = Literal["train", "test"]
 Ask = Literal["target", "choice", "rank", "generate"]
 """How a model is asked: for the log-likelihood of the target (right where greedy decoding would
@@ -103,6 +104,11 @@ class TextTask(BaseModel):
         """What reading came upon, a sentence each, for the person who asks: rows that were skipped
         or merged, and how many items are published beside how many there are."""
         return ()
+
+    @property
+    def bytes_to_read(self) -> int | None:
+        """The size of the files that its items are read from; None where they are not all here."""
+        return 0
 
     @property
     def alphabet(self) -> str | None:

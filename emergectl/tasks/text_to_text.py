@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from emergectl.data.sources import Check, Row, as_field, as_text
+from emergectl.data.sources import Converter, SourceRow, as_field, as_text
 from emergectl.tasks.question_answering import WrittenAnswers, as_answers
 from emergectl.tasks.task import Item
 
@@ -27,11 +27,11 @@ class TextToText(WrittenAnswers):
     """the question; {…} is any role or column"""
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The prompt's columns, and `target`: one right text or several."""
         return {**super().roles, "target": as_answers}
 
-    def items_of(self, row: Row) -> Iterator[Item]:
+    def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item: the first right text is the target."""
         target, *others = row.values["target"]
         yield Item("", self.rendered(row), target=target, references=tuple(others))
@@ -47,7 +47,7 @@ class FreeGeneration(TextToText):
     """what is to be gone on from; {…} is any role or column"""
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The prompt's columns, and `target`: a text, or a list of its lines."""
         return {**super().roles, "target": lambda value: [as_text(value)]}
 
@@ -77,15 +77,15 @@ class Dialogue(WrittenAnswers):
         return ("turns", "speaker")
 
     @property
-    def roles(self) -> dict[str, Check]:
+    def roles(self) -> dict[str, Converter]:
         """The prompt's columns, and `turns`: a list of objects."""
         return {**super().roles, "turns": self._as_turns}
 
-    def key_of(self, row: Row) -> str:
+    def key_of(self, row: SourceRow) -> str:
         """A whole dialogue belongs to one split."""
         return "\n".join(f"{who}: {what}" for who, what in row.values["turns"])
 
-    def items_of(self, row: Row) -> Iterator[Item]:
+    def items_of(self, row: SourceRow) -> Iterator[Item]:
         """An item for each turn of those who answer, after the first turn."""
         said: list[str] = []
         for number, (who, what) in enumerate(row.values["turns"]):

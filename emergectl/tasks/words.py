@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from emergectl.store.measurements import Fact
 from emergectl.tasks.synthetic import MadeTask, span, work
-from emergectl.tasks.task import Fact, Item
+from emergectl.tasks.task import Item
 
 if TYPE_CHECKING:
     import numpy as np
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
-WORDS = tuple(
+VOCABULARY = tuple(
     """
     able acid also army aunt away baby back ball bank bell bird blow blue body bond bone book born
     both busy cake call calm camp card cash chef city club coin cold cook corn crew dark dawn
@@ -88,7 +89,7 @@ class Unscramble(MadeTask):
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The words that can be asked for."""
-        return tuple(word for word in WORDS if self.length in (None, len(word)))
+        return tuple(word for word in VOCABULARY if self.length in (None, len(word)))
 
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Random words, their letters in random order but never the right one."""

@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from emergectl.config.schema import Experiment
-from emergectl.data.feeds import Batch, Feed
+from emergectl.data.batches import Batch
+from emergectl.data.feeds import Feed
 from emergectl.data.files import cache_root
 from emergectl.models.memory import is_out_of_memory
 from emergectl.runtime.precision import autocast

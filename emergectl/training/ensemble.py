@@ -27,17 +27,17 @@ from emergectl.training.autotune import Arithmetic
 from emergectl.training.loop import (
     Ending,
     Job,
+    batch_work,
     follow,
     rate_factor,
     refuse_update,
     take_step,
-    work,
 )
 from emergectl.training.recorder import StepResult
 from emergectl.training.stack import Stack
 
 Course = Generator[None, StepResult, Ending]
-Outcome = Ending | Exception
+MemberOutcome = Ending | Exception
 
 
 def arithmetic_of_members(experiment: Experiment, ranks: Ranks) -> Mapping[str, Any] | None:
@@ -55,7 +55,7 @@ def arithmetic_of_members(experiment: Experiment, ranks: Ranks) -> Mapping[str, 
     return asdict(Arithmetic(precision, compile=False, micro_batch_size=spec.batch_size))
 
 
-def train_together(jobs: Mapping[int, Job]) -> Iterator[tuple[int, Outcome]]:
+def train_together(jobs: Mapping[int, Job]) -> Iterator[tuple[int, MemberOutcome]]:
     """Train jobs to their ends; the key of each, when it is over, and how it ended or failed."""
     packs: dict[str, dict[int, Job]] = {}
     for key, job in jobs.items():
@@ -97,7 +97,7 @@ def kind_of_job(job: Job) -> str | None:
     return json.dumps(common, sort_keys=True, default=str)
 
 
-def _train_pack(pack: Mapping[int, Job]) -> Iterator[tuple[int, Outcome]]:
+def _train_pack(pack: Mapping[int, Job]) -> Iterator[tuple[int, MemberOutcome]]:
     courses: dict[int, Course] = {key: follow(job) for key, job in pack.items()}
     active: list[int] = []
     for key, course in courses.items():
@@ -129,9 +129,9 @@ def _train_pack(pack: Mapping[int, Job]) -> Iterator[tuple[int, Outcome]]:
                 yield key, outcome
 
 
-def _alone(key: int, job: Job, course: Course) -> Iterator[tuple[int, Outcome]]:
+def _alone(key: int, job: Job, course: Course) -> Iterator[tuple[int, MemberOutcome]]:
     """Take one job to its end."""
-    outcome: Outcome | None = None
+    outcome: MemberOutcome | None = None
     while outcome is None:
         try:
             result: StepResult | Exception = take_step(job)
@@ -179,7 +179,7 @@ def take_steps(stack: Stack, jobs: Sequence[Job]) -> list[StepResult | Exception
     seconds = time.perf_counter() - began
     results: list[StepResult | Exception] = []
     for row, (job, loss, norm) in enumerate(zip(jobs, *numbers, strict=True)):
-        tokens, flops = work(job, batches[row])
+        tokens, flops = batch_work(job, batches[row])
         result = StepResult(loss, norm, rates[row], int(tokens), flops, seconds)
         results.append(_counted(job, result, row in good))
     return results
@@ -198,7 +198,7 @@ def _counted(job: Job, result: StepResult, is_good: bool) -> StepResult | Except
     return result
 
 
-def _heed(course: Course, result: StepResult | Exception) -> Outcome | None:
+def _heed(course: Course, result: StepResult | Exception) -> MemberOutcome | None:
     """Give a run the result of its step; how it ended, if it did."""
     if isinstance(result, Exception):
         course.close()
@@ -206,7 +206,7 @@ def _heed(course: Course, result: StepResult | Exception) -> Outcome | None:
     return _advance(course, result)
 
 
-def _advance(course: Course, result: StepResult | None) -> Outcome | None:
+def _advance(course: Course, result: StepResult | None) -> MemberOutcome | None:
     try:
         course.send(cast(StepResult, result))
     except StopIteration as end:

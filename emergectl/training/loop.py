@@ -156,7 +156,9 @@ def _gradients(job: Job) -> tuple[float, int, float]:
     size = job.experiment.train.batch_size
     first, last = job.ranks.share(size)
     batch = job.feed.batch(progress.step, size, first, last)
-    targets, tokens, flops = job.ranks.sum([job.objective.target_weight(batch), *work(job, batch)])
+    targets, tokens, flops = job.ranks.sum(
+        [job.objective.target_weight(batch), *batch_work(job, batch)]
+    )
     while True:
         seed_step(job.experiment.seed, progress.step, job.ranks.rank)
         job.trained.optimizers.zero_grad()
@@ -191,7 +193,7 @@ def _backward(
     return total
 
 
-def work(job: Job, batch: dict[str, torch.Tensor]) -> tuple[float, float]:
+def batch_work(job: Job, batch: dict[str, torch.Tensor]) -> tuple[float, float]:
     """Input tokens of a batch, padding left out, and the FLOPs that they take."""
     lengths = row_lengths(batch)
     return float(lengths.sum()), float(job.flops(lengths).sum())

@@ -27,14 +27,12 @@ from emergectl.errors import (
 from emergectl.evaluation.held_out import affordable, evaluate_all
 from emergectl.evaluation.watched import check_measured
 from emergectl.models.counting import (
-    ParameterCount,
-    RowFlops,
     count_parameters,
     peak_flops,
     row_flops,
 )
 from emergectl.models.memory import is_out_of_memory
-from emergectl.runtime.listeners import Listener, RunFacts
+from emergectl.runtime.listeners import Listener
 from emergectl.runtime.place import Place
 from emergectl.runtime.precision import DTYPES, autocast, make_deterministic, make_scaler
 from emergectl.runtime.ranks import Ranks, is_lost_rank
@@ -44,15 +42,16 @@ from emergectl.store.measurements import Measurement, forget_after
 from emergectl.store.origins import starting_at
 from emergectl.store.run import Run
 from emergectl.tasks.learning.materials import (
-    HeldOut,
+    HeldOutSet,
     Materials,
     gather_materials,
     make_model,
     resolve_with_weights,
 )
 from emergectl.tasks.objectives.objective import Objective
+from emergectl.training.announce import announce, mean_work
 from emergectl.training.autotune import Arithmetic, choose_arithmetic
-from emergectl.training.budget import Budget, plan_budget
+from emergectl.training.budget import plan_budget
 from emergectl.training.checkpointing import Progress, Trained, newest_checkpoint
 from emergectl.training.ensemble import arithmetic_of_members, train_together
 from emergectl.training.final_test import FinalTest
@@ -101,7 +100,7 @@ def run_session(experiment: Experiment, session: Session) -> Ending:
     """
     with _accounted(session):
         _begin(session)
-        job = prepare(experiment, session)
+        job = prepare_job(experiment, session)
         ending = train(job)
     return _conclude(session, job, ending)
 
@@ -122,7 +121,7 @@ def run_together(
             with _accounted(session):
                 _begin(session)
                 decided = session.decided or arithmetic_of_members(experiment, session.ranks)
-                jobs[number] = prepare(experiment, replace(session, decided=decided))
+                jobs[number] = prepare_job(experiment, replace(session, decided=decided))
         except Exception as error:
             ended(number, error)
     for number, outcome in train_together(jobs):
@@ -193,7 +192,7 @@ def _finish(session: Session, state: str, exit_code: int, reason: str | None) ->
     session.listener.close(state)
 
 
-def prepare(experiment: Experiment, session: Session) -> Job:
+def prepare_job(experiment: Experiment, session: Session) -> Job:
     """Assemble the job, restored from the newest good checkpoint where the run has one."""
     ranks = session.ranks
     if experiment.train.deterministic:
@@ -206,7 +205,7 @@ def prepare(experiment: Experiment, session: Session) -> Job:
     model = make_model(resolved, materials, say=session.say)
     parameters = count_parameters(model)
     flops = row_flops(model)
-    per_step = _mean_work(experiment, materials, flops)
+    per_step = mean_work(experiment, materials, flops)
     budget = plan_budget(
         experiment.train,
         rows_per_epoch=materials.train.rows,
@@ -253,7 +252,7 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         peak_flops=_peak(arithmetic, ranks),
         saved=None if restored is None else replace(trained.progress),
     )
-    _announce(
+    announce(
         experiment, session, materials, parameters, per_step, arithmetic, budget, recorder, restored
     )
     evaluate = _evaluator(experiment, session, materials, trained, arithmetic)
@@ -278,22 +277,6 @@ def prepare(experiment: Experiment, session: Session) -> Job:
         ),
         recorder=recorder,
         stop=session.stop,
-    )
-
-
-@dataclass(frozen=True)
-class StepWork:
-    """What a step takes in the mean over an epoch, by its rows' own lengths."""
-
-    tokens: float
-    flops: float
-
-
-def _mean_work(experiment: Experiment, materials: Materials, flops: RowFlops) -> StepWork:
-    size, feed = experiment.train.batch_size, materials.train
-    return StepWork(
-        tokens=size * feed.mean_over_rows(lambda lengths: lengths),
-        flops=size * feed.mean_over_rows(flops),
     )
 
 
@@ -339,7 +322,7 @@ def _evaluator(
     materials: Materials,
     trained: Trained,
     arithmetic: Arithmetic,
-) -> Callable[[Sequence[HeldOut], int], list[Measurement] | None]:
+) -> Callable[[Sequence[HeldOutSet], int], list[Measurement] | None]:
     """A function that measures sets with the model as it is, which is that of a step."""
     ranks = session.ranks
     place = Place(
@@ -353,7 +336,7 @@ def _evaluator(
     def goes_on() -> bool:
         return ranks.sum([float(session.stop.signum is not None)])[0] == 0
 
-    def evaluate(sets: Sequence[HeldOut], step: int) -> list[Measurement] | None:
+    def evaluate(sets: Sequence[HeldOutSet], step: int) -> list[Measurement] | None:
         return evaluate_all(
             trained.model,
             materials.objective,
@@ -366,57 +349,3 @@ def _evaluator(
         )
 
     return evaluate
-
-
-def _announce(
-    experiment: Experiment,
-    session: Session,
-    materials: Materials,
-    parameters: ParameterCount,
-    per_step: StepWork,
-    arithmetic: Arithmetic,
-    budget: Budget,
-    recorder: Recorder,
-    restored: int | None,
-) -> None:
-    """Describe the run in run.json and to the listeners, before the first step."""
-    run, ranks, model = session.run, session.ranks, recorder.trained.model
-    if run is None:
-        return
-    total_flops = None if budget.steps is None else budget.steps * per_step.flops
-    device = "cpu" if ranks.device.type == "cpu" else torch.cuda.get_device_name(ranks.device)
-    run.describe(
-        device=device,
-        ranks=ranks.world,
-        parameters=parameters.total,
-        non_embedding_parameters=parameters.non_embedding,
-        flops_per_token=per_step.flops / per_step.tokens,
-        training_flops=total_flops,
-        total_steps=budget.steps,
-        arithmetic=arithmetic.to_dict(),
-        labels=list(materials.objective.labels),
-        chance=materials.chance,
-        held_out={each.name: each.rows for each in (*materials.held_out, *materials.test)},
-        data=materials.report,
-    )
-    kind = model.config.model_type
-    session.listener.start(
-        RunFacts(
-            run_id=run.id,
-            run_path=run.path,
-            name=experiment.name,
-            model=f"{kind} {experiment.model.size}" if experiment.model.size else kind,
-            parameters=parameters.total,
-            non_embedding_parameters=parameters.non_embedding,
-            total_steps=budget.steps,
-            resumed_from=restored,
-            budget_seconds=budget.seconds,
-            training_flops=total_flops,
-            device=device,
-            ranks=ranks.world,
-            precision=arithmetic.precision,
-            compiled=arithmetic.compile,
-        )
-    )
-    if restored is not None:
-        session.say(f"going on from the checkpoint of step {restored}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.nn import functional as F
 
-from emergectl.data.feeds import IGNORED, Batch
+from emergectl.data.batches import IGNORED, Batch
 from emergectl.models.forward import logits_of_members
 from emergectl.models.losses import exact
 from emergectl.runtime.precision import autocast
@@ -126,14 +126,14 @@ class Stack:
             }
 
 
-Place = tuple[str, int, int, tuple[int, ...]]
+ParameterSlice = tuple[str, int, int, tuple[int, ...]]
 """a parameter's name, the columns [begin, end) that hold it, and its shape"""
 
 
-def _places(model: torch.nn.Module) -> list[Place]:
+def _places(model: torch.nn.Module) -> list[ParameterSlice]:
     """Every parameter's columns; what decays stands first."""
     named = sorted(model.named_parameters(), key=lambda pair: pair[1].dim() < 2)
-    places: list[Place] = []
+    places: list[ParameterSlice] = []
     begin = 0
     for name, parameter in named:
         end = begin + parameter.numel()
@@ -142,13 +142,15 @@ def _places(model: torch.nn.Module) -> list[Place]:
     return places
 
 
-def _row_of(job: Job, places: Sequence[Place], state: str | None) -> torch.Tensor:
+def _row_of(job: Job, places: Sequence[ParameterSlice], state: str | None) -> torch.Tensor:
     """A member's weights, or one of its optimizer's states (zeros before the first step), in a
     row."""
     return torch.cat([tensor.detach().flatten() for tensor in _tensors(job, places, state)])
 
 
-def _tensors(job: Job, places: Sequence[Place], state: str | None) -> Iterator[torch.Tensor]:
+def _tensors(
+    job: Job, places: Sequence[ParameterSlice], state: str | None
+) -> Iterator[torch.Tensor]:
     parameters = dict(job.trained.model.named_parameters())
     (optimizer,) = job.trained.optimizers.all
     for name, *_ in places:
@@ -160,7 +162,7 @@ def _tensors(job: Job, places: Sequence[Place], state: str | None) -> Iterator[t
             yield kept[state] if state in kept else torch.zeros_like(parameter)
 
 
-def _updates_of(job: Job, places: Sequence[Place]) -> torch.Tensor:
+def _updates_of(job: Job, places: Sequence[ParameterSlice]) -> torch.Tensor:
     """How often each parameter of a member was updated: [parameters]."""
     parameters = dict(job.trained.model.named_parameters())
     (optimizer,) = job.trained.optimizers.all

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-Record = Mapping[str, float]
+LoggedMetrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Tracker(Protocol):
     def start(self, resumed_from: int | None, /) -> None:
         """Open the tracker's run, or go on in it from a checkpoint's step."""
 
-    def log(self, records: Sequence[Record]) -> None:
+    def log(self, records: Sequence[LoggedMetrics]) -> None:
         """Lines of metrics.jsonl, in order."""
 
     def finish(self, state: str) -> None:
@@ -63,7 +63,7 @@ class TensorBoardTracker:
             text = json.dumps(self._run.config, indent=2, ensure_ascii=False)
             self._writer.add_text("experiment", "    " + text.replace("\n", "\n    "), 0)
 
-    def log(self, records: Sequence[Record]) -> None:
+    def log(self, records: Sequence[LoggedMetrics]) -> None:
         for record in records:
             step = int(record["step"])
             for name, value in _measured(record):
@@ -106,7 +106,7 @@ class WandbTracker:
             settings=settings,
         )
 
-    def log(self, records: Sequence[Record]) -> None:
+    def log(self, records: Sequence[LoggedMetrics]) -> None:
         for record in records:
             self._wandb_run.log(dict(_measured(record)), step=int(record["step"]))
 
@@ -161,7 +161,7 @@ class MlflowTracker:
             self._client.log_batch(run.info.run_id, params=params[start : start + 100])
         return run.info.run_id, {}
 
-    def log(self, records: Sequence[Record]) -> None:
+    def log(self, records: Sequence[LoggedMetrics]) -> None:
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
@@ -205,7 +205,7 @@ class TrackioTracker:
             config=dict(self._run.config),
         )
 
-    def log(self, records: Sequence[Record]) -> None:
+    def log(self, records: Sequence[LoggedMetrics]) -> None:
         for record in records:
             step = int(record["step"])
             if self._last_step is None or step > self._last_step:
@@ -224,7 +224,7 @@ TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
 }
 
 
-def _measured(record: Record) -> list[tuple[str, float]]:
+def _measured(record: LoggedMetrics) -> list[tuple[str, float]]:
     return [(name, float(value)) for name, value in record.items() if name != "step"]
 
 

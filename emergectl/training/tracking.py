@@ -33,7 +33,7 @@ from emergectl.errors import RequestError
 from emergectl.runtime.listeners import Listener, RunFacts
 from emergectl.store.masking import mask_values
 from emergectl.store.measurements import Measurement
-from emergectl.training.trackers import TRACKERS, Record, TrackedRun, Tracker
+from emergectl.training.trackers import TRACKERS, LoggedMetrics, TrackedRun, Tracker
 
 QUEUE_LENGTH = 10_000
 BATCH_LENGTH = 200
@@ -82,7 +82,7 @@ class BackgroundTracker:
         self._tracker = tracker
         self._name = name
         self._warn = warn
-        self._queue: queue.Queue[Record | None] = queue.Queue(QUEUE_LENGTH)
+        self._queue: queue.Queue[LoggedMetrics | None] = queue.Queue(QUEUE_LENGTH)
         self._trouble: str | None = None
         self._warned = False
         self._thread: threading.Thread | None = None
@@ -105,7 +105,7 @@ class BackgroundTracker:
             if len(record) > 1:
                 self.metrics(record)
 
-    def metrics(self, record: Record) -> None:
+    def metrics(self, record: LoggedMetrics) -> None:
         if self._trouble is None:
             try:
                 self._queue.put_nowait(dict(record))
@@ -142,9 +142,9 @@ class BackgroundTracker:
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self._trouble = f"failed ({first_line})"
 
-    def _take(self) -> tuple[list[Record], bool]:
+    def _take(self) -> tuple[list[LoggedMetrics], bool]:
         """Wait for a record and take what has gathered behind it; False at the end."""
-        records: list[Record] = []
+        records: list[LoggedMetrics] = []
         while len(records) < BATCH_LENGTH:
             try:
                 record = self._queue.get(block=not records)

@@ -8,14 +8,18 @@ import pytest
 from metric_kinds import LOGPROB, LOSS, PERPLEXITY, SCORE, SHARE
 from scipy import stats
 
+from emergectl.analysis.contrasts import noise_between_neighbours
 from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.metric_claim import beside
 from emergectl.analysis.metric_order import restates_loss
-from emergectl.analysis.metric_pair import as_probability, beside
+from emergectl.analysis.metric_pair import as_probability
+from emergectl.analysis.onset import p_above
+from emergectl.analysis.sample import sample_of
 from emergectl.analysis.verdict import gather, judge
 from emergectl.store.measurements import MetricFacts
 
 Make = Callable[..., Curve]
-STEP = [0.0, 0.01, 0.0, 0.01, 0.52, 0.6, 0.61, 0.6]
+STEP = [0.0, 0.01, 0.0, 0.01, 0.59, 0.6, 0.61, 0.6]
 AREA = MetricFacts("continuous", "up", "area", least=0, most=1)
 EDITS = MetricFacts("continuous", "down", "mean", least=0)
 BRIER = MetricFacts("continuous", "down", "mean", least=0, most=2)
@@ -25,18 +29,19 @@ BRIER = MetricFacts("continuous", "down", "mean", least=0, most=2)
 def test_a_new_metric_that_falls_when_a_model_gets_better_is_judged_as_a_rise(
     curve_through: Make, name: str
 ) -> None:
-    values = [4.0, 3.99, 4.01, 4.0, 2.0, 1.52, 1.5, 1.5]
+    values = np.array([4.0, 3.99, 4.01, 4.0, 1.55, 1.52, 1.5, 1.5])[:, None] + [0.01, 0.0, -0.01]
     (finding,) = judge([curve_through(values, metric=name, what=EDITS, items=None, chance=None)])
-    assert finding.evidence.p_rise < 0.001
+    assert finding.evidence.p_rise <= 0.001
     assert finding.q_break <= 0.05
     assert "falls" not in finding.reason
 
 
 def test_a_falling_share_is_judged_as_the_share_of_the_other_items(curve_through: Make) -> None:
-    errors = [1 - value for value in STEP]
+    runs = [np.full(4, value) for value in STEP]
+    errors = [1 - values for values in runs]
     wrong = replace(SHARE, direction="down")
     right, turned = judge(
-        [curve_through(STEP), curve_through(errors, what=wrong, chance=1.0, metric="accuracy")]
+        [curve_through(runs), curve_through(errors, what=wrong, chance=1.0, metric="accuracy")]
     )
     assert turned.verdict == right.verdict == "emergent"
     assert turned.evidence.p_above == pytest.approx(right.evidence.p_above)
@@ -61,16 +66,22 @@ def test_more_items_do_not_make_an_area_more_certain(curve_through: Make) -> Non
 
 
 def test_students_degrees_of_freedom_are_what_the_seeds_leave() -> None:
-    """Rung means lie on a line exactly, so that all noise is what seeds differ by: the slope's
-    p-value is then that of a textbook, from the pooled variance and rungs · (seeds - 1)."""
+    """The pooled variance of a textbook, and rungs · (seeds - 1) degrees of freedom."""
     t, seeds = np.arange(6.0), np.array([-1.0, 0.2, 0.8])
     spread = 2.0 * seeds
     rows = [0.6 * each + spread for each in t]
-    evidence = gather(make_curve(10**t, rows, what=SCORE, metric="score"))
+    curve = make_curve(10**t, rows, what=SCORE, metric="score")
+    noise = noise_between_neighbours(sample_of(curve, t))
     freedom = len(t) * (len(seeds) - 1)
     pooled = len(t) * float(((spread - spread.mean()) ** 2).sum()) / freedom
-    error = np.sqrt(pooled / len(seeds) / ((t - t.mean()) ** 2).sum())
-    assert evidence.p_rise == pytest.approx(stats.t.sf(0.6 / error, freedom), rel=1e-6)
+    assert noise.freedom == freedom
+    assert noise.phi == pytest.approx(pooled, rel=1e-9)
+    everything = np.ones(len(t), bool)
+    mean = float(np.mean(rows))
+    # Rungs that lie on a line differ by more than seeds do: that is the error of their mean.
+    error = np.std(0.6 * t, ddof=1) / np.sqrt(len(t))
+    expected = stats.t.sf(mean / error, freedom)
+    assert p_above(sample_of(curve, t), noise, everything, 0.0) == pytest.approx(expected)
 
 
 def test_a_value_outside_its_metrics_range_is_refused() -> None:

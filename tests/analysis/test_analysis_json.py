@@ -10,7 +10,7 @@ from metric_kinds import LOGPROB, SHARE
 
 from emergectl.analysis.examine import examine
 from emergectl.analysis.findings import FINDINGS_VERSION, Findings, from_json
-from emergectl.analysis.table import Row, Table
+from emergectl.analysis.table import Table, TableRow
 from emergectl.analysis.table_curves import curves_of
 from emergectl.analysis.verdict import judge
 from emergectl.errors import DataError
@@ -26,11 +26,13 @@ def findings() -> Findings:
             value = float(rng.binomial(300, 0.8 if k > 3 else 0.02)) / 300
             where = f"t.csv:{len(rows) + 2}"
             rows.append(
-                Row("add", value, metric="em", n=300, chance=0, what=SHARE, where=where, **known)
+                TableRow(
+                    "add", value, metric="em", n=300, chance=0, what=SHARE, where=where, **known
+                )
             )
             value = -2 + 0.2 * k + 0.01 * float(rng.standard_normal())
             where = f"t.csv:{len(rows) + 2}"
-            rows.append(Row("add", value, metric="lp", what=LOGPROB, where=where, **known))
+            rows.append(TableRow("add", value, metric="lp", what=LOGPROB, where=where, **known))
     table = Table(rows)
     return examine(table, judge(curves_of(table, "params")), alpha=0.05)
 
@@ -47,7 +49,7 @@ def test_the_form_has_a_version_and_the_keys_that_consumers_know(findings: Findi
     data = plain(findings)
     assert data["format"] == FINDINGS_VERSION
     em = data["abilities"][0]
-    assert (em["name"], em["verdict"]) == ("add/em", "emergent")
+    assert (em["name"], em["verdict"]) == ("add/em", "metric-made")
     assert em["break"]["position"]["low"] < em["break"]["position"]["high"]
     assert "log_positions" not in em["break"]
     assert em["pair"]["metric"] == "lp"
@@ -87,6 +89,6 @@ def test_a_saved_file_is_made_into_the_same_page(findings: Findings, tmp_path: P
     assert main(["report", str(saved), "-o", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
     assert "add/em" in page
-    assert "1 emergent" in page
+    assert "1 metric-made" in page
     saved.write_text(json.dumps(findings.to_json())[:-20])
     assert main(["report", str(saved), "-o", str(tmp_path / "page.html")]) == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emergectl.analysis.formats.model_names import read_name, revision_of, size_in
+from emergectl.analysis.formats.model_names import read_name, revision_of
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from emergectl.analysis.formats.model_names import read_name, revision_of, size_
     ],
 )
 def test_sizes_of_well_known_models(name: str, size: float) -> None:
-    assert size_in(name) == size
+    assert read_name(name).params == size
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,13 @@ def test_sizes_of_well_known_models(name: str, size: float) -> None:
         ("01-ai/Yi-34B-200K", 34e9),
         ("my-model-ctx128m", None),
         ("my-model-128k", None),
+        ("x-1B-ctx2M", 1e9),
+        ("run-100M-samples", None),
+        ("my-1M-steps", None),
     ],
 )
 def test_the_length_of_a_context_is_no_size(name: str, size: float | None) -> None:
-    assert size_in(name) == size
+    assert read_name(name).params == size
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,7 @@ def test_the_length_of_a_context_is_no_size(name: str, size: float | None) -> No
         ("out/pythia-160m/checkpoint-500", "out/pythia-160m", 160e6, 500, None),
         ("bloom-3b/global_step1000", "bloom-3b", 3e9, 1000, None),
         ("llama-105b-tokens", "llama", None, None, 105e9),
+        ("Baichuan2-7B-Intermediate/train_00220B", "Baichuan2-7B-Intermediate", 7e9, None, 220e9),
         ("multistep-3b", "multistep-3b", 3e9, None, None),
     ],
 )
@@ -80,7 +84,12 @@ def test_seeds_of_one_model_are_one_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("a-1b-3b", "1b, the first of 1b, 3b"), ("b-4x7b", "each expert whole")]
+    ("name", "said"),
+    [
+        ("a-1b-3b", "1b, the first of 1b, 3b"),
+        ("b-4x7b", "each expert whole"),
+        ("internlm2-1_8b", "1_8b read as 1.8b"),
+    ],
 )
 def test_what_had_to_be_guessed_is_said(name: str, said: str) -> None:
     assert said in read_name(name).guessed
@@ -101,3 +110,11 @@ def test_what_had_to_be_guessed_is_said(name: str, said: str) -> None:
 )
 def test_a_revision_tells_the_step(revision: str, told: tuple[float | None, float | None]) -> None:
     assert revision_of(revision) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("internlm2-1_8b", 1.8e9), ("OpenELM-1_1B", 1.1e9), ("llama_2_7b", 7e9), ("m_160m", 160e6)],
+)
+def test_an_underscore_is_a_point_where_hyphens_stand_between_parts(name: str, size: float) -> None:
+    assert read_name(name).params == size

@@ -18,7 +18,7 @@ def analyzed(capsys: pytest.CaptureFixture[str], kind: str, *options: object) ->
     return json.loads(capsys.readouterr().out)
 
 
-def test_lambada_accuracy_breaks_where_its_perplexity_improves_without_a_break_as_sharp(
+def test_lambada_accuracy_sets_in_where_its_perplexity_improves(
     published: Find, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = published("pythia_v1_zeroshot/pythia_v1_zeroshot.csv")
@@ -29,15 +29,13 @@ def test_lambada_accuracy_breaks_where_its_perplexity_improves_without_a_break_a
     for ability in accuracies:
         if float(ability["group"]) < 1e8:
             continue
-        position = ability["break"]["position"]
-        assert 512 < position["low"] < position["high"] < 1000
+        onset = ability["onset"]
+        assert (onset["last_at_chance"], onset["first_above"]) == (512, 1000)
+        assert ability["verdict"] == "gradual"
         assert ability["shapes"][0]["shape"] == "broken"
         assert ability["pair"]["metric"] == "ppl"
         # Perplexity has begun to fall before.
         assert ability["pair"]["lag_decades"]["high"] < 0
-        if float(ability["group"]) > 4e8:
-            assert ability["verdict"] == "emergent"
-            assert ability["pair"]["breaks"] == "discontinuous only"
     best = accuracies[0]["axes"]
     assert (best[0]["axis"], best[-1]["axis"]) == ("flops", "params")
 
@@ -50,7 +48,7 @@ def test_mmlu_does_not_emerge_over_either_axis(
     mmlu = ["--where", "task=mmlu_mean_57", "--n", 14042, "--chance", 0.25, "--x", axis]
     options = OVER_STEPS[2:]
     said = analyzed(capsys, "emergence", file, *options, *mmlu)
-    assert {a["verdict"] for a in said["abilities"]} == {"flat"}
+    assert {a["verdict"] for a in said["abilities"]} <= {"flat", "smooth", "undetermined"}
 
 
 def test_the_tasks_of_wei_over_flops_and_exact_match_beside_bleu(
@@ -72,8 +70,8 @@ def test_the_tasks_of_wei_over_flops_and_exact_match_beside_bleu(
     assert said["left_out"][0]["count"] > 0
     abilities = {(a["task"], a["metric"]): a for a in said["abilities"]}
     assert len(abilities) == 6
-    # Models of other families scatter by more than a smooth curve misses.
-    assert {a["verdict"] for a in abilities.values()} == {"smooth"}
+    # Models of other families scatter by more than a gradual rise misses.
+    assert not {a["verdict"] for a in abilities.values()} & {"emergent", "metric-made"}
     pair = abilities["ipa", "exact_match"]["pair"]
     assert (pair["metric"], pair["breaks"]) == ("bleu", "neither")
     assert pair["lag_decades"]["low"] < 0 < pair["lag_decades"]["high"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from emergectl.analysis.columns import Columns
-from emergectl.analysis.formats.model_names import size_in
+from emergectl.analysis.columns import ColumnMapping
+from emergectl.analysis.formats.model_names import read_name
 from emergectl.analysis.reading import read_tables
 from emergectl.analysis.table import Table, with_defaults
 from emergectl.analysis.table_curves import choose_axis, curves_of
@@ -19,7 +19,7 @@ TIDY = "task,metric,params,seed,value,n,chance\n"
 def table_of(tmp_path: Path, text: str, name: str = "t.csv", **columns: object) -> Table:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    return read_tables([path], Columns(**columns), lookup=metric_facts)  # type: ignore[arg-type]
+    return read_tables([path], ColumnMapping(**columns), lookup=metric_facts)  # type: ignore[arg-type]
 
 
 def test_a_tidy_table_needs_no_mapping(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_other_json_is_refused(tmp_path: Path) -> None:
     [("pythia-1.4b", 1.4e9), ("Llama-2-70b-hf", 70e9), ("gpt2", 124e6), ("OPT-125M", 125e6)],
 )
 def test_the_size_is_read_from_a_models_name(name: str, size: float | None) -> None:
-    assert size_in(name) == size
+    assert read_name(name).params == size
 
 
 def values_of(table: Table) -> dict[str, list[float]]:
@@ -363,3 +363,54 @@ def test_bytes_that_are_no_text_are_named_by_line(tmp_path: Path) -> None:
     path.write_bytes(b"params,value\n1,2\n\xff,3\n")
     with pytest.raises(DataError, match=r"t\.csv:3: byte 1: not UTF-8"):
         read_tables([path])
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "items"),
+    [
+        ("task;params;value;n\na;1e6;0.25;1,172\na;2e6;0.5;1,172\n", [0.25, 0.5], 1172),
+        ("task;params;value;n\na;1e6;0,125;1.172\na;2e6;0,5;1.172\n", [0.125, 0.5], 1172),
+        ('task,params,value,n\na,1e6,"0,25","1,172"\na,2e6,"0,125","1,172"\n', [0.25, 0.125], 1172),
+        ('task,params,value,n\na,1e6,25%,"1,172"\na,2e6,50 %,"1,172"\n', [0.25, 0.5], 1172),
+    ],
+)
+def test_commas_are_what_the_other_cells_show(
+    tmp_path: Path, text: str, values: list[float], items: int
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    rows = read_tables([path]).rows
+    assert [(row.value, row.n) for row in rows] == [(value, items) for value in values]
+
+
+def test_spaces_around_cells_are_none_of_them(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("task , params , value\na , 1e6 , 0.25\n")
+    (row,) = read_tables([tmp_path / "t.csv"], where={"task": "a"}).rows
+    assert (row.task, row.value) == ("a", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "direction", "scale"),
+    [
+        ("wikitext_perplexity", "down", "log"),
+        ("wikitext_log_perplexity", "down", "linear"),
+        ("c4/CrossEntropyLoss", "down", "linear"),
+        ("bits_per_byte_corr", "down", "linear"),
+        ("train_loss_mean", "down", "linear"),
+        ("neg_log_perplexity", "up", "linear"),
+        ("loss_reduction", "up", "linear"),
+        ("lossless", "up", "linear"),
+        ("my_accuracy", "up", "linear"),
+    ],
+)
+def test_a_name_that_ends_in_a_falling_metric_is_taken_for_it_and_told(
+    tmp_path: Path, name: str, direction: str, scale: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"params,{name}\n1e6,3\n1e7,2\n")
+    for columns in (ColumnMapping(values=(name,)), ColumnMapping(value=name)):
+        table = with_defaults(read_tables([path], columns, lookup=metric_facts), n=None, chance={})
+        assert {(row.what.direction, row.what.scale) for row in table.rows} == {(direction, scale)}
+        assert any("by its name, so it falls" in note for note in table.notes) == (
+            direction == "down"
+        )

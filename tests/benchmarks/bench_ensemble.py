@@ -58,7 +58,7 @@ def contestant(shape: str, members: int) -> None:
     from emergectl.runtime.stop import StopRequest
     from emergectl.training.ensemble import arithmetic_of_members, take_steps
     from emergectl.training.loop import take_step
-    from emergectl.training.session import Session, prepare
+    from emergectl.training.session import Session, prepare_job
     from emergectl.training.stack import Stack
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -68,7 +68,7 @@ def contestant(shape: str, members: int) -> None:
         experiment = experiment_of(shape, seed)
         decided = arithmetic_of_members(experiment, ranks)
         session = Session(None, ranks, ListenerGroup([]), StopRequest(), decided=decided)
-        jobs.append(prepare(experiment, session))
+        jobs.append(prepare_job(experiment, session))
     stack = Stack(jobs) if members > 1 else None
 
     def step() -> int:

@@ -38,7 +38,7 @@ from emergectl.runtime.ranks import join_ranks
 from emergectl.runtime.stop import StopRequest
 from emergectl.store.run import create_run
 from emergectl.training.loop import take_step
-from emergectl.training.session import Session, prepare
+from emergectl.training.session import Session, prepare_job
 
 SIZES = {
     "small": {"layers": 4, "width": 128, "heads": 4, "block": 64, "batch": 12, "turn": 5},
@@ -112,7 +112,7 @@ def our_step(size: Mapping[str, int], folder: Path, *, precision: str, compiles:
         }
     )
     run = create_run(folder / "runs", experiment, argv=[])
-    job = prepare(
+    job = prepare_job(
         experiment, Session(run, join_ranks(experiment.train), ListenerGroup([]), StopRequest())
     )
 

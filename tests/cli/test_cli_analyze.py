@@ -165,7 +165,7 @@ def test_runs_whose_tokens_follow_from_their_sizes_give_no_law(
 
 
 def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> None:
-    from emergectl.analysis.columns import Columns
+    from emergectl.analysis.columns import ColumnMapping
     from emergectl.analysis.examine import examine
     from emergectl.analysis.reading import read_tables
     from emergectl.analysis.table import with_defaults
@@ -174,7 +174,7 @@ def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> Non
     from emergectl.cli.findings import plot
 
     table = with_defaults(
-        read_tables([wide], Columns(values=("add",), params="size")), n=500, chance={"": 0.0}
+        read_tables([wide], ColumnMapping(values=("add",), params="size")), n=500, chance={"": 0.0}
     )
     examined = examine(table, judge(curves_of(table, "params")), alpha=0.05)
     text = plot(examined.abilities[0], "params", width=60, color=False)
@@ -191,7 +191,7 @@ def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> Non
         (["--value", "ad"], "did you mean 'add'?"),
         (["--values", "add", "--params", "size", "--x", "height"], "an axis is one of"),
         (["--values", "add"], "no scale"),
-        (["--values", "add", "--chance", "x=y"], "'y' is no number"),
+        (["--values", "add", "--chance", "x=y"], "no column 'y'"),
         (["--values", "add", "--n", "0"], "1 or more"),
         (["--values", "add", "--where", "size"], "NAME=VALUE"),
         (["--values", "add", "--scale", "height=2"], "a scale is one of"),
@@ -285,3 +285,24 @@ def test_every_table_and_page_says_which_count_of_parameters_it_shows(
     options = ["--params", "size", "--values", "add"]
     assert main(["report", str(wide), *options, "--format", "md"]) == 0
     assert "over parameters (as given)" in capsys.readouterr().out
+
+
+def test_error_rates_are_told_with_what_is_promised(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["analyze", "calibrate", "--trials", "10", "--jobs", "1"]
+    code = main([*command, "--only", "50 POINTS, a ramp", "--json"])
+    out, told = capsys.readouterr()
+    rows = json.loads(out)
+    assert [row["what"] for row in rows] == [
+        f"sharp rise: 50 points, a ramp: {rate}"
+        for rate in ("found", "position covered", "position of no width")
+    ]
+    assert {row["trials"] for row in rows} == {10}
+    assert code == int(any(row["state"] == "broken" for row in rows))
+    assert all(row["low"] <= row["rate"] <= row["high"] for row in rows)
+    assert rows[1]["promised"] == "0.92 to 0.98"
+    assert told.count("sharp rise: 50 points, a ramp") == 3
+
+
+def test_no_claim_of_that_name_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "calibrate", "--only", "nonsense"]) == 2
+    assert "no claim is called so; they begin with: false emergent; " in capsys.readouterr().err

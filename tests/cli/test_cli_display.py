@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from emergectl.cli.display import LiveDisplay, PlainDisplay, Progress, open_display
+from emergectl.cli.display import LiveDisplay, PlainDisplay, RunProgress, open_display
 from emergectl.cli.progress import History, Pace, format_count, format_duration, format_value
 from emergectl.runtime.listeners import Listener, RunFacts
 
@@ -117,6 +117,13 @@ def test_nothing_in_a_name_or_a_message_can_steer_a_terminal() -> None:
     assert "one two three\n" in stream.getvalue()
 
 
+class GoneStream(io.StringIO):
+    """A terminal that hung up."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
 def test_quiet_says_what_a_person_should_read_and_no_more() -> None:
     stream = io.StringIO()
     display = open_display("quiet", stream=stream)
@@ -125,13 +132,6 @@ def test_quiet_says_what_a_person_should_read_and_no_more() -> None:
     display.message("12 rows\nare cut")
     display.close("done")
     assert stream.getvalue() == "12 rows are cut\n"
-
-
-class GoneStream(io.StringIO):
-    """A terminal that hung up."""
-
-    def write(self, _text: str) -> int:
-        raise OSError(errno.EIO, "Input/output error")
 
 
 @pytest.mark.parametrize("kind", [PlainDisplay, LiveDisplay])
@@ -215,7 +215,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(
 
 def test_time_left_goes_by_recent_speed_and_not_by_the_first_step() -> None:
     clock = Clock()
-    progress = Progress(facts(total_steps=1000), clock)
+    progress = RunProgress(facts(total_steps=1000), clock)
     clock.seconds += 30  # compiling
     for step in range(1, 101):
         progress.advance({"step": step})
@@ -244,7 +244,7 @@ def test_time_left_is_unknown_before_the_speed_is() -> None:
 
 def test_of_two_budgets_the_one_that_ends_first_counts() -> None:
     clock = Clock()
-    progress = Progress(facts(total_steps=1000, budget_seconds=60.0), clock)
+    progress = RunProgress(facts(total_steps=1000, budget_seconds=60.0), clock)
     for step in (1, 11):
         progress.advance({"step": step})
         clock.seconds += 10

@@ -51,7 +51,7 @@ def test_validate_answers_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["validate", "--json", str(good), str(bad)]) == 2
     captured = capsys.readouterr()
     first, second = json.loads(captured.out)
-    assert first == {"file": str(good), "ok": True, "errors": [], "warnings": []}
+    assert first == {"file": str(good), "ok": True, "errors": [], "warnings": [], "notes": []}
     assert second["ok"] is False
     assert second["errors"][0].startswith(f"{bad}:1: ")
     assert captured.err == ""

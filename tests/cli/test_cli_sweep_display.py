@@ -8,19 +8,21 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from emergectl.cli.sweep_display import Course, LiveSweepDisplay
+from emergectl.cli.sweep_display import LiveSweepDisplay, SweepProgress
 from emergectl.config.schema import Experiment
-from emergectl.sweeps.driver import Running
 from emergectl.sweeps.folder import Planned, Standing
 from emergectl.sweeps.plan import Plan
+from emergectl.sweeps.watcher import Running
 
 
-def course(now: list[float], trials: dict[str, dict[str, Any]]) -> Course:
+def course(
+    now: list[float], trials: dict[str, dict[str, Any]], *, asks: object = None
+) -> SweepProgress:
     made = [
         SimpleNamespace(id=key, experiment=experiment(fields)) for key, fields in trials.items()
     ]
-    plan = cast(Plan, SimpleNamespace(trials=made))
-    return Course(plan, [Planned(key, {}) for key in trials], clock=lambda: now[0])
+    plan = cast(Plan, SimpleNamespace(trials=made, asks=asks))
+    return SweepProgress(plan, [Planned(key, {}) for key in trials], clock=lambda: now[0])
 
 
 def experiment(fields: dict[str, Any]) -> Experiment:
@@ -66,6 +68,20 @@ def test_longer_trials_and_larger_models_are_expected_to_take_longer() -> None:
     # From here on: 10 s for a million tokens, and 1 s more for each 10,000 parameters.
     ours.update({}, standings("abcd", a=11.0, c=13.0))
     assert ours.remaining_seconds == pytest.approx(4 * 11 + 2 * (10 + 30))
+
+
+def test_what_trials_are_asked_counts_once_it_was_seen_how_long_that_takes() -> None:
+    now = [0.0]
+    ours = course(now, {key: {"train": {"steps": 100}} for key in "abc"}, asks=object())
+    hand = {"a": Running(key="a", step=100, steps=100, asking="addition: 1 of 10 items")}
+    trained = {"a": Standing(state="trained", seconds=20.0, trained=True)}
+    ours.update(hand, standings("abc", b=20.0) | trained)
+    assert "0:20 left, and the asking" in ours.in_words()
+
+    now[0] = 6.0  # a was asked for six seconds; b waits to be
+    ours.update({}, standings("abc", a=20.0) | {"b": trained["a"]})
+    assert ours.remaining_seconds == pytest.approx(20 + 6 + 6)
+    assert "0:32 left" in ours.in_words()
 
 
 def test_nothing_remains_when_all_is_done() -> None:

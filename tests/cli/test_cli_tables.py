@@ -8,7 +8,7 @@ import pytest
 from emergectl.analysis.table import Table
 from emergectl.analysis.table_curves import choose_axis, count_shown, curves_of
 from emergectl.cli.main import main
-from emergectl.cli.tables import Source, read_source
+from emergectl.cli.tables import TableSource, read_source
 from emergectl.store.measurements import Measurement, MetricFacts, append_measurements
 
 SHARE = MetricFacts("discontinuous", "up", "share", least=0.0, most=1.0)
@@ -44,7 +44,7 @@ def measure(run: Path, task: str, value: float, *, step: int = 10, **more: objec
 
 
 def read(root: Path, *names: object, **options: object) -> Table:
-    return read_source(Source([str(name) for name in names], dict(options), root))
+    return read_source(TableSource([str(name) for name in names], dict(options), root))
 
 
 def test_what_eval_measured_on_a_run_is_read_with_the_runs_own_scales(tmp_path: Path) -> None:

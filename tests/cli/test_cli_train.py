@@ -110,6 +110,24 @@ def test_resume_auto_finds_the_finished_run_and_does_nothing(
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
+def test_what_was_left_out_of_the_data_stands_in_the_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": "the cat sat"}] * 40 + [{"txt": "lost"}]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "run.yaml").write_text(
+        "model: {family: gpt2, size: 10k}\ntokenizer: {kind: char}\n"
+        "data: {train: {path: rows.jsonl, bad_rows: skip}, seq_len: 8}\n"
+        "train: {steps: 1, batch_size: 2, device: cpu}\n"
+    )
+    arguments = ["train", str(tmp_path / "run.yaml"), "--json", "--runs-dir", str(tmp_path)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""  # and no display
+    (note,) = json.loads(printed.out)["notes"]
+    assert "rows.jsonl: 1 bad rows skipped" in note
+
+
 def test_another_experiment_does_not_go_on_in_this_run(
     run: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from emergectl.cli.main import main
+from emergectl.data import first_rows
 from emergectl.models import footprint
 
 ROWS = "text,label\nhello,a\nworld,b\nagain,{label}\n"
@@ -132,3 +133,38 @@ def test_rows_are_read_without_torch(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path / "run.yaml")], capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+ASKED = """\
+stage: evaluate
+model: {from: somewhere/else}
+evaluation:
+  tasks:
+    - {task: classification, called: greetings, path: rows.csv, test_path: rows.csv,
+       prompt: "{text}", bad_rows: skip, published_items: 5}
+"""
+
+
+def test_what_reading_a_tasks_files_came_upon_is_noted(said) -> None:
+    code, told = said(ASKED, 'text,label\nhello,a\nhello,a\nworld,b\n"",a\n')
+    assert code == 0, told
+    assert "note: greetings: 2 test items, where 5 are published" in told
+    assert "note: greetings: 2 of 8 rows skipped; the first: " in told
+    assert "note: greetings: 1 test rows ask a question again: merged into one item" in told
+
+
+def test_a_tasks_files_that_are_large_or_elsewhere_are_not_read(
+    said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_rows, "WHOLE_BYTES", 10)
+    code, told = said(ASKED)
+    assert (code, "note: greetings: its data is not read here: 0.0 MB" in told) == (0, True)
+    hub = ASKED.replace("path: rows.csv, test_path: rows.csv", "hub: a/b, test_split: test")
+    code, told = said(hub)
+    assert (code, "not read here: not on this machine" in told) == (0, True)
+
+
+def test_a_bad_row_of_a_tasks_file_is_refused(said) -> None:
+    code, told = said(ASKED.replace("bad_rows: skip, ", ""), ROWS.format(label="a") + '"",a\n')
+    assert code == 2
+    assert "rows.csv:5: text: is empty" in told

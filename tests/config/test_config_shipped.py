@@ -6,9 +6,9 @@ import pytest
 
 from emergectl.config.experiment import load_experiment
 from emergectl.config.json_schema import experiment_schema
-from emergectl.config.reader import read_yaml
+from emergectl.config.reader import looks_like_sweep, read_yaml
 from emergectl.config.shipped import find_shipped, first_comment, shipped_configs, shipped_folder
-from emergectl.config.sweep import load_sweep, looks_like_sweep
+from emergectl.config.sweep import load_sweep
 from emergectl.errors import RequestError
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from emergectl.cli.main import main
 from emergectl.config.json_schema import sweep_schema
 from emergectl.config.sweep import load_sweep, sweep_name
-from emergectl.config.values import Interval, expand_values, read_interval
+from emergectl.config.values import SearchRange, expand_values, read_interval
 from emergectl.errors import RequestError
 
 EXAMPLE = """\
@@ -54,8 +54,8 @@ def test_ranges_become_lists_of_round_numbers() -> None:
 
 
 def test_a_search_reads_intervals() -> None:
-    assert read_interval({"log": [1e-4, 1e-2]}) == Interval(1e-4, 1e-2, log=True, whole=False)
-    assert read_interval("2..8") == Interval(2, 8, log=False, whole=True)
+    assert read_interval({"log": [1e-4, 1e-2]}) == SearchRange(1e-4, 1e-2, log=True, whole=False)
+    assert read_interval("2..8") == SearchRange(2, 8, log=False, whole=True)
     assert read_interval(["a", None]) == ["a", None]
 
 
@@ -133,8 +133,9 @@ def test_an_experiment_in_its_own_file_is_found_from_the_sweeps_folder(
 def test_a_sweep_is_named_by_its_file_or_by_itself(tmp_path: Path) -> None:
     file = write(tmp_path, EXAMPLE.replace("name: study\n", ""))
     assert load_sweep(file).name == sweep_name(str(file)) == sweep_name("study") == "study"
-    with pytest.raises(RequestError):
-        sweep_name("../study")
+    for missing in ("../study", "study.yaml", "study.yml"):
+        with pytest.raises(RequestError, match=f"{missing}: no such file"):
+            sweep_name(missing)
 
 
 def test_validate_checks_every_trial_and_names_the_one_that_is_wrong(

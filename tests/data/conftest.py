@@ -12,7 +12,7 @@ from emergectl.config.schema import Experiment, FileSource
 from emergectl.data.build import build_data
 from emergectl.data.job import ExperimentData
 from emergectl.data.readers import Tally
-from emergectl.data.sources import Check, Row, as_label, as_text, iter_rows
+from emergectl.data.sources import Converter, SourceRow, as_label, as_text, iter_rows
 
 Build = Callable[..., ExperimentData]
 
@@ -49,12 +49,12 @@ def write(tmp_path: Path) -> Callable[[str, bytes | str | list[dict[str, Any]]],
 
 
 @pytest.fixture
-def read(cache: Path) -> Callable[..., tuple[list[Row], Tally]]:
+def read(cache: Path) -> Callable[..., tuple[list[SourceRow], Tally]]:
     """Read a source's text and label columns, or `roles`; returns its rows and the tally."""
 
     def read(
-        path: Path, *, roles: dict[str, Check] | None = None, **options: Any
-    ) -> tuple[list[Row], Tally]:
+        path: Path, *, roles: dict[str, Converter] | None = None, **options: Any
+    ) -> tuple[list[SourceRow], Tally]:
         source = FileSource(path=str(path), **options)
         tally = Tally()
         roles = roles or {"text": as_text, "label": as_label}

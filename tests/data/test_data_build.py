@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emergectl.config.schema import TokenizerSpec
-from emergectl.data.feeds import IGNORED
+from emergectl.data.batches import IGNORED
 from emergectl.data.tokenizers import build_tokenizer, load_tokenizer
 from emergectl.errors import DataError, ExperimentError
 

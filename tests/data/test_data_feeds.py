@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from emergectl.config.schema import TokenizerSpec
-from emergectl.data.feeds import IGNORED, LanguageFeed
+from emergectl.data.batches import IGNORED
+from emergectl.data.feeds import LanguageFeed
 from emergectl.data.masked import MaskedFeed
 from emergectl.data.mixing import MixedFeed
 from emergectl.data.order import permute, uniform

@@ -10,7 +10,7 @@ import pytest
 
 from emergectl.config.schema import FileSource, TokenizerSpec
 from emergectl.data import packing, sources
-from emergectl.data.packing import HeldOut, pack_text
+from emergectl.data.packing import DocumentSplit, pack_text
 from emergectl.data.tokenizers import build_tokenizer, text_encoder, token_bytes
 from emergectl.errors import DataError, EmergectlError
 
@@ -161,7 +161,8 @@ def test_the_two_sides_of_a_random_split_are_all_documents_once(write, tokenizer
     texts = [f"document {number} 第{number}号" for number in range(300)]
     path = write("rows.jsonl", [{"text": text} for text in texts])
     sides = [
-        pack(path, tokenizer, cache, held_out=HeldOut(0.2, inside)) for inside in (False, True)
+        pack(path, tokenizer, cache, held_out=DocumentSplit(0.2, inside))
+        for inside in (False, True)
     ]
     found = []
     for side in sides:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emergectl.data.feeds import IGNORED
+from emergectl.data.batches import IGNORED
 
 
 def test_tiny_shakespeare_has_its_65_characters_and_nothing_is_lost(shared_data, build):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from emergectl.config.schema import FileSource, TokenizerSpec
-from emergectl.data.feeds import IGNORED
+from emergectl.data.batches import IGNORED
 from emergectl.data.rows import CUT, UNFIT, WHOLE, RowShape, row_encoder
 from emergectl.data.templates import render, template_fields
 from emergectl.data.tokenizers import build_tokenizer
@@ -14,7 +14,7 @@ from emergectl.evaluation.columns import columns_of_records, columns_of_rows
 from emergectl.evaluation.held_out_records import records_of_rows
 from emergectl.evaluation.metrics import held_out_metrics
 from emergectl.inference.encoding import Coder
-from emergectl.tasks.learning.materials import HeldOut
+from emergectl.tasks.learning.materials import HeldOutSet
 
 REVIEWS = [{"text": f"第{n}个 review, {'good' * (n % 7)}", "label": n % 3 > 0} for n in range(40)]
 BYTE = TokenizerSpec(kind="byte")
@@ -245,7 +245,7 @@ def test_prompts_give_way_and_answers_that_do_not_fit_are_told_and_count_as_wron
     assert (data.report["train"][0]["cut"], data.report["train"][0]["left_out"]) == (4, 8)
     # A model that is right in all that it can be asked is right in half of all.
     rows = {name: np.full(8, 3.0) for name in ("nll", "targets", "correct")}
-    unfit = HeldOut("validation", data.validation, 8).unfit
+    unfit = HeldOutSet("validation", data.validation, 8).unfit
     for columns in (
         columns_of_rows(rows, unfit=unfit),
         columns_of_records(list(records_of_rows(rows, "validation", unfit=unfit))),

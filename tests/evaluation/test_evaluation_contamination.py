@@ -12,7 +12,7 @@ from emergectl.evaluation.contamination import (
     find_in_texts,
     tokens_of,
 )
-from emergectl.evaluation.task_items import Asking, PreparedTask, prepare
+from emergectl.evaluation.task_items import Asking, PreparedTask, prepare_task
 from emergectl.tasks.references import load_task
 from emergectl.tasks.task import TextTask
 
@@ -50,7 +50,7 @@ def test_of_several_right_answers_each_is_looked_for() -> None:
 def arithmetic() -> PreparedTask:
     task = load_task("addition:digits=2")
     assert isinstance(task, TextTask)
-    return prepare(task, "addition", Asking(limit=20))
+    return prepare_task(task, "addition", Asking(limit=20))
 
 
 def run_of(tmp_path: Path, **fields: object) -> Path:

@@ -13,10 +13,10 @@ from emergectl.errors import RequestError
 from emergectl.evaluation.pass_until import (
     PassRate,
     Sampled,
-    Tally,
+    SampleTally,
+    estimate_pass_rate,
     mean_rate_interval,
     pass_at_k,
-    pass_rate,
     pass_until,
 )
 from emergectl.inference.requests import Question, TooLong, Writing
@@ -49,7 +49,7 @@ def test_known_rates_are_found_without_bias_and_intervals_hold(true: float, pass
     rng = np.random.default_rng(0)
     repeats = 4000
     samples = passes + rng.negative_binomial(passes, true, size=repeats)
-    found = [pass_rate(passes, int(n), reached=True) for n in samples]
+    found = [estimate_pass_rate(passes, int(n), reached=True) for n in samples]
     rates = np.array([rate.rate for rate in found])
     standard_error = rates.std() / repeats**0.5
     assert rates.mean() == pytest.approx(true, abs=4 * standard_error)
@@ -75,12 +75,12 @@ def test_a_limit_of_samples_leaves_the_estimate_unbiased_and_the_interval_right(
 @pytest.mark.parametrize("part", [1, 7, 64, 5000])
 def test_the_parts_that_samples_come_in_change_nothing(part: int) -> None:
     passed = np.random.default_rng(2).random(5000) < 0.01
-    tally = Tally(5, 5000)
+    tally = SampleTally(5, 5000)
     for first in range(0, 5000, part):
         tally.add(passed[first : first + part])
     fifth = int(np.flatnonzero(passed)[4]) + 1
     assert (tally.passes, tally.samples, tally.reached) == (5, fifth, True)
-    assert pass_rate(5, fifth, reached=True).rate == pytest.approx(4 / (fifth - 1))
+    assert estimate_pass_rate(5, fifth, reached=True).rate == pytest.approx(4 / (fifth - 1))
 
 
 @pytest.mark.parametrize("true", [0.9, 1e-1, 1e-2, 1e-3])
@@ -88,7 +88,7 @@ def test_little_more_is_drawn_than_is_needed(true: float) -> None:
     rng = np.random.default_rng(3)
     drawn = needed = rounds = 0
     for _ in range(50):
-        tally = Tally(10, 100_000)
+        tally = SampleTally(10, 100_000)
         while not tally.is_done:
             count = tally.next_count(4096)
             tally.add(rng.random(count) < true)
@@ -100,15 +100,15 @@ def test_little_more_is_drawn_than_is_needed(true: float) -> None:
 
 
 def test_all_passes_and_no_passes_have_their_intervals() -> None:
-    assert pass_rate(3, 3, reached=True).high == 1.0
-    none = pass_rate(0, 1000, reached=False)
+    assert estimate_pass_rate(3, 3, reached=True).high == 1.0
+    none = estimate_pass_rate(0, 1000, reached=False)
     assert (none.rate, none.low) == (0.0, 0.0)
     assert none.high == pytest.approx(1 - 0.025 ** (1 / 1000))  # (1 - p)^1000 = 2.5%
 
 
 def test_one_pass_is_too_few_to_ask_for() -> None:
     with pytest.raises(RequestError, match="at least 2 passes"):
-        Tally(1, 3)
+        SampleTally(1, 3)
 
 
 @pytest.mark.parametrize("rates", [(0.004, 0.0, 0.002, 0.002), (0.002,) * 4, (0.008, 0, 0, 0)])
@@ -116,7 +116,7 @@ def test_where_no_item_passed_the_bound_of_the_mean_rate_holds_however_rates_are
     rates: tuple[float, ...],
 ) -> None:
     # With the mean at the bound, no pass at all must come in at most one of forty cases.
-    none = mean_rate_interval([pass_rate(0, 500, reached=False)] * len(rates))
+    none = mean_rate_interval([estimate_pass_rate(0, 500, reached=False)] * len(rates))
     assert none is not None
     assert none == pytest.approx((0.0, 1 - 0.025 ** (1 / 2000)))
     scale = none[1] / np.mean(rates)
@@ -124,10 +124,10 @@ def test_where_no_item_passed_the_bound_of_the_mean_rate_holds_however_rates_are
 
 
 def test_where_some_items_passed_items_are_drawn_again_instead() -> None:
-    some = [pass_rate(0, 500, reached=False), pass_rate(10, 300, reached=True)]
+    some = [estimate_pass_rate(0, 500, reached=False), estimate_pass_rate(10, 300, reached=True)]
     assert mean_rate_interval(some) is None
     assert mean_rate_interval(some[1:]) == (some[1].low, some[1].high)
-    assert mean_rate_interval([pass_rate(10, 10, reached=True)] * 3) == pytest.approx(
+    assert mean_rate_interval([estimate_pass_rate(10, 10, reached=True)] * 3) == pytest.approx(
         (0.025 ** (1 / 30), 1.0)
     )
 
@@ -164,7 +164,7 @@ def test_what_a_model_writes_as_often_as_it_says_is_found_at_that_rate() -> None
     for index, true in likely.items():
         one = found[index]
         assert isinstance(one, Sampled)
-        rate = pass_rate(one.passes, one.samples, reached=one.reached)
+        rate = estimate_pass_rate(one.passes, one.samples, reached=one.reached)
         assert rate.low <= true <= rate.high
     assert sum(told) >= sum(one.samples for one in found.values())  # type: ignore[union-attr]
     assert {one.reached for one in found.values()} == {True, False}  # type: ignore[union-attr]
@@ -214,6 +214,6 @@ def test_pass_until_needs_samples_that_differ_and_a_context_that_fits() -> None:
 
 def counted(passed: np.ndarray, *, passes: int, most_samples: int) -> PassRate:
     """The rate that samples with these outcomes, in order, come to."""
-    tally = Tally(passes, most_samples)
+    tally = SampleTally(passes, most_samples)
     tally.add(passed)
-    return pass_rate(tally.passes, tally.samples, reached=tally.reached)
+    return estimate_pass_rate(tally.passes, tally.samples, reached=tally.reached)

@@ -20,9 +20,9 @@ from emergectl.evaluation.task_items import (
     NO_TOKENS,
     Asking,
     PreparedTask,
-    ask,
+    ask_items,
     in_item_order,
-    prepare,
+    prepare_task,
 )
 from emergectl.inference.loading import LanguageModel
 from emergectl.inference.requests import Cut, Question, Scored, TooLong, Writing
@@ -93,7 +93,7 @@ class Telling(Letters):
 
 
 def prepared(task: TextTask, **asking: object) -> PreparedTask:
-    return prepare(task, task.name, Asking(**asking))  # type: ignore[arg-type]
+    return prepare_task(task, task.name, Asking(**asking))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +112,8 @@ def test_the_quick_model_answers_as_the_slow_one(
     task: TextTask, ends: bool, quick: LanguageModel, slow: ReferenceModel
 ) -> None:
     asked = prepared(task, shots=1)
-    ours = in_item_order(asked, list(ask(quick, asked, ends=ends)))
-    theirs = in_item_order(asked, list(ask(slow, asked, ends=ends)))
+    ours = in_item_order(asked, list(ask_items(quick, asked, ends=ends)))
+    theirs = in_item_order(asked, list(ask_items(slow, asked, ends=ends)))
     for one, other in zip(ours, theirs, strict=True):
         assert (one.prediction, one.correct, one.written, one.prompt_hash) == (
             other.prediction,
@@ -129,7 +129,7 @@ def test_the_quick_model_answers_as_the_slow_one(
 
 def test_a_context_is_shots_and_question(slow: ReferenceModel) -> None:
     asked = prepared(Letters(count=1), shots=2)
-    assert len(list(ask(slow, asked))) == 1
+    assert len(list(ask_items(slow, asked))) == 1
     question = slow.asked[0]
     assert isinstance(question, Question)
     *shots, last = question.context.split("\n")
@@ -175,7 +175,7 @@ def test_an_empty_test_set_is_told() -> None:
 def test_what_is_too_long_is_skipped_counted_and_in_no_metric(slow: ReferenceModel) -> None:
     asked = prepared(Telling(count=3), shots=2)
     slow.reach = len(asked.contexts[0]) + 2  # the other questions are longer
-    records = in_item_order(asked, list(ask(slow, asked)))
+    records = in_item_order(asked, list(ask_items(slow, asked)))
     assert [record.skipped is None for record in records] == [True, False, False]
     assert "the model reaches" in str(records[1].skipped)
     assert records[1].correct is None
@@ -196,7 +196,7 @@ class Odd(Choosing):
 
 def test_an_item_that_cannot_be_judged_is_skipped_with_the_reason(slow: ReferenceModel) -> None:
     asked = prepared(Odd())
-    records = in_item_order(asked, list(ask(slow, asked)))
+    records = in_item_order(asked, list(ask_items(slow, asked)))
     assert [record.skipped for record in records] == [
         None,
         "none of its choices is right",
@@ -218,16 +218,16 @@ class Mute(ReferenceModel):
 def test_an_answer_that_has_no_tokens_is_not_taken_for_certain(
     task: TextTask, slow: ReferenceModel
 ) -> None:
-    records = list(ask(Mute(slow.model, slow.tokenizer), prepared(task)))
+    records = list(ask_items(Mute(slow.model, slow.tokenizer), prepared(task)))
     assert len(records) == 12
     assert {record.skipped for record in records} == {NO_TOKENS}
 
 
 def test_a_task_of_judging_writes_only_where_a_metric_needs_it(slow: ReferenceModel) -> None:
-    list(ask(slow, prepared(Letters(count=2))))
+    list(ask_items(slow, prepared(Letters(count=2))))
     assert not any(isinstance(one, Writing) for one in slow.asked)
     asked = prepared(Letters(count=2), metrics=("edit_distance",))
-    (record, _) = ask(slow, asked)
+    (record, _) = ask_items(slow, asked)
     assert record.written
     assert record.target_score is not None
     assert record.correct == record.target_score.greedy
@@ -235,7 +235,7 @@ def test_a_task_of_judging_writes_only_where_a_metric_needs_it(slow: ReferenceMo
 
 def test_samples_are_counted_for_pass_at_k(slow: ReferenceModel) -> None:
     asked = prepared(Telling(count=2), samples=3, metrics=("pass@2",))
-    records = list(ask(slow, asked))
+    records = list(ask_items(slow, asked))
     assert [record.extra["samples_right"] for record in records] == [
         3 if record.prediction else 0 for record in records
     ]
@@ -247,7 +247,7 @@ def run_into(folder: Path, asked: PreparedTask, model: ReferenceModel, *, stop_a
     """Ask into a folder, going on with what is there; returns how many were answered anew."""
     answered = 0
     with open_items(folder, {"task": asked.label}, resume=True, place=ALONE) as file:
-        for record in ask(model, asked, known=tuple(file.records)):
+        for record in ask_items(model, asked, known=tuple(file.records)):
             file.append(record)
             answered += 1
             if answered == stop_after:
@@ -309,9 +309,9 @@ def test_two_evaluations_never_write_one_file(tmp_path: Path) -> None:
 
 def test_a_record_reads_back_equal(tmp_path: Path, slow: ReferenceModel) -> None:
     records = [
-        *ask(slow, prepared(Telling(count=2), samples=2)),
-        *ask(slow, prepared(Choosing(count=2))),
-        *ask(slow, prepared(Odd())),
+        *ask_items(slow, prepared(Telling(count=2), samples=2)),
+        *ask_items(slow, prepared(Choosing(count=2))),
+        *ask_items(slow, prepared(Odd())),
     ]
     write_items(tmp_path / "items.jsonl", records)
     assert list(read_items(tmp_path / "items.jsonl")) == records
@@ -324,7 +324,7 @@ def test_items_are_sampled_until_they_pass_and_the_rate_is_what_the_model_says(
 ) -> None:
     asked = prepared(Letters(count=6), until_passes=6, most_samples=2000, temperature=1.0)
     drawn: list[int] = []
-    records = in_item_order(asked, list(ask(quick, asked, ends=True, drawn=drawn.append)))
+    records = in_item_order(asked, list(ask_items(quick, asked, ends=True, drawn=drawn.append)))
     counts = {"passes", "samples", "reached"}
     assert all(set(record.extra) - {"cut"} == counts for record in records)
     assert all(record.extra.get("cut", 0) <= record.extra["samples"] for record in records)
@@ -343,7 +343,8 @@ def test_sampling_until_passes_is_for_tasks_of_writing() -> None:
 def test_several_samples_give_a_pass_rate_as_well(quick: LanguageModel) -> None:
     asked = prepared(Telling(count=3), samples=40, temperature=1.0, metrics=("pass_rate", "pass@1"))
     values = {
-        value.metric: value.value for value in values_of(list(ask(quick, asked)), asked.metrics)
+        value.metric: value.value
+        for value in values_of(list(ask_items(quick, asked)), asked.metrics)
     }
     assert values["pass_rate"] == pytest.approx(values["pass@1"])
 
@@ -381,7 +382,7 @@ def test_infinite_log_probabilities_survive_the_file() -> None:
 
 def test_groups_come_in_order_with_their_own_intervals(slow: ReferenceModel) -> None:
     asked = prepared(Letters())
-    records = list(ask(slow, asked))
+    records = list(ask_items(slow, asked))
     metrics = metrics_to_take(("exact_match",))
     values = values_of(records, metrics, by=("place", "even"), chance={"exact_match": 0.1})
     places = [v.group[1] for v in values if v.group and v.group[0] == "place"]
@@ -438,10 +439,10 @@ def test_a_cut_text_is_right_only_where_its_answer_had_ended_before(
     target = "#### 12" if "answer_after" in asked else "12"
     (tmp_path / "rows.jsonl").write_text(json.dumps({"question": "6 + 6?", "answers": target}))
     task = GenerativeQA(test_path=str(tmp_path / "rows.jsonl"), **asked)
-    prepared = prepare(task, "t", Asking())
+    prepared = prepare_task(task, "t", Asking())
     for written, right, count in ((text, whole, None), (Cut(text), cut, 1)):
-        (record,) = ask(Scripted(written), prepared)
+        (record,) = ask_items(Scripted(written), prepared)
         assert (record.correct, record.extra.get("cut")) == (right, count)
         assert record_from_json(json.loads(json.dumps(record_to_json(record))), "here") == record
-    (record,) = ask(Scripted(text, Cut(text)), prepare(task, "t", Asking(samples=2)))
+    (record,) = ask_items(Scripted(text, Cut(text)), prepare_task(task, "t", Asking(samples=2)))
     assert record.extra["samples_right"] == whole + cut

@@ -169,9 +169,10 @@ def made(source: Path, *options: str) -> str:
 def test_the_page_opens_with_the_verdicts_and_shows_each_ability(page: str) -> None:
     nodes = Nodes(page)
     assert page.index("Verdicts") < page.index("<figure")
-    assert "1 emergent" in nodes.text
-    for shown in ("exact_match", "chance", "break, 95%", "foretold from", "share of seeds"):
-        assert shown in nodes.text, shown
+    assert "1 metric-made" in nodes.text
+    shown = ("exact_match", "chance", "half of the rise, 95%", "foretold from", "share of seeds")
+    for text in shown:
+        assert text in nodes.text, text
     assert "emergectl report" in nodes.text
     assert_inactive(page)
 
@@ -227,13 +228,13 @@ def test_sixty_cross_site_strings_in_every_field_stay_text(
 )
 def test_markdown_keeps_hostile_text_as_text(text: str) -> None:
     from emergectl.reports.page import markdown_text
-    from emergectl.reports.panels import one_line
+    from emergectl.reports.panels import printable_line
 
     escaped = markdown_text(text)
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", escaped)
     rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).renderInline(escaped)
     assert "<" not in rendered
-    assert " ".join(unescape(rendered).split()) == " ".join(one_line(text).split())
+    assert " ".join(unescape(rendered).split()) == " ".join(printable_line(text).split())
 
 
 def test_markdown_leaves_names_readable() -> None:
@@ -269,11 +270,11 @@ def test_markdown_and_json_say_the_same_verdicts(
     source = table()
     assert main(["report", str(source), "--format", "md"]) == 0
     markdown = capsys.readouterr().out
-    assert "| add/exact_match | emergent |" in markdown
+    assert "| add/exact_match | metric-made |" in markdown
     assert main(["report", str(source), "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
     first = report["findings"]["abilities"][0]
-    assert (first["name"], first["verdict"]) == ("add/exact_match", "emergent")
+    assert (first["name"], first["verdict"]) == ("add/exact_match", "metric-made")
     assert first["pair"]["breaks"] == "discontinuous only"
     assert first["measured"][0]["seeds"][0]["where"].endswith("table.jsonl:1")
 

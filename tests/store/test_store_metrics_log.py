@@ -92,6 +92,22 @@ def test_a_whole_line_that_is_not_json_is_named_with_file_and_line(tmp_path: Pat
         steps(path)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['{"a": 1', '"b": 2}'],
+        ['{"a": [{}', "{}]}", "{}, {}"],  # together three records, and none of three by itself
+        ["{}", "{}, 0, {}"],
+        ["{}", "", "{}"],
+    ],
+)
+def test_lines_that_are_records_only_together_are_refused(tmp_path: Path, lines: list[str]) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    with pytest.raises(DataError, match="not JSON"):
+        list(read_metrics(path))
+
+
 def test_nan_and_infinities_come_back_as_numbers(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     MetricsLog(path).append({"step": 0, "loss": float("nan"), "norm": float("inf")})

@@ -75,7 +75,7 @@ def test_a_start_killed_while_it_claims_blocks_neither_its_folder_nor_the_listin
     folder = tmp_path / "mine"
 
     def start() -> None:
-        monkeypatch.setattr("emergectl.store.run.provenance.experiment_as_kept", lambda _: die())
+        monkeypatch.setattr("emergectl.store.provenance.experiment_as_kept", lambda _: die())
         create_run(tmp_path, experiment, argv=ARGV, run_dir=folder)
 
     assert in_child(start) == -9
@@ -92,7 +92,7 @@ def test_a_start_that_fails_leaves_no_half_run(
     def fail(_: object) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr("emergectl.store.run.provenance.facts", fail)
+    monkeypatch.setattr("emergectl.store.provenance.facts", fail)
     with pytest.raises(ValueError, match="no"):
         create_run(root, experiment, argv=ARGV)
     assert list(root.iterdir()) == []

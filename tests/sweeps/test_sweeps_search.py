@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from emergectl.store.locate import list_runs
 from emergectl.store.run import read_facts
 from emergectl.sweeps.folder import Standing, SweepFolder
 from emergectl.sweeps.plan import plan_sweep
-from emergectl.sweeps.search import JOURNAL, JournalLock, SearchWork, importances, open_study
+from emergectl.sweeps.search import JOURNAL, JournalLock, SearchWork, open_study
 
 SEARCH = """\
 search:
@@ -101,9 +102,11 @@ def test_a_search_killed_along_the_way_ends_with_every_place_done_once_and_told(
     trials = open_study(folder, spec).get_trials()
     complete = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
     assert len(complete) == 10
-    shares = importances(folder, spec)
-    assert sum(shares.values()) == pytest.approx(1.0)
     best = nursery.run("sweep", "best", "tiny", "-n", 1, "--json", "--runs-dir", root)
+    told = best.stderr.partition("how much each key matters")[2].splitlines()[0]
+    shares = dict(re.findall(r"([a-z.]+[a-z_]+) (\d\.\d\d)", told))
+    assert {*shares} == {"optimizer.lr", "train.batch_size", "model.dropout"}
+    assert sum(map(float, shares.values())) == pytest.approx(1.0, abs=0.02)
     assert f"{min(t.value for t in complete if t.value is not None):.4f}"[:6] in best.stdout
 
 

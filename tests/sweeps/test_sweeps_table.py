@@ -14,7 +14,7 @@ from sweep_study import Study
 
 from emergectl.analysis.table_curves import choose_axis
 from emergectl.cli.main import main
-from emergectl.cli.tables import Source, read_source
+from emergectl.cli.tables import TableSource, read_source
 from emergectl.evaluation.metrics import metric_facts
 from emergectl.store.locate import list_runs
 from emergectl.store.measurements import FILE, Measurement, MetricFacts, append_measurements
@@ -217,8 +217,8 @@ def test_a_sweep_is_judged_and_reported_with_what_it_varies_keeping_curves_apart
 
 def test_a_sweep_is_judged_as_its_runs_are(done: Path) -> None:
     runs = [run.name for run in list_runs(done)]
-    as_sweep = read_source(Source(["tiny"], {}, done))
-    as_runs = read_source(Source(runs, {}, done))
+    as_sweep = read_source(TableSource(["tiny"], {}, done))
+    as_runs = read_source(TableSource(runs, {}, done))
     assert {repr(row) for row in as_sweep.rows} == {repr(row) for row in as_runs.rows}
     assert len(as_sweep.rows) == len(as_runs.rows) > 0
     assert choose_axis(as_sweep) == choose_axis(as_runs)

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from emergectl.tasks.arithmetic import Addition, Arithmetic, Multiplication, Subtraction
+from emergectl.tasks.arithmetic import Addition, ArithmeticTask, Multiplication, Subtraction
 from emergectl.tasks.dyck import Dyck
 from emergectl.tasks.hops import Hops
 from emergectl.tasks.in_context import InContextLabels, InContextRegression
@@ -19,7 +19,7 @@ from emergectl.tasks.recall import Recall
 from emergectl.tasks.repetition import Repetition
 from emergectl.tasks.sorting import Sorting
 from emergectl.tasks.task import Item, TextTask, answer_of
-from emergectl.tasks.words import WORDS, Letters, Unscramble
+from emergectl.tasks.words import VOCABULARY, Letters, Unscramble
 
 
 def items(task: TextTask, count: int = 500) -> list[Item]:
@@ -152,8 +152,8 @@ def test_subtasks_come_up_by_the_stated_power_law() -> None:
 
 @pytest.mark.parametrize("task", [Unscramble(), Unscramble(length=4)])
 def test_scrambled_letters_make_one_word_of_the_list_and_are_not_it(task: Unscramble) -> None:
-    made_of = {"".join(sorted(word)): word for word in WORDS}
-    assert len(made_of) == len(WORDS)
+    made_of = {"".join(sorted(word)): word for word in VOCABULARY}
+    assert len(made_of) == len(VOCABULARY)
     for item in items(task):
         letters_given = item.prompt.rstrip(":")
         assert made_of["".join(sorted(letters_given))] == item.target != letters_given
@@ -161,7 +161,7 @@ def test_scrambled_letters_make_one_word_of_the_list_and_are_not_it(task: Unscra
 
 @pytest.mark.parametrize("kind", [Addition, Subtraction, Multiplication])
 def test_every_step_of_a_scratchpad_is_true_and_the_last_is_the_answer(
-    kind: type[Arithmetic],
+    kind: type[ArithmeticTask],
 ) -> None:
     task = kind(digits=5, min_digits=1, format="scratchpad")
     for item in items(task):

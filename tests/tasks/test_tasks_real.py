@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from file_rows import items
 
-from emergectl.data.documents import read_document, rows_of_squad
+from emergectl.data.documents import read_json_document, rows_of_squad
 from emergectl.tasks.answers import cmrc_f1, cmrc_normal, last_number
 from emergectl.tasks.references import load_task
 from emergectl.tasks.task import TextTask
@@ -93,7 +93,7 @@ def test_people_agree_on_cmrc_about_as_published() -> None:
     if not path.exists():
         pytest.skip(f"no {path}: set EMERGECTL_DATA to the folder of real data")
     matches, overlaps = [], []
-    for _, row in rows_of_squad(read_document(path)):
+    for _, row in rows_of_squad(read_json_document(path)):
         assert isinstance(row, dict)
         answers = row["answers"]
         for place, own in enumerate(answers):

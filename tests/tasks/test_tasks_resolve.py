@@ -52,6 +52,11 @@ WRONG: dict[str, tuple[dict[str, object], str, str]] = {
         "data.train.0.sgment",
         "did you mean `segment`?",
     ),
+    "more examples than there are": (
+        {"data": {"train": {"task": "addition", "digits": 1, "examples": 1000}}},
+        "data.train.0.examples",
+        "different items to train on, not `examples: 1000`",
+    ),
     "a task beside files": (
         {"data": {"train": [TASK, ROWS]}},
         "data.train",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emergectl.config.schema import Experiment
-from emergectl.data.feeds import IGNORED
+from emergectl.data.batches import IGNORED
 from emergectl.data.tokenizers import build_tokenizer
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.inference.encoding import Coder

@@ -13,7 +13,7 @@ from emergectl.runtime.ranks import Ranks
 from emergectl.runtime.stop import StopRequest
 from emergectl.training import loop
 from emergectl.training.loop import Job
-from emergectl.training.session import Session, prepare
+from emergectl.training.session import Session, prepare_job
 
 BATCH_SIZE = 8
 OBJECTIVES = {
@@ -53,7 +53,7 @@ train: {{steps: 5, batch_size: {BATCH_SIZE}, device: cpu, precision: fp32, compi
         listener=ListenerGroup([]),
         stop=StopRequest(),
     )
-    job = prepare(load_experiment(path).experiment, session)
+    job = prepare_job(load_experiment(path).experiment, session)
     job.trained.model.double()
     return job
 

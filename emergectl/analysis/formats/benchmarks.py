@@ -12,8 +12,8 @@ from typing import Any
 from emergectl.analysis.formats.identity import ASKED, identify
 from emergectl.analysis.formats.records import (
     BESIDE,
+    FileRecords,
     Record,
-    Records,
     as_dict,
     collected,
     is_number,
@@ -22,10 +22,16 @@ from emergectl.errors import DataError
 
 SAME_AGAIN = ("primary_score", "primary_metric")
 """OLMES's name for one of the other metrics"""
+_OLMES_ANSWERS = ("no_answer", "num_instances", "predicted_index", "correct_choice")
+_OLMES_DIRECTION = re.compile(
+    r"(?P<falls>bits_per_byte|ppl|perplexity)|acc_|exact_match|f1|pass_at|total_prob|margin"
+    r"|(?:uncond_|norm_)?correct_prob|logits_per|sum_logits"
+)
 _HELM_BOOKKEEPING = re.compile(
     r"num_|training_|inference_|batch_size|finish_reason|predicted_index|prompt_truncated"
     r"|max_prob|none$|platt_|selective_|idle_runtime"
 )
+_OF_LOGPROBS = ("logprob", "perplexity", "bits_per_byte", "logprob_per_byte")
 _MTEB_BOOKKEEPING = ("evaluation_time", "kg_co2_emissions", "hf_subset", "languages")
 
 
@@ -38,7 +44,7 @@ def is_olmes(part: Any) -> bool:
     return own or (isinstance(tasks, list) and bool(tasks) and all(map(is_olmes, tasks)))
 
 
-def olmes(path: Path, data: Mapping[str, Any]) -> Records:
+def olmes(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of metrics.json or one task's metrics."""
     parts = data.get("tasks") if not isinstance(data.get("metrics"), dict) else [data]
     return _olmes_parts(
@@ -46,12 +52,12 @@ def olmes(path: Path, data: Mapping[str, Any]) -> Records:
     )
 
 
-def olmes_lines(path: Path, rows: Iterable[tuple[int, Record]]) -> Records:
+def olmes_lines(path: Path, rows: Iterable[tuple[int, Record]]) -> FileRecords:
     """Records of metrics-all.jsonl: a task a line."""
     return _olmes_parts(path, [(f"{path}:{line}", record) for line, record in rows])
 
 
-def _olmes_parts(path: Path, parts: Sequence[tuple[str, Mapping[str, Any]]]) -> Records:
+def _olmes_parts(path: Path, parts: Sequence[tuple[str, Mapping[str, Any]]]) -> FileRecords:
     rows: list[tuple[str, Record]] = []
     notes: list[str] = []
     for where, part in parts:
@@ -68,49 +74,58 @@ def _olmes_parts(path: Path, parts: Sequence[tuple[str, Mapping[str, Any]]]) -> 
             "n": part.get("num_instances"),
             "limit": task.get("limit"),
             "dtype": model.get("dtype"),
-            "higher_is_better": None,
         }
-        for metric, value in as_dict(part.get("metrics")).items():
-            if is_number(value) and metric not in ("no_answer", "num_instances"):
-                rows.append(
-                    (f"{where}.{metric}", _beside({**fixed, "metric": metric, "value": value}))
-                )
+        for metric, row in _olmes_metrics(as_dict(part.get("metrics"))):
+            rows.append((f"{where}.{metric}", {**fixed, **row}))
     return collected(rows, asked=(*ASKED, "split"), notes=dict.fromkeys(notes))
 
 
-def _beside(row: dict[str, Any]) -> dict[str, Any]:
-    if row["metric"] in SAME_AGAIN:
-        row[BESIDE] = "another metric again, as the primary one (--where metric=… takes it)"
-    return row
+def _olmes_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(metric, what a record says of it), without what is an answer and no measure of it."""
+    for metric, value in metrics.items():
+        if not is_number(value) or metric.startswith(_OLMES_ANSWERS):
+            continue
+        found = _OLMES_DIRECTION.match(metric)
+        row: dict[str, Any] = {"metric": metric, "value": value}
+        row["higher_is_better"] = not found["falls"] if found else None
+        if metric in SAME_AGAIN:
+            row[BESIDE] = "another metric again, as the primary one (--where metric=… takes it)"
+        yield metric, row
 
 
 def is_data_decide(names: Sequence[str]) -> bool:
-    """Whether columns are those of DataDecide's results."""
-    return {"params", "data", "task", "step", "metrics"} <= set(names)
+    """Whether columns are those of DataDecide's results, published or as they were computed."""
+    own = set(names)
+    return {"task", "step", "metrics"} <= own and (
+        {"params", "data"} <= own or {"model", "group"} <= own
+    )
 
 
-def data_decide(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def data_decide(
+    path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
     """Records of DataDecide (Magnusson et al. 2025): a row has all metrics of a task as an object.
 
-    A curve runs over the sizes of one recipe (`group`: data); compute is FLOPs.
+    A curve runs over the sizes of one recipe (`group`: data); compute is FLOPs. As computed, the
+    columns are called `model` (a size) and `group` (the recipe).
     """
+    size, recipe = ("params", "data") if "data" in names else ("model", "group")
 
     def melted() -> Iterator[tuple[str, Record]]:
         for line, record in rows:
             where = f"{path}:{line}"
-            data, params = record["data"], record["params"]
+            data, params = record[recipe], record[size]
             fixed = {
-                **{name: record.get(name) for name in names if name not in ("metrics", "data")},
-                **{"data": data, "group": data, "model": f"{data}-{params}"},
-                **{"flops": record.get("compute"), "higher_is_better": None},
+                **{name: record.get(name) for name in names if name != "metrics"},
+                **{"data": data, "group": data, "model": f"{data}-{params}", "params": params},
+                **{"flops": record.get("compute"), "count": "named"},
             }
-            for metric, value in _object(record["metrics"], where).items():
-                if is_number(value) and not metric.startswith(("predicted_index", "no_answer")):
-                    yield f"{where}:{metric}", _beside({**fixed, "metric": metric, "value": value})
+            for metric, row in _olmes_metrics(_object(record["metrics"], where)):
+                yield f"{where}:{metric}", {**fixed, **row}
 
     own = [name for name in names if name != "metrics"]
-    added = ["group", "model", "flops", "metric", "value"]
-    return Records(list(dict.fromkeys([*own, *added])), melted())
+    added = ["data", "group", "model", "params", "count", "flops", "metric", "value"]
+    return FileRecords(list(dict.fromkeys([*own, *added])), melted())
 
 
 def _object(cell: Any, where: str) -> dict[str, Any]:
@@ -135,10 +150,11 @@ def is_helm_stats(data: Any) -> bool:
     )
 
 
-def helm_stats(path: Path, data: Sequence[Mapping[str, Any]]) -> Records:
+def helm_stats(path: Path, data: Sequence[Mapping[str, Any]]) -> FileRecords:
     """Records of one run of HELM; model and shots stand in run_spec.json beside it.
 
-    What was measured on perturbed items is left out, and so are costs and counts.
+    What was measured on perturbed items is left out, and so are costs and counts, and
+    log-probabilities that no client gave (HELM writes 0 for each, a perplexity of 1).
     """
     spec = _sibling(path, "run_spec.json")
     adapter = as_dict(spec.get("adapter_spec"))
@@ -151,13 +167,20 @@ def helm_stats(path: Path, data: Sequence[Mapping[str, Any]]) -> Records:
         if (name := as_dict(stat["name"])).get("name") == "num_instances"
         and not name.get("perturbation")
     }
-    task = ",".join(p for p in run.split(",") if not p.startswith(("model=", "model_deployment=")))
+    scenario, _, args = run.partition(":")
+    asked = [p for p in args.split(",") if p and not p.startswith(("model=", "model_deployment="))]
+    task = f"{scenario}:{','.join(asked)}" if asked else scenario
     fixed = {
         "task": task,
         **who.fields(),
         "shots": adapter.get("max_train_instances"),
         **split,
         "higher_is_better": None,
+    }
+    silent = {
+        name.get("split")
+        for stat in data
+        if (name := as_dict(stat["name"])).get("name") == "logprob" and stat.get("mean") == 0
     }
     rows = []
     for stat in data:
@@ -171,6 +194,8 @@ def helm_stats(path: Path, data: Sequence[Mapping[str, Any]]) -> Records:
         }
         if name.get("perturbation"):
             row[BESIDE] = "measured on perturbed items"
+        elif metric in _OF_LOGPROBS and name.get("split") in silent:
+            row[BESIDE] = "log-probabilities that were not recorded (all are 0)"
         rows.append((f"{path}:{metric}", row))
     return collected(rows, asked=("shots", "split"), notes=who.notes)
 
@@ -187,7 +212,7 @@ def is_helm_table(part: Any) -> bool:
     )
 
 
-def helm_table(path: Path, data: Mapping[str, Any]) -> Records:
+def helm_table(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of a table with a model in every row and `scenario - metric` in every column."""
     rows: list[tuple[str, Record]] = []
     notes: list[str] = []
@@ -210,7 +235,7 @@ def is_mteb(part: Any) -> bool:
     )
 
 
-def mteb(path: Path, data: Mapping[str, Any]) -> Records:
+def mteb(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of a task: its main score a split and subset; the others are left out unless named.
 
     The model stands in model_meta.json beside it, else in the folders (results/MODEL/REVISION/).
@@ -218,23 +243,22 @@ def mteb(path: Path, data: Mapping[str, Any]) -> Records:
     meta = _sibling(path, "model_meta.json")
     count = meta.get("n_parameters")
     above = path.absolute().parent
-    above = (
-        above.parent
-        if re.fullmatch(r"[0-9a-f]{40}|no_revision_available|external", above.name)
-        else above
-    )
+    revision = re.fullmatch(r"[0-9a-f]{40}|no_revision_available|external", above.name)
+    above = above.parent if revision else above
     who = identify(
         str(meta.get("name") or above.name.replace("__", "/")),
         count=float(count) if is_number(count) and count > 0 else None,
     )
     task = str(data.get("task_name") or data.get("mteb_dataset_name") or path.stem)
-    fixed = {**who.fields(), "version": data.get("dataset_revision"), "higher_is_better": None}
+    fixed = {**who.fields(), "version": data.get("dataset_revision")}
+    fixed["revision"] = revision[0] if revision else None
     rows = []
     for split, subset, scores in _mteb_scores(data):
         own = {k: v for k, v in scores.items() if is_number(v) and k not in _MTEB_BOOKKEEPING}
         named = task if subset in ("", "default") else f"{task} ({subset})"
         for metric, value in own.items():
             row = {**fixed, "task": named, "split": split, "metric": metric, "value": value}
+            row["higher_is_better"] = True if metric == "main_score" else None
             if "main_score" in own and metric != "main_score":
                 row[BESIDE] = "beside the main score (--where metric=… takes it)"
             rows.append((f"{path}:{split}.{subset}.{metric}", row))

@@ -7,11 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.model_names import read_name
-from emergectl.analysis.formats.records import Record, Records, as_dict, collected, is_number
+from emergectl.analysis.formats.records import (
+    BESIDE,
+    FileRecords,
+    Record,
+    as_dict,
+    collected,
+    is_number,
+)
 from emergectl.errors import DataError
 
+_AGAIN = {BESIDE: "the subtasks' scores again, as one mean (--where metric=… takes it)"}
 
-def big_bench(path: Path, data: Mapping[str, Any]) -> Records:
+
+def big_bench(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of a score file: one for each metric of each subtask and number of shots.
 
     Raises DataError for a score without its `score_dict`.
@@ -49,5 +58,6 @@ def _rows(path: Path, data: Mapping[str, Any]) -> Iterator[tuple[str, Record]]:
                     if metric == score.get("preferred_score") and is_number(low)
                     else None,
                     "higher_is_better": None,
+                    **(_AGAIN if metric == "normalized_aggregate_score" else {}),
                 },
             )

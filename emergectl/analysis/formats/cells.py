@@ -14,6 +14,7 @@ _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 _WITH_UNIT = re.compile(r"([-+]?[\d.,]+(?:e[-+]?\d+)?)\s*([kmbgt])", re.IGNORECASE)
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _POINTS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?")
+_DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -69,7 +70,12 @@ def _plain(text: str, decimal_comma: bool) -> float | None:
         return None
 
 
-def has_decimal_comma(cell: str) -> bool:
-    """Whether a cell is a number with a decimal comma, and nothing else."""
+def comma_in(cell: str) -> str:
+    """What a cell tells of commas: `decimal` for `0,25` and `1.234,5`, `either` for `1,172`,
+    `point` for `0.25`, where commas can but separate thousands; "" for anything else."""
     text = cell.strip().removesuffix("%").rstrip()
-    return "," in text and bool(_DECIMAL_COMMA.fullmatch(text) or _POINTS.fullmatch(text))
+    if "," in text:
+        if _THOUSANDS.fullmatch(text):
+            return "either" if text.count(",") == 1 and "." not in text else "point"
+        return "decimal" if _DECIMAL_COMMA.fullmatch(text) or _POINTS.fullmatch(text) else ""
+    return "point" if _DECIMAL_POINT.fullmatch(text) and not _POINTS.fullmatch(text) else ""

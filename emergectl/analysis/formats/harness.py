@@ -3,8 +3,8 @@
 0.3 has metrics under their names and `config.num_fewshot`; 0.4 has `metric,filter`, with
 bookkeeping beside them under names without a comma, and tells shots, versions, items and
 directions a task. Groups stand among the tasks; their items are those of their tasks together,
-where their value is the mean over these. lighteval's files are of the same kind, with tasks called
-`suite|task|shots`.
+where their value is the mean over these (their error is pooled, so it tells no items). lighteval's
+files are of the same kind, with tasks called `suite|task|shots`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.identity import ASKED, Identity, identify, read_model_args
-from emergectl.analysis.formats.records import Record, Records, as_dict, is_number
+from emergectl.analysis.formats.model_names import name_of_file, shots_of_file
+from emergectl.analysis.formats.records import (
+    FileRecords,
+    Record,
+    as_dict,
+    is_number,
+    items_of_share,
+)
 from emergectl.errors import DataError
 
 BOOKKEEPING = frozenset(
@@ -25,19 +32,39 @@ BOOKKEEPING = frozenset(
 DEFAULT_FEWSHOT_SEED = 1234
 PARTS = ("configs", "n-shot", "versions", "n-samples", "higher_is_better", "group_subtasks")
 """what 0.4 tells by task"""
-Told = Mapping[str, Mapping[str, Any]]
+Told = dict[str, dict[str, Any]]
 
 
-def harness(path: Path, data: Mapping[str, Any]) -> Records:
-    """Records of a results file. Raises DataError where a task's results are no object."""
+def is_harness(part: Any) -> bool:
+    """Whether an object holds results by task."""
+    results = part.get("results") if isinstance(part, dict) else None
+    return isinstance(results, dict) and bool(results) and all(map(_is_dict, results.values()))
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def harness(path: Path, data: Mapping[str, Any]) -> FileRecords:
+    """FileRecords of a results file. Raises DataError where a task's results are no numbers."""
     config = as_dict(data.get("config"))
     identity, settings = _identity(path, data, config)
+    notes = list(identity.notes)
+    shots = {*as_dict(data.get("n-shot")).values(), config.get("num_fewshot")} - {None}
+    if (named := shots_of_file(path)) is not None and not shots:
+        config = {**config, "num_fewshot": named}
+    elif named is not None and named not in shots:
+        notes.append(
+            f"shots in {path.name}: {', '.join(map(str, shots))} by its config, {named} by its "
+            "name; the config's are taken"
+        )
     results = data["results"]
     for task, scores in results.items():
-        if not isinstance(scores, dict):
-            raise DataError(f"{path}:1: results of {task!r} are no object")
+        if any(map(as_dict, scores.values())) and not any(map(is_number, scores.values())):
+            raise DataError(f"{path}:1: results of {task!r} hold no numbers, but objects of them")
     filtered = any("," in key for scores in results.values() for key in scores)
-    told = {part: as_dict(data.get(part)) for part in PARTS}
+    told: Told = {part: as_dict(data.get(part)) for part in PARTS}
+    told = {**told, "leaves": {g: _leaves(told["group_subtasks"], g) for g in _groups(data)}}
     model = {**identity.fields(), **settings, "prompt": _prompt(data)}
     rows = [
         row
@@ -48,7 +75,7 @@ def harness(path: Path, data: Mapping[str, Any]) -> Records:
         )
     ]
     names = list(rows[0][1]) if rows else []  # All records of a file have the same fields.
-    return Records(names, rows, ASKED, notes=list(identity.notes))
+    return FileRecords(names, rows, ASKED, notes=notes)
 
 
 def _identity(
@@ -62,7 +89,9 @@ def _identity(
     count = config.get("model_num_parameters")
     revision = args.revision or str(config.get("model_revision") or "")
     identity = identify(
-        name or path.stem, revision, count=float(count) if is_number(count) and count > 0 else None
+        name or name_of_file(path, shots=True),
+        revision,
+        count=float(count) if is_number(count) and count > 0 else None,
     )
     kept = ("model", "model_dtype", "batch_size", "device", "limit", "gen_kwargs")
     settings = {f"config.{key}": config[key] for key in kept if config.get(key) is not None}
@@ -111,14 +140,16 @@ def _rows(
 ) -> Iterator[tuple[str, Record]]:
     at = f"{path}:{task}/"
     scores, higher = results[task], as_dict(told["higher_is_better"].get(task))
-    own = _count(told["n-samples"].get(task))
+    own, group = _count(told["n-samples"].get(task)), task in told["leaves"]
     for key, value in scores.items():
         metric, comma, filter_ = key.partition(",")
         if filtered != bool(comma) or metric.endswith("_stderr") or metric in BOOKKEEPING:
             continue
         if not is_number(value):
             continue
-        stderr = scores.get(f"{metric}_stderr{comma}{filter_}")
+        tail = f"{comma}{filter_}"
+        stderr = None if group else scores.get(f"{metric}_stderr{tail}")
+        n = _items_of_group(told, results, task, metric, tail) if group and own is None else own
         yield (
             at + key.removesuffix(",none"),
             {
@@ -126,24 +157,40 @@ def _rows(
                 "metric": metric,
                 "value": value,
                 "filter": filter_ or None,
-                "n": _items_of_group(told, results, task, key) if own is None else own,
+                "n": n,
                 "stderr": stderr if is_number(stderr) else None,
                 "higher_is_better": higher.get(metric),
             },
         )
 
 
+def _groups(data: Mapping[str, Any]) -> list[str]:
+    """The groups among the tasks."""
+    below = as_dict(data.get("group_subtasks"))
+    return [*(group for group in below if below[group]), *as_dict(data.get("groups"))]
+
+
 def _items_of_group(
-    told: Told, results: Mapping[str, Mapping[str, Any]], task: str, key: str
+    told: Told,
+    results: Mapping[str, Mapping[str, Any]],
+    task: str,
+    metric: str,
+    filter_: str,
 ) -> float | None:
     """The items of a group's tasks together, where its value is the mean over them."""
-    leaves = _leaves(told["group_subtasks"], task)
-    counts = [_count(told["n-samples"].get(leaf)) for leaf in leaves]
-    values = [as_dict(results.get(leaf)).get(key) for leaf in leaves]
-    known = [(v, c) for v, c in zip(values, counts, strict=True) if is_number(v) and c is not None]
-    if not leaves or len(known) < len(leaves):
-        return None
+    key, error = f"{metric}{filter_}", f"{metric}_stderr{filter_}"
+    known = []
+    for leaf in told["leaves"][task]:
+        scores = as_dict(results.get(leaf))
+        value, count = scores.get(key), _count(told["n-samples"].get(leaf))
+        if is_number(value) and count is None:
+            count = items_of_share(value, scores.get(error))
+        if not is_number(value) or count is None:
+            return None
+        known.append((value, count))
     total = sum(count for _, count in known)
+    if not total:
+        return None
     mean = sum(value * count for value, count in known) / total
     return total if math.isclose(mean, results[task][key], rel_tol=1e-6) else None
 

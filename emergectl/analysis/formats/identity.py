@@ -16,7 +16,7 @@ from typing import Any
 from emergectl.analysis.formats.model_names import read_name, revision_of
 
 ASKED = ("filter", "shots", "version", "prompt")
-NAMES = ("pretrained", "model", "model_name", "model_path", "path", "engine", "name")
+NAME_FIELDS = ("pretrained", "model", "model_name", "model_path", "path", "engine", "name")
 ADAPTERS = ("peft", "adapter", "delta", "lora")
 FINAL = ("", "main", "master", "none", "None")
 DISAGREE = 1.3
@@ -75,7 +75,7 @@ def read_model_args(given: Any) -> ModelArgs:
             elif part.strip():  # A bare name, as `gpt2`.
                 key = "pretrained"
                 found[key] = part.strip()
-    name = next((str(found.pop(word)) for word in NAMES if found.get(word)), "")
+    name = next((str(found.pop(word)) for word in NAME_FIELDS if found.get(word)), "")
     adapter = next((str(found.pop(word)) for word in ADAPTERS if found.get(word)), "")
     folder = str(found.pop("subfolder", None) or "")
     revision = str(found.pop("revision", None) or "")

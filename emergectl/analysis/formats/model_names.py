@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 KNOWN_SIZES = {
     **{"gpt2": 124e6, "gpt2-medium": 355e6, "gpt2-large": 774e6, "gpt2-xl": 1558e6},
@@ -30,7 +31,13 @@ KNOWN_SIZES = {
 """parameters by the name of the family, where a name does not tell them; `_` and `.` are `-`"""
 
 _UNITS = {"m": 1e6, "b": 1e9, "t": 1e12}
-_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mbt])(\d(?!\d))?(?![a-z0-9])", re.IGNORECASE)
+_SIZE = re.compile(
+    r"(?<![a-z0-9.])(?!0\d)(\d+(?:\.\d+)?)([mbt])(\d(?!\d))?(?![a-z0-9])"
+    r"(?![-_]?(?:steps|iter(?:ation)?s|samples|examples|doc(?:ument)?s)(?![a-z0-9]))",
+    re.IGNORECASE,
+)
+_UNDERSCORE = re.compile(r"(?<=-)(\d+)_(\d+[mb])(?![a-z0-9])", re.IGNORECASE)
+"""`-1_8b`, which is 1.8b where a name has hyphens between its parts"""
 _EXPERTS = re.compile(r"(?<![a-z0-9.])(\d+)x(\d+(?:\.\d+)?)b(?![a-z0-9])", re.IGNORECASE)
 _STEP = re.compile(
     r"(?:global[-_]?)?(?<![a-z])(?:step|checkpoint|ckpt|iter)[-_=]?(\d+(?:\.\d+)?)(k|m)?(?![a-z0-9])"
@@ -43,13 +50,22 @@ _TOKENS = tuple(
         r"(?<![a-z])tok(?:ens?|s)?[-_=]?(\d+(?:\.\d+)?)(m|b|t)(?![a-z0-9])",
         r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(m|b|t)[-_]?tok(?:ens?|s)?(?![a-z])",
         r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(m|b)t(?![a-z0-9])",
+        r"(?<![a-z0-9.])(?:train[-_])?(0\d+)(b)(?![a-z0-9])",
     )
 )
-"""`tokens419B`, `105b-tokens`, `600bt`"""
+"""`tokens419B`, `105b-tokens`, `600bt`, `train_00220B`"""
 _SEED = re.compile(r"(?<![a-z])seed[-_=]?(\d+)(?![a-z0-9])", re.IGNORECASE)
 _CONTEXT = re.compile(r"ctx|context", re.IGNORECASE)
 _TUNED = re.compile(r"instruct|chat", re.IGNORECASE)
 _EDGES = "-_./@ "
+_OF_A_FILE = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T_-]\d\d[-:.]\d\d[-:.]\d\d(?:\.\d+)?)?"
+    r"|\d\d-\d\d-\d{4}(?:-\d\d-\d\d-\d\d)?|(?<!\d)20\d{6}(?:[-_T]?\d{6})?(?!\d)"
+    r"|(?<![a-z0-9])(?:(?:eval[-_])?results?|eval)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""what the name of a file of results says beside the model, such as when it was made"""
+_SHOTS = re.compile(r"(?<![a-z0-9])(\d+)-?shots?(?![a-z0-9])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -85,9 +101,27 @@ def read_name(name: str) -> ModelName:
     return ModelName(rest or name, params, step, tokens, seed, guessed)
 
 
-def size_in(name: str) -> float | None:
-    """The parameters that a model's name tells: `pythia-1.4b` → 1.4e9; None where it does not."""
-    return read_name(name).params
+def shots_of_file(path: Path) -> int | None:
+    """The number of shots that the name of a file tells."""
+    found = _SHOTS.search(path.stem)
+    return int(found[1]) if found else None
+
+
+def name_of_file(path: Path, *, shots: bool) -> str:
+    """What the name of a file says of the model in it, without dates and, if `shots`, without
+    shots; with the folders above where it says nothing, or only a step."""
+    parts: list[str] = []
+    for text in (path.stem, *(above.name for above in path.absolute().parents)):
+        name = _OF_A_FILE.sub("", text)
+        if shots and (found := _SHOTS.search(name)):
+            name = _without(name, found)
+        name = name.strip(_EDGES) if name != text else text
+        if name:
+            parts.insert(0, name)
+            told = read_name(name)
+            if told.model != name or (told.step, told.tokens, told.seed) == (None, None, ""):
+                break
+    return "/".join(parts)
 
 
 def revision_of(revision: str) -> tuple[float | None, float | None]:
@@ -122,6 +156,10 @@ def _size_of_part(part: str) -> tuple[float | None, str]:
 
 
 def _by_rules(part: str) -> tuple[float | None, str]:
+    if found := _UNDERSCORE.search(part):
+        told = f"{found[1]}.{found[2]}"
+        size, guessed = _by_rules(_UNDERSCORE.sub(told, part))
+        return size, guessed or f"{found[0]} read as {told}"
     sizes = {
         match[0]: float(match[1] + (f".{match[3]}" if match[3] else "")) * _UNITS[match[2].lower()]
         for match in _SIZE.finditer(part)

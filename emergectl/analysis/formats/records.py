@@ -15,7 +15,7 @@ LOGGED_OF = ("train", "eval", "validation", "valid", "val", "test", "dev")
 
 
 @dataclass
-class Records:
+class FileRecords:
     """Records of one file, each with where it stands.
 
     `names`: the columns, the union over all records. `asked`: the columns that tell two askings of
@@ -36,18 +36,32 @@ def collected(
     asked: tuple[str, ...] = (),
     in_group: tuple[str, ...] = (),
     notes: Iterable[str] = (),
-) -> Records:
+) -> FileRecords:
     """Records that are in memory already; their columns in the order in which they come."""
     kept = list(rows)
     names: dict[str, Any] = {}
     for _, record in kept:
         names.update(record)
-    return Records([n for n in names if n != BESIDE], kept, asked, in_group, list(notes))
+    return FileRecords([n for n in names if n != BESIDE], kept, asked, in_group, list(notes))
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a JSON value is a number (True and False are none)."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def items_of_share(share: float, stderr: Any) -> float | None:
+    """Of how many items a share is, by its standard error: p(1 − p)/(n − 1) = stderr².
+
+    None where that is not so: a mean of probabilities has a smaller error, and a share of n items
+    is a whole number of them (as far as its digits tell).
+    """
+    if not is_number(stderr) or not stderr > 0 or not 0 < share < 1:
+        return None
+    items = round(share * (1 - share) / stderr**2 + 1)
+    right = share * items
+    whole = abs(right - round(right)) <= 1e-6 * items
+    return float(items) if whole or round(share, 4) == share else None
 
 
 def split_name(name: str, otherwise: str) -> tuple[str, str]:

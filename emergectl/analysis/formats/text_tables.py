@@ -1,20 +1,24 @@
 """Tables as text and Parquet: a stream of records, each with its line, and the columns beforehand.
 
-CSV with commas, semicolons or tabs (what the header has most of); semicolons and tabs may go with
-decimal commas. JSONL is read twice, since records may have different fields: its columns are all
-that any record has, in whatever order the lines stand.
+CSV with commas, semicolons or tabs (what the header has most of); numbers may have decimal commas,
+as the first rows show: in semicolons and tabs everywhere, between commas in single columns. JSONL
+is read twice, since records may have different fields: its columns are all that any record has, in
+whatever order the lines stand.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from emergectl.analysis.formats.cells import has_decimal_comma
+from emergectl.analysis.formats.cells import comma_in
 from emergectl.analysis.formats.records import Record
 from emergectl.errors import DataError
 
@@ -23,6 +27,8 @@ DELIMITERS = {".csv": (",", ";", "\t"), ".tsv": ("\t", ";", ",")}
 LOOKED_AT = 200
 """rows in which a decimal comma is looked for"""
 BATCH_ROWS = 4096
+LFS = "version https://git-lfs"
+"""how a pointer begins that Git LFS leaves where a file was not fetched"""
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,28 @@ def open_table(path: Path) -> TextTable:
 
     Raises DataError (`file:line: reason`) for what cannot be read, when it is reached.
     """
-    kind = path.suffix.lower()
+    kind = file_kind(path)
     if kind == ".parquet":
         return _parquet(path)
     return _jsonl(path) if kind == ".jsonl" else _csv(path)
+
+
+def file_kind(path: Path) -> str:
+    """What the end of a name says of a file: `.csv` of `a.CSV` and of `a.csv.gz`."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def open_text(path: Path, *, newline: str | None = None) -> IO[str]:
+    """A text, packed with gzip where its name says so, without a byte-order mark."""
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
+    return path.open(encoding="utf-8-sig", newline=newline)
+
+
+def no_pointer(text: str, path: Path) -> None:
+    """DataError for what Git LFS leaves in place of a file."""
+    if text.startswith(LFS):
+        raise DataError(f"{path}:1: a pointer of Git LFS, not the file (git lfs pull)")
 
 
 def _parquet(path: Path) -> TextTable:
@@ -71,18 +95,22 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text, numbered, with their ends."""
     line = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
+        with open_text(path, newline="\n") as file:
             for line, text in enumerate(file, 1):
+                if line == 1:
+                    no_pointer(text, path)
                 if "\0" in text:
                     raise DataError(f"{path}:{line}: a NUL byte; this is no text")
                 yield line, text
     except UnicodeDecodeError:
         raise DataError(f"{path}:{_undecodable(path)}: not UTF-8") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}:{line + 1}: not whole gzip: {error}") from None
 
 
 def _undecodable(path: Path) -> str:
     """The line of the first byte that is not UTF-8."""
-    with path.open("rb") as file:
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         for line, raw in enumerate(file, 1):
             try:
                 raw.decode()
@@ -115,9 +143,10 @@ def _csv(path: Path) -> TextTable:
     first = next((text for _, text in _lines(path)), None)
     if first is None:
         return TextTable([], ())
-    delimiter = _delimiter(first, DELIMITERS[path.suffix.lower()])
+    delimiter = _delimiter(first, DELIMITERS[file_kind(path)])
     cells = _csv_cells(path, delimiter)
-    names = [name.strip() for name in next(cells)[1]]
+    header = next(cells)[1]
+    names = [name.strip() for name in header]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise DataError(f"{path}:1: two columns are called {double!r}")
@@ -126,7 +155,16 @@ def _csv(path: Path) -> TextTable:
         ahead.append(row)
         if len(ahead) == LOOKED_AT:
             break
-    commas = delimiter != "," and any(has_decimal_comma(cell) for _, row in ahead for cell in row)
+    told = [
+        {comma_in(cell) for cell in column}
+        for column in zip_longest(*(row for _, row in ahead), fillvalue="")
+    ]
+    anywhere = set().union(*told)
+    commas = delimiter != "," and (
+        "decimal" in anywhere or ("either" in anywhere and "point" not in anywhere)
+    )
+    decimal = [index for index, found in enumerate(told) if "decimal" in found and not commas]
+    padded = any(name != name.strip() for name in header)
 
     def rows() -> Iterator[tuple[int, Record]]:
         for part in (ahead, cells):
@@ -135,6 +173,10 @@ def _csv(path: Path) -> TextTable:
                     if not any(cell.strip() for cell in row):
                         continue
                     raise DataError(f"{path}:{line}: {len(row)} cells; the header has {len(names)}")
+                if padded:
+                    row = [cell.strip() for cell in row]
+                for index in decimal:  # A column of quoted decimal commas between commas.
+                    row[index] = row[index].replace(".", "").replace(",", ".")
                 if any(row) and any(cell.strip() for cell in row):
                     yield line, dict(zip(names, row, strict=True))
 

@@ -8,18 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.model_names import read_name
-from emergectl.analysis.formats.records import Record, Records, collected, is_number, split_name
+from emergectl.analysis.formats.records import (
+    BESIDE,
+    FileRecords,
+    Record,
+    collected,
+    is_number,
+    split_name,
+)
+from emergectl.errors import DataError
 
-NO_METRICS = ("epoch", "step", "learning_rate", "grad_norm", "total_flos", "num_input_tokens_seen")
-_COST = re.compile(r"(_runtime|_per_second|_compilation_time|_mem_\w+|_samples)$|^train_(?!loss)")
+TOKENS = ("num_input_tokens_seen", "num_tokens")
+NO_METRICS = ("epoch", "step", "learning_rate", "grad_norm", "total_flos", *TOKENS)
+_COST = re.compile(r"(_runtime|_per_second|_time|_mem_\w+|_samples)$|^memory/")
+_AXES = {"token": "tokens", "flop": "flops", "step": "step", "iter": "step"}
+"""what is in the name of a chart's axis → the axis that it is"""
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
 _EXPORTED = re.compile(r"run-(?P<run>.+?)-tag-(?P<tag>.+)")
 
 
-def trainer_state(path: Path, data: Mapping[str, Any]) -> Records:
+def trainer_state(path: Path, data: Mapping[str, Any]) -> FileRecords:
     """Records of `log_history`: a loss or a metric at a step each; the run is the folder's name.
 
-    Rates, gradients' norms, epochs and run times are no abilities.
+    Rates, gradients' norms, epochs and run times are no abilities, and the last entry's
+    `train_loss` is the mean over the whole training.
     """
     folder = path.absolute().parent
     folder = folder.parent if _CHECKPOINT.fullmatch(folder.name) else folder
@@ -33,17 +45,16 @@ def trainer_state(path: Path, data: Mapping[str, Any]) -> Records:
                 if name in NO_METRICS or _COST.search(name) or not is_number(value):
                     continue
                 task, metric = split_name(name, "train")
-                yield (
-                    f"{path}:log_history.{index}",
-                    {
-                        **{"task": task, "metric": metric, "value": value, "model": told.model},
-                        **{"step": entry.get("step"), "epoch": entry.get("epoch")},
-                        "tokens": entry.get("num_input_tokens_seen") or None,
-                        "params": told.params,
-                        "seed": told.seed,
-                        "higher_is_better": None,
-                    },
-                )
+                row = {
+                    **{"task": task, "metric": metric, "value": value, "model": told.model},
+                    **{"step": entry.get("step"), "epoch": entry.get("epoch")},
+                    "tokens": next((entry[key] for key in TOKENS if entry.get(key)), None),
+                    **{"params": told.params, "seed": told.seed, "higher_is_better": None},
+                }
+                if name == "train_loss" and "train_runtime" in entry:
+                    row["metric"] = name
+                    row[BESIDE] = "the mean over a whole training (--where metric=… takes it)"
+                yield f"{path}:log_history.{index}", row
 
     return collected(rows())
 
@@ -53,13 +64,25 @@ def is_wandb(names: Sequence[str]) -> bool:
     return any(f"{name}__MIN" in names and f"{name}__MAX" in names for name in names)
 
 
-def wandb_chart(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
-    """Records of a chart: the first column is its axis, the others `run - metric`."""
+def wandb_chart(
+    path: Path, names: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
+    """FileRecords of a chart: the first column is its axis, the others `run - metric`.
+
+    Raises DataError for a chart over time or epochs.
+    """
     axis, *columns = [n for n in names if not n.endswith(("__MIN", "__MAX"))]
-    word = next((w for w in ("tokens", "flops", "step") if w in axis.lower()), "step")
+    word = next((word for part, word in _AXES.items() if part in axis.lower()), None)
+    if word is None:
+        raise DataError(
+            f"{path}:1: a chart over {axis!r}; export it over steps, tokens or FLOPs, or name its "
+            "columns with --step and --values"
+        )
     series = []
     for column in columns:
         run, dash, name = column.rpartition(" - ")
+        if name.startswith("_"):  # `_step`, `_runtime`, `_timestamp` of W&B itself.
+            continue
         task, metric = split_name(name if dash else column, "log")
         told = read_name(run)
         series.append(
@@ -73,7 +96,7 @@ def wandb_chart(path: Path, names: Sequence[str], rows: Iterable[tuple[int, Reco
                 if value not in (None, ""):  # A run has no value at another run's step.
                     yield f"{path}:{line}", {**fixed, word: record.get(axis), "value": value}
 
-    return Records(["task", "metric", "model", "params", word, "value"], melted())
+    return FileRecords(["task", "metric", "model", "params", word, "value"], melted())
 
 
 def is_tensorboard(names: Sequence[str]) -> bool:
@@ -81,7 +104,9 @@ def is_tensorboard(names: Sequence[str]) -> bool:
     return list(names) == ["Wall time", "Step", "Value"]
 
 
-def tensorboard_scalar(path: Path, _: Sequence[str], rows: Iterable[tuple[int, Record]]) -> Records:
+def tensorboard_scalar(
+    path: Path, _: Sequence[str], rows: Iterable[tuple[int, Record]]
+) -> FileRecords:
     """Records of one scalar; run and tag stand in the file's name (`run-RUN-tag-TAG.csv`)."""
     found = _EXPORTED.fullmatch(path.stem)
     run, tag = (found["run"], found["tag"]) if found else ("", path.stem)
@@ -89,7 +114,7 @@ def tensorboard_scalar(path: Path, _: Sequence[str], rows: Iterable[tuple[int, R
     task, metric = split_name(tag, "log")
     fixed = {"task": task, "metric": metric, "model": run, "params": read_name(run).params}
     fixed_names = [*fixed, "step", "value"]
-    return Records(
+    return FileRecords(
         fixed_names,
         (
             (f"{path}:{line}", {**fixed, "step": record["Step"], "value": record["Value"]})

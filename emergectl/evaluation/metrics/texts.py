@@ -54,8 +54,8 @@ def pass_rate(columns: Columns) -> Measure | None:
     """Mean probability that a sample is right, estimated without bias item by item: of several
     samples, or of those drawn until enough of them passed (Haldane 1945; Hu et al. 2024). The
     interval is exact for a single item, and where none or every one of all samples passed."""
+    from emergectl.evaluation.pass_until import estimate_pass_rate as estimated
     from emergectl.evaluation.pass_until import mean_rate_interval
-    from emergectl.evaluation.pass_until import pass_rate as estimated
 
     rates = [estimated(o.right, o.count, reached=bool(o.until)) for o in columns.samples]
     return mean([rate.rate for rate in rates], exact=mean_rate_interval(rates))

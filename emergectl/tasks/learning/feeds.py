@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from emergectl.data.feeds import Batch, Feed
+from emergectl.data.batches import Batch
+from emergectl.data.feeds import Feed
 from emergectl.tasks.synthetic import HELD_OUT_STREAM, TRAIN_STREAM, random_block
 from emergectl.tasks.task import SequenceBatch, SequenceTask
 
-BLOCK_ROWS = 64
+_BLOCK_ROWS = 64
 ROWS_PER_EPOCH = 100_000
+"""what counts as one epoch of endless data"""
 DEFAULT_HELD_OUT_ROWS = 1024
 
 
@@ -53,12 +55,12 @@ class TaskFeed(Feed):
         return self._rows(self._evaluated_stream, np.arange(start, min(stop, self.held_out_rows)))
 
     def _rows(self, stream: int, places: NDArray[np.int64]) -> Batch:
-        blocks, within = np.divmod(places, BLOCK_ROWS)
+        blocks, within = np.divmod(places, _BLOCK_ROWS)
         tokens = np.empty((len(places), self.task.length), np.int64)
         scored = np.empty((len(places), self.task.length), bool)
         for block in np.unique(blocks):
             rng = random_block(self.seed, stream, int(block))
-            sequences = self.task.sequences(rng, BLOCK_ROWS)
+            sequences = self.task.sequences(rng, _BLOCK_ROWS)
             here = blocks == block
             tokens[here], scored[here] = (
                 sequences.tokens[within[here]],

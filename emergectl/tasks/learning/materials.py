@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutSet:
     """A named set of held-out rows."""
 
     name: str
@@ -73,8 +73,8 @@ class Materials:
     objective: Objective
     tokenizer: PreTrainedTokenizerFast
     train: Feed
-    held_out: tuple[HeldOut, ...]
-    test: tuple[HeldOut, ...] = ()
+    held_out: tuple[HeldOutSet, ...]
+    test: tuple[HeldOutSet, ...] = ()
     """what is asked once, at the end: it is never among `held_out`, by which a run is steered"""
     chance: dict[str, float] = field(default_factory=dict)
     """`set/metric` → value of blind guessing"""
@@ -116,11 +116,11 @@ def gather_materials(
     objective = resolved.objective.make(
         experiment.objective, labels=data.labels or (), class_counts=data.class_counts or ()
     )
-    held_out: list[HeldOut] = []
+    held_out: list[HeldOutSet] = []
     per_token = data.validation_bytes_per_token
     if data.validation is not None:
         held_out.append(
-            HeldOut("validation", data.validation, _rows(experiment, data.validation), per_token)
+            HeldOutSet("validation", data.validation, _rows(experiment, data.validation), per_token)
         )
     asks = [
         test_rows(task, data.tokenizer, label=label, apart=apart)
@@ -129,11 +129,11 @@ def gather_materials(
     tasks, warnings = _asked_sets(experiment, asks, seq_len=data.train.seq_len)
     held_out += tasks
     if experiment.evaluation.train_rows:
-        held_out.append(HeldOut("train", data.train, _rows(experiment, data.train), per_token))
-    test: tuple[HeldOut, ...] = ()
+        held_out.append(HeldOutSet("train", data.train, _rows(experiment, data.train), per_token))
+    test: tuple[HeldOutSet, ...] = ()
     if data.test is not None:
         rows = data.test.held_out_rows
-        test = (HeldOut("test", data.test, rows, data.test_bytes_per_token),)
+        test = (HeldOutSet("test", data.test, rows, data.test_bytes_per_token),)
     return Materials(
         objective=objective,
         tokenizer=data.tokenizer,
@@ -148,10 +148,10 @@ def gather_materials(
 def _of_sequences(resolved: ResolvedExperiment, task: SequenceTask) -> Materials:
     experiment = resolved.experiment
     feed = TaskFeed(task, seed=experiment.seed)
-    held_out = [HeldOut(task.name, feed, _rows(experiment, feed))]
+    held_out = [HeldOutSet(task.name, feed, _rows(experiment, feed))]
     if experiment.evaluation.train_rows:
         own = TaskFeed(task, seed=experiment.seed, held_out=False)
-        held_out.append(HeldOut("train", own, _rows(experiment, own)))
+        held_out.append(HeldOutSet("train", own, _rows(experiment, own)))
     return Materials(
         objective=resolved.objective.make(experiment.objective, counts_correct=True),
         tokenizer=task_tokenizer(task),
@@ -186,7 +186,7 @@ def _of_text_tasks(resolved: ResolvedExperiment) -> Materials:
         train = MixedFeed(feeds, [weight for _, weight in learnt], seed=experiment.seed)
     held_out, more = _asked_sets(experiment, asks, seq_len=seq_len)
     if experiment.evaluation.train_rows:
-        held_out.append(HeldOut("train", train, _rows(experiment, train)))
+        held_out.append(HeldOutSet("train", train, _rows(experiment, train)))
     return Materials(
         objective=resolved.objective.make(experiment.objective),
         tokenizer=tokenizer,
@@ -206,7 +206,7 @@ def _of_text_tasks(resolved: ResolvedExperiment) -> Materials:
 
 def _asked_sets(
     experiment: Experiment, asks: Sequence[TaskRows], *, seq_len: int
-) -> tuple[list[HeldOut], list[str]]:
+) -> tuple[list[HeldOutSet], list[str]]:
     """Held-out items of tasks as sets to evaluate, and what has to be said of them."""
     sets, warnings = [], []
     for rows in asks:
@@ -215,7 +215,7 @@ def _asked_sets(
         count = _rows(experiment, feed)
         keys, carried = rows.fitting(rows.keys, seq_len), rows.fitting(rows.carried, seq_len)
         sets.append(
-            HeldOut(rows.label, feed, count, objective=objective, keys=keys, carried=carried)
+            HeldOutSet(rows.label, feed, count, objective=objective, keys=keys, carried=carried)
         )
         warnings += _warnings(rows, left_out, seq_len)
     return sets, warnings

@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from emergectl.data.feeds import Batch, Feed
+from emergectl.data.batches import Batch
+from emergectl.data.feeds import Feed
 from emergectl.data.join import Joiner
 from emergectl.data.row_feeds import RowsFeed
 from emergectl.data.rows import Encoded, rows_in_memory
 from emergectl.data.tokenizers import end_of_document, tokenizer_hash_source
 from emergectl.data.unknown import Unknown, UnknownCounter
 from emergectl.errors import RequestError
+from emergectl.tasks.learning.feeds import ROWS_PER_EPOCH
 from emergectl.tasks.synthetic import BLOCK_ITEMS, MadeTask
 from emergectl.tasks.task import (
     Item,
@@ -39,15 +41,13 @@ from emergectl.tasks.task import (
     put,
 )
 
-ROWS_PER_EPOCH = 100_000
-"""what counts as one epoch of endless data"""
 HELD_OUT_SEED = 0
 """held-out items are the same whatever the run's seed"""
 _CACHED_BLOCKS = 256
 _SAMPLED_BLOCKS = 64
 _READ_AT_ONCE = 1024
 
-Fact = TypeVar("Fact")
+_Fact = TypeVar("_Fact")
 EncodeItems = Callable[[Sequence[Item]], list[Encoded]]
 
 
@@ -75,7 +75,7 @@ class TaskRows:
     carried: tuple[bool, ...] = ()
     """of held-out rows: whether the tokens of the answer carry its text"""
 
-    def fitting(self, facts: Sequence[Fact], seq_len: int) -> tuple[Fact, ...]:
+    def fitting(self, facts: Sequence[_Fact], seq_len: int) -> tuple[_Fact, ...]:
         """Of facts of each held-out row, those of the rows that a feed of so many tokens takes."""
         rows = zip(facts, self.encoded, strict=True)
         return tuple(fact for fact, (ids, _) in rows if len(ids) <= seq_len + 1)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from emergectl.config.schema import ObjectiveSpec
+from emergectl.data.batches import Batch
 from emergectl.errors import ExperimentError
-from emergectl.tasks.objectives.objective import Batch, Objective
+from emergectl.tasks.objectives.objective import Objective
 
 if TYPE_CHECKING:
     import torch

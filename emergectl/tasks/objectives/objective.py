@@ -17,18 +17,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from emergectl.config.schema import CLASSIFICATION, ObjectiveSpec
-from emergectl.models.families import Kind
+from emergectl.data.batches import IGNORED, Batch
+from emergectl.models.families import Architecture
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Batch = dict[str, "torch.Tensor"]
 DataShape = Literal["clm", "mlm", "answer", "binary", "multiclass", "multilabel"]
 """what a batch holds, by the objective that first asked for it: running text with next tokens, or
 with masked ones; prompts with answers; texts with one of two classes, of several, or any of them"""
-
-IGNORED = -100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +35,7 @@ class Objective(ABC):
 
     name: ClassVar[str]
     """what an experiment calls it"""
-    learners: ClassVar[tuple[Kind, ...]]
+    learners: ClassVar[tuple[Architecture, ...]]
     """the kinds of models that can learn by it"""
     head: ClassVar[Literal["causal", "masked", "classify"]]
     """what the model answers with; an encoder–decoder writes where a causal model would"""
