@@ -163,7 +163,11 @@ def _outcome(e: Evidence, extra: _Extra, rng: np.random.Generator) -> Curve:
         items = items * extra.items_times
     values = curve.to_value(np.concatenate([measured, added]))
     sizes = np.concatenate([items, np.full(len(added), typical * extra.items_times)])
-    at = np.concatenate([np.repeat(curve.x, runs), e.convention.place(curve, extra.places)])
+    # A place that is a rung is that rung, to the last bit: else it would be another.
+    nearest = np.abs(extra.places[:, None] - t).argmin(axis=1)
+    is_rung = np.isclose(extra.places, t[nearest], rtol=0, atol=1e-9)
+    new = np.where(is_rung, curve.x[nearest], e.convention.place(curve, extra.places))
+    at = np.concatenate([np.repeat(curve.x, runs), new])
     in_flops = e.convention.unit == "training FLOPs"
     return make_curve(
         at,

@@ -76,7 +76,8 @@ def explain_findings(findings: Findings) -> None:
 def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
     from emergectl.analysis.claims import sharpness_words
 
-    sharp = sharpness_words(ability.sharpness) if ability.measured else ""
+    shown = ability.measured and ability.has_rise(findings.alpha)
+    sharp = sharpness_words(ability.sharpness) if shown else ""
     if sharp:
         yield sharp
     if ability.surprise is not None and ability.surprise.predicted is not None:
