@@ -30,10 +30,16 @@ LEAST_WIDTH = 0.15
 
 @dataclass(frozen=True)
 class Design:
-    """What to measure: `said` for a person, `power` the share of simulated outcomes that settle."""
+    """What to measure: `said` for a person, `power` the share of simulated outcomes that settle.
+
+    `places`: of the runs that are added, [runs] in decades of the convention; `items_times`: by how
+    much the items of every run are multiplied.
+    """
 
     said: str
     power: float
+    places: Floats
+    items_times: int
 
     def __str__(self) -> str:
         if self.power >= PROMISED:
@@ -69,7 +75,7 @@ def advise(finding: Finding, *, alpha: float, margin: float, seed: int = 0) -> D
     for extra in _designs(e, e.break_.draws):
         power = _power(e, extra, alpha=alpha, margin=margin, seed=seed, beat=best)
         if best is None or power > best.power:
-            best = Design(extra.said, power)
+            best = Design(extra.said, power, extra.places, extra.items_times)
         if power >= PROMISED:
             break
     return best
