@@ -17,10 +17,11 @@ from emergectl.analysis.breaks import Draws
 from emergectl.analysis.curves import Curve, Floats, make_curve
 from emergectl.analysis.verdict import Evidence, Finding, conclude, gather
 
-PROMISED = 0.8
-DRAWS = 12
-"""simulated outcomes of a design"""
-SCATTER = 0.15
+PROMISED, HOPEFUL = 0.8, 0.5
+SCREENED, CONFIRMED = 8, 16
+"""simulated outcomes by which a design is chosen, and others by which it is confirmed: the best of
+several looks better than it is"""
+SCATTER = 0.2
 """decades: of the onsets of new runs, where nothing tells it"""
 NEW_SCALES, NEW_SEEDS = 3, 4
 MORE_ITEMS = (4, 16)
@@ -44,7 +45,9 @@ class Design:
     def __str__(self) -> str:
         if self.power >= PROMISED:
             return f"{self.said}: {self.power:.0%} of the outcomes simulated from the fit settle it"
-        return f"no design tried promises to; the best is {self.said}, with {self.power:.0%}"
+        if self.said:
+            return f"no design tried promises to; the best is {self.said}, with {self.power:.0%}"
+        return "none of the designs tried (more seeds, items, scales) would do so half of the time"
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,14 @@ def advise(finding: Finding, *, alpha: float, margin: float, seed: int = 0) -> D
         return None
     best: Design | None = None
     for extra in _designs(e, e.break_.draws):
-        power = _power(e, extra, alpha=alpha, margin=margin, seed=seed, beat=best)
+        if _power(e, extra, SCREENED, alpha=alpha, margin=margin, seed=seed) < HOPEFUL:
+            continue
+        power = _power(e, extra, CONFIRMED, alpha=alpha, margin=margin, seed=seed + 1)
         if best is None or power > best.power:
             best = Design(extra.said, power, extra.places, extra.items_times)
         if power >= PROMISED:
             break
-    return best
+    return best or Design("", 0.0)
 
 
 def _designs(e: Evidence, draws: Draws) -> Iterator[_Extra]:
@@ -105,6 +110,13 @@ def _designs(e: Evidence, draws: Draws) -> Iterator[_Extra]:
     yield _Extra(
         f"{_scales(e, inside, 2 * seeds, 'new')}, and {seeds} more seeds at every other", both
     )
+    if curve.is_binomial:
+        yield _Extra(
+            f"{_scales(e, inside, 2 * seeds, 'new')}, {seeds} more seeds at every other, and "
+            f"{MORE_ITEMS[0]} times as many items",
+            both,
+            MORE_ITEMS[0],
+        )
     if e.break_ is not None and e.break_.position.value > curve.x[len(curve.x) // 2]:
         larger = t[-1] + gap * np.arange(1, NEW_SCALES + 1)
         yield _Extra(_scales(e, larger, seeds, "larger"), np.repeat(larger, seeds))
@@ -118,19 +130,18 @@ def _scales(e: Evidence, places: Floats, seeds: int, kind: str) -> str:
 
 
 def _power(
-    e: Evidence, extra: _Extra, *, alpha: float, margin: float, seed: int, beat: Design | None
+    e: Evidence, extra: _Extra, draws: int, *, alpha: float, margin: float, seed: int
 ) -> float:
     """The share of outcomes that settle; left as soon as the design cannot be chosen any more."""
     rng = np.random.default_rng([seed, len(extra.places), extra.items_times])
     settled = 0
-    needed = PROMISED if beat is None else max(beat.power, PROMISED / 2)
-    for done in range(DRAWS):
+    for done in range(1, draws + 1):
         curve = _outcome(e, extra, rng)
         found = conclude([gather(curve, margin=margin, alpha=alpha, seed=done)], alpha=alpha)[0]
         settled += found.verdict != "undetermined"
-        if (settled + DRAWS - 1 - done) / DRAWS < needed:
-            return settled / DRAWS
-    return settled / DRAWS
+        if (settled + draws - done) / draws < HOPEFUL:
+            break
+    return settled / draws
 
 
 def _outcome(e: Evidence, extra: _Extra, rng: np.random.Generator) -> Curve:

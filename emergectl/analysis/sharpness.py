@@ -35,6 +35,8 @@ from emergectl.analysis.scatter import SCATTERS, scattered_statistic
 ALPHA = 0.05
 ONE_RUN_SCATTER = 0.3
 """decades: the scatter of onsets that is assumed where each scale has one run"""
+ALONG_TRAINING = ("step", "tokens")
+"""axes along which the measurements of one run have one onset"""
 FEWEST_OF_SEVERAL = 3
 """scales with several runs, from which on the scatter is told by them"""
 NARROW_WINDOWS = (0, 4, 7, 10, 14)
@@ -115,6 +117,12 @@ def is_narrower(free: FreeFit, *, assumed: float = ONE_RUN_SCATTER) -> Sharpness
     scattered = tail(statistic, free.noise.freedom)
     # Where runs plainly scatter the mean is no run's rise, and its width not theirs.
     return Sharpness(free.width, scattered if shows else max(p, scattered), p, likeliest)
+
+
+def assumed_scatter(axis: str) -> float:
+    """Of onsets, in decades, where each scale has one run; along one run's training there is one
+    onset, and nothing scatters."""
+    return 0.0 if axis in ALONG_TRAINING else ONE_RUN_SCATTER
 
 
 def p_narrow(free: FreeFit) -> float:
