@@ -9,7 +9,7 @@ a design, and a promise of 80% is kept about so often (`calibration` measures it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,8 +39,8 @@ class Design:
 
     said: str
     power: float
-    places: Floats
-    items_times: int
+    places: Floats = field(default_factory=lambda: np.empty(0))
+    items_times: int = 1
 
     def __str__(self) -> str:
         if self.power >= PROMISED:
