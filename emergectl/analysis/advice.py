@@ -9,7 +9,7 @@ a design, and a promise of 80% is kept about so often (`calibration` measures it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,10 +31,16 @@ LEAST_WIDTH = 0.15
 
 @dataclass(frozen=True)
 class Design:
-    """What to measure: `said` for a person, `power` the share of simulated outcomes that settle."""
+    """What to measure: `said` for a person, `power` the share of simulated outcomes that settle.
+
+    `places`: of the runs that are added, [runs] in decades of the convention; `items_times`: by how
+    much the items of every run are multiplied.
+    """
 
     said: str
     power: float
+    places: Floats = field(default_factory=lambda: np.empty(0))
+    items_times: int = 1
 
     def __str__(self) -> str:
         if self.power >= PROMISED:
@@ -74,7 +80,7 @@ def advise(finding: Finding, *, alpha: float, margin: float, seed: int = 0) -> D
             continue
         power = _power(e, extra, CONFIRMED, alpha=alpha, margin=margin, seed=seed + 1)
         if best is None or power > best.power:
-            best = Design(extra.said, power)
+            best = Design(extra.said, power, extra.places, extra.items_times)
         if power >= PROMISED:
             break
     return best or Design("", 0.0)
