@@ -289,7 +289,8 @@ def _others() -> list[Claim]:
     )
     false = {"": Promise(high=0.05), "found": NOTHING}
     return [
-        Claim("mirage", "metric", MIRAGE, rates),
+        Claim("mirage: 8 rungs", "metric", MIRAGE, rates),
+        Claim("mirage: 16 rungs", "metric", replace(MIRAGE, rungs=(16,)), rates),
         Claim("false flat: 41 of 1,000 right, chance 0", "flat", low, {"": AT_MOST_5}),
         *(
             Claim(
