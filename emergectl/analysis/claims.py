@@ -177,7 +177,7 @@ def sharpness_words(claim: SharpnessClaim) -> str:
             f"{claim.falls_at:.2g} decades from run to run"
         )
     elif claim.scatter:
-        said += f"; onsets scatter by about {claim.scatter:.2g} decades from run to run"
+        said += f"; with onsets that scatter by {claim.scatter:.2g} decades from run to run"
     return said + "."
 
 
