@@ -272,8 +272,7 @@ def _humps(claim: Claim, rng: np.random.Generator) -> Counts:
     if not c.stated:
         drawn = replace(drawn, stated=None)
     found = judge_seeds(as_curves(drawn)[0], rng)
-    humps = [] if found is None else [scale.humps for scale in found.scales]
-    said = any(h is not None and min(h.p_dip, h.p_one) <= 0.05 for h in humps)
+    said = found is not None and bool(found.in_two_groups)
     return {name: _once(said) for name in claim.promises}
 
 

@@ -34,7 +34,8 @@ class Curve:
 
     `x` is the scale itself (> 0), `values` the mean over seeds and items in the metric's units,
     `items` the number of items answered at the rung, all seeds together (NaN where unknown),
-    `seed_values` the values of each seed. `chance` is the level of guessing.
+    `seed_values` the values of each seed. `chance` is the level of guessing, `ceiling` the best
+    that the task lets one reach (None: what the metric does).
     """
 
     task: str
@@ -47,6 +48,7 @@ class Curve:
     seed_values: tuple[Floats, ...]
     seed_items: tuple[Floats, ...]
     chance: float | None = None
+    ceiling: float | None = None
     group: str = ""
     log_flops: Floats | None = None
     """log10 of the training FLOPs of the models of each rung, their mean; None: unknown"""
@@ -175,6 +177,7 @@ def make_curve(
     what: MetricFacts,
     items: int | Sequence[float] | None = None,
     chance: float | None = None,
+    ceiling: float | None = None,
     task: str = "ability",
     metric: str = "accuracy",
     axis: str = "params",
@@ -237,6 +240,7 @@ def make_curve(
         seed_values=tuple(seed_values),
         seed_items=tuple(seed_items),
         chance=chance,
+        ceiling=ceiling,
         group=group,
         log_flops=log_flops,
         seed_sources=tuple(seed_sources),

@@ -1,68 +1,95 @@
-"""Do the seeds agree? One hump or two, how many succeed at which scale, how many would be needed.
+"""Do the seeds agree? One group or two, how many succeed at which scale, how many would be needed.
 
 An ability that some seeds have and others lack looks smooth in the mean (Zhao et al. 2025, "Random
-scaling of emergent capabilities"). Three looks at it: Hartigan's dip test (are there two humps at
-all), one normal against two by parametric bootstrap, and the share of seeds that succeed at each
-scale with exact binomial intervals.
+scaling of emergent capabilities"). Two looks at it: whether the seeds of a scale fall in two groups
+(`seed_groups`; corrected for all scales, so that the error rate is that of the ability), and the
+share of seeds that succeed at each scale with exact binomial intervals. A seed succeeds from a
+stated level on, half way between what needs no ability and the best that can be reached; the best
+value that was seen is no such level, for a metric that stays low would succeed at itself.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import diptest
 import numpy as np
 from scipy import stats
 
 from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.seed_groups import Humps, adjust_by_holm, find_humps
 
 FEWEST_FOR_HUMPS = 8
-DRAWS, ROUNDS = 199, 60
-LEAST_DEVIATION = 0.05
+MOST_SCALES = 40
+"""scales at which groups are looked for; of more, so many spread evenly"""
+DRAWS, DRAWS_A_SCALE = 199, 40
+"""of the bootstrap, at least; and for each scale, so that a corrected p can be small enough"""
+FINEST = 1000
+"""items at most that the differences between values are taken to tell"""
 
 
 @dataclass(frozen=True)
-class Humps:
-    """One hump or two, at one scale.
+class SuccessLevel:
+    """From `value` on a seed succeeds: half way from `chance` to `best`, in the metric's units.
 
-    `dip` and `p_dip` (small: more than one hump); `p_one` the p-value of one normal against two;
-    `low`, `high`, `share_high`: the two components' means and how many seeds lie in the higher.
+    Where chance is not known the worst that the metric can be stands for it (`chance_known`).
     """
 
-    dip: float
-    p_dip: float
-    p_one: float
-    low: float
-    high: float
-    share_high: float
+    value: float
+    chance: float
+    best: float
+    chance_known: bool
+
+    @property
+    def in_words(self) -> str:
+        """`0.5 or better, half way from chance 0 to 1`."""
+        chance = f"chance {self.chance:.3g}" if self.chance_known else f"{self.chance:.3g}"
+        return f"{self.value:.3g} or better, half way from {chance} to {self.best:.3g}"
 
 
 @dataclass(frozen=True)
 class Success:
-    """Seeds that succeed at one scale: `succeeded` of `seeds`, share with exact 95% interval."""
+    """Seeds that succeed at one scale: how many, their share with its exact 95% interval, and their
+    mean in the metric's units (None where none succeeded)."""
+
+    succeeded: int
+    share: float
+    low: float
+    high: float
+    mean_of_successful: float | None
+
+
+@dataclass(frozen=True)
+class SeedsAtScale:
+    """The seeds of one scale. `success`: None where no level can be stated. `humps`: None where it
+    was not asked (fewer seeds than `FEWEST_FOR_HUMPS`, or all of one value)."""
 
     scale: float
     seeds: int
-    succeeded: int
-    low: float
-    high: float
-    share: float
-    """probability of success"""
-    mean_of_successful: float | None
-    """in the metric's units; None where none succeeded"""
+    success: Success | None
     humps: Humps | None
-    """None with fewer seeds than `FEWEST_FOR_HUMPS`, or all of one value"""
 
 
 @dataclass(frozen=True)
 class SeedsFinding:
-    """Success at every scale, and how many seeds (`seeds_needed`) would tell its share to ± 0.1 at
-    scale `at`, where the seeds differ most."""
+    """The seeds at every scale, and from which level on they succeed; None where the metric has no
+    best value or no worst, so that none can be stated.
 
-    scales: tuple[Success, ...]
-    seeds_needed: int
-    at: float
+    `seeds_needed` would tell the share of success to ± 0.1 at scale `at`, where the seeds differ
+    most; None without a level. `passed_over`: scales where groups were not looked for, of more than
+    `MOST_SCALES`.
+    """
+
+    level: SuccessLevel | None
+    scales: tuple[SeedsAtScale, ...]
+    seeds_needed: int | None
+    at: float | None
+    passed_over: int
+
+    @property
+    def in_two_groups(self) -> tuple[SeedsAtScale, ...]:
+        """The scales at which the seeds fall in two groups."""
+        return tuple(s for s in self.scales if s.humps is not None and s.humps.are_two())
 
 
 def judge_seeds(curve: Curve, rng: np.random.Generator) -> SeedsFinding | None:
@@ -72,96 +99,108 @@ def judge_seeds(curve: Curve, rng: np.random.Generator) -> SeedsFinding | None:
     """
     if float(np.median(curve.seeds)) < 2:
         return None
-    found = successes(curve, rng)
-    # The rung where seeds differ most is the one that more of them would settle.
-    differ = min(found, key=lambda s: abs(s.share - 0.5))
-    return SeedsFinding(tuple(found), seeds_needed(differ.share), differ.scale)
-
-
-def successes(
-    curve: Curve, rng: np.random.Generator, *, threshold: float | None = None
-) -> list[Success]:
-    """Success of the seeds at every rung.
-
-    threshold: the level (metric's units) from which on a seed succeeds; default half way between
-    chance (or the lowest value) and the highest.
-    """
-    every = [curve.to_level(values) for values in curve.seed_values]
-    if threshold is None:
-        low = curve.chance_level if curve.chance_level is not None else min(map(np.min, every))
-        cut = (float(low) + float(max(map(np.max, every)))) / 2
-    else:
-        cut = float(curve.to_level(np.array([threshold]))[0])
-    return [_success(curve, k, every[k], cut, rng) for k in range(len(curve.x))]
-
-
-def _success(curve: Curve, k: int, levels: Floats, cut: float, rng: np.random.Generator) -> Success:
-    good = levels >= cut
-    interval = stats.binomtest(int(good.sum()), len(good)).proportion_ci(0.95, method="exact")
-    mean = float(curve.seed_values[k][good].mean()) if good.any() else None
-    humps = None
-    if len(levels) >= FEWEST_FOR_HUMPS and np.ptp(levels) > 0:
-        humps = find_humps(levels, rng)
-    return Success(
-        scale=float(curve.x[k]),
-        seeds=len(good),
-        succeeded=int(good.sum()),
-        low=float(interval.low),
-        high=float(interval.high),
-        share=int(good.sum()) / len(good),
-        mean_of_successful=mean,
-        humps=humps,
+    level = success_level(curve)
+    humps, passed_over = humps_by_scale(curve, rng)
+    scales = tuple(
+        SeedsAtScale(
+            float(curve.x[k]),
+            len(values),
+            None if level is None else success(curve, values, level),
+            humps.get(k),
+        )
+        for k, values in enumerate(curve.seed_values)
     )
+    # The rung where seeds differ most is the one that more of them would settle.
+    shares = [(abs(s.success.share - 0.5), s.success.share, s.scale) for s in scales if s.success]
+    if not shares:
+        return SeedsFinding(level, scales, None, None, passed_over)
+    _, share, at = min(shares, key=lambda each: each[0])
+    return SeedsFinding(level, scales, seeds_needed(share), at, passed_over)
 
 
-def find_humps(values: Floats, rng: np.random.Generator) -> Humps:
-    """Dip test, and one against two normals of a common deviation: values [seeds]."""
-    values = np.asarray(values, float)
-    dip, p_dip = diptest.diptest(values)
-    gain, low, high, share = (float(v[0]) for v in _two_normals(values[None]))
-    null, *_ = _two_normals(rng.standard_normal((DRAWS, len(values))))
-    p_one = float((1 + (null >= gain).sum()) / (DRAWS + 1))
-    return Humps(float(dip), float(p_dip), p_one, low, high, share)
+def success_level(curve: Curve) -> SuccessLevel | None:
+    """The level from which on a seed succeeds, in the metric's units.
 
-
-def _two_normals(values: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Two normals of one deviation, by expectation and maximisation from several cuts.
-
-    values: [samples, seeds] → (gain in log-likelihood over one normal, low mean, high mean, share
-    of the higher), each [samples].
+    Half way between chance (else the worst value of the metric) and the task's ceiling (else the
+    best value of the metric), on the scale that is fitted; None where either has no end.
     """
-    v = np.sort(values, axis=1)
-    samples, n = v.shape
-    deviation = v.std(axis=1)
-    alone = -n * (np.log(deviation) + 0.5 * np.log(2 * np.pi) + 0.5)
-    # A deviation of its own for each would let one point have all the likelihood in the world.
-    least = LEAST_DEVIATION * deviation
-    gap = np.diff(v, axis=1).argmax(axis=1) + 1
-    best = [np.full(samples, -np.inf), v[:, 0], v[:, -1], np.full(samples, 0.5)]
-    for cut in (
-        np.full(samples, n // 4),
-        np.full(samples, n // 2),
-        np.full(samples, 3 * n // 4),
-        gap,
-    ):
-        cut = np.clip(cut, 1, n - 1)
-        r = (np.arange(n) >= cut[:, None]).astype(float)
-        for _ in range(ROUNDS):
-            share = np.clip(r.mean(axis=1), 1e-9, 1 - 1e-9)
-            a = ((1 - r) * v).sum(axis=1) / np.maximum((1 - r).sum(axis=1), 1e-9)
-            b = (r * v).sum(axis=1) / np.maximum(r.sum(axis=1), 1e-9)
-            squares = (1 - r) * (v - a[:, None]) ** 2 + r * (v - b[:, None]) ** 2
-            s = np.maximum(np.sqrt(squares.mean(axis=1)), least)
-            one = np.log(1 - share)[:, None] - 0.5 * ((v - a[:, None]) / s[:, None]) ** 2
-            two = np.log(share)[:, None] - 0.5 * ((v - b[:, None]) / s[:, None]) ** 2
-            both = np.logaddexp(one, two)
-            r = np.exp(two - both)
-        found = both.sum(axis=1) - n * (np.log(s) + 0.5 * np.log(2 * np.pi))
-        better = found > best[0]
-        best = [
-            np.where(better, new, old) for new, old in zip((found, a, b, share), best, strict=True)
-        ]
-    return best[0] - alone, best[1], best[2], best[3]
+    worst, best = curve.what.least, curve.what.most
+    if curve.falls:
+        worst, best = best, worst
+    low = worst if curve.chance is None else curve.chance
+    high = best if curve.ceiling is None else curve.ceiling
+    if low is None or high is None or (curve.is_logged and min(low, high) <= 0):
+        return None
+    if curve.to_level(np.array([low]))[0] >= curve.to_level(np.array([high]))[0]:
+        return None
+    middle = curve.to_level(np.array([low, high])).mean(keepdims=True)
+    return SuccessLevel(float(curve.to_value(middle)[0]), low, high, curve.chance is not None)
+
+
+def success(curve: Curve, values: Floats, level: SuccessLevel) -> Success:
+    """How many seeds succeed: values [seeds], in the metric's units."""
+    good = curve.to_level(values) >= curve.to_level(np.array([level.value]))[0]
+    count = int(good.sum())
+    interval = stats.binomtest(count, len(good)).proportion_ci(0.95, method="exact")
+    mean = float(values[good].mean()) if count else None
+    return Success(count, count / len(good), float(interval.low), float(interval.high), mean)
+
+
+def humps_by_scale(curve: Curve, rng: np.random.Generator) -> tuple[dict[int, Humps], int]:
+    """One group of seeds or two, by the index of the rung, corrected for all that were asked; and
+    how many rungs were passed over."""
+    levels = [curve.to_level(values) for values in curve.seed_values]
+    asked = [k for k, v in enumerate(levels) if len(v) >= FEWEST_FOR_HUMPS and float(np.ptp(v)) > 0]
+    passed_over = max(0, len(asked) - MOST_SCALES)
+    if passed_over:
+        spread = np.linspace(0, len(asked) - 1, MOST_SCALES).round().astype(int)
+        asked = [asked[i] for i in spread]
+    draws = max(DRAWS, DRAWS_A_SCALE * len(asked) - 1)
+    found = []
+    for k in asked:
+        shares, items = _as_shares(curve, levels, k)
+        humps = find_humps(shares, rng, items=items, draws=draws)
+        low, high = _in_units(curve, np.array([humps.low, humps.high]), of_range=items is not None)
+        found.append(replace(humps, low=low, high=high))
+    adjusted = adjust_by_holm(np.array([humps.p_one for humps in found]))
+    corrected = {
+        k: replace(humps, p_adjusted=float(p))
+        for k, humps, p in zip(asked, found, adjusted, strict=True)
+    }
+    return corrected, passed_over
+
+
+def _as_shares(curve: Curve, levels: list[Floats], k: int) -> tuple[Floats, Floats | None]:
+    """The levels of one rung, as shares of so many items where the metric is bounded.
+
+    Where the number of items is not known it is what the smallest difference between any two values
+    of the curve tells, and `FINEST` at most.
+    """
+    values, what = levels[k], curve.what
+    if curve.is_binomial:
+        return values, curve.seed_items[k]
+    if what.least is None or what.most is None or curve.is_logged:
+        return values, None
+    low, width = _range_of_levels(curve)
+    every = np.unique(np.concatenate(levels))
+    gaps = np.diff(every)[np.diff(every) > width / FINEST / 2]
+    items = min(FINEST, round(width / float(gaps.min()))) if len(gaps) else FINEST
+    return np.clip((values - low) / width, 0, 1), np.full(len(values), float(items))
+
+
+def _in_units(curve: Curve, found: Floats, *, of_range: bool) -> tuple[float, float]:
+    """Two levels, or shares of the range of levels, in the metric's units."""
+    if of_range and not curve.is_rate:
+        low, width = _range_of_levels(curve)
+        found = low + width * found
+    first, second = curve.to_value(found)
+    return float(first), float(second)
+
+
+def _range_of_levels(curve: Curve) -> tuple[float, float]:
+    """The lowest level of a bounded metric, and from there to the highest."""
+    ends = curve.to_level(np.array([curve.what.least, curve.what.most], float))
+    return float(ends.min()), float(np.ptp(ends))
 
 
 def seeds_needed(share: float, *, half_width: float = 0.1) -> int:

@@ -43,8 +43,9 @@ class TableRow:
 
     `params` is what stands on the axis, `count` which count that is (`non-embedding`, `total`,
     `named` in the model's name; "" where the table does not say), `total_params` all parameters,
-    where both are known. `asked`: how it was asked (shots, filter). `unsure`: what of `what` nobody
-    has said. `record`: the fields that the row was read from.
+    where both are known. `chance` needs no ability, `ceiling` is the best that can be reached.
+    `asked`: how it was asked (shots, filter). `unsure`: what of `what` nobody has said. `record`:
+    the fields that the row was read from.
     """
 
     task: str
@@ -60,6 +61,7 @@ class TableRow:
     step: float | None = None
     n: float | None = None
     chance: float | None = None
+    ceiling: float | None = None
     where: str = ""
     what: MetricFacts = UNKNOWN
     unsure: Unsure = ""
@@ -246,7 +248,7 @@ _REVERSED = frozenset(
     )
 )
 """words that turn a metric's direction, or make another one of it"""
-_NUMBERS = (*AXES, "n", "chance", "total_params")
+_NUMBERS = (*AXES, "n", "chance", "ceiling", "total_params")
 
 
 def check_range(value: float, what: MetricFacts, metric: str, where: str) -> None:

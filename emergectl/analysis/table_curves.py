@@ -214,6 +214,7 @@ def _curve(rows: list[TableRow], axis: Axis, group: str, task: str, metric: str)
     places = np.array([float(row.scale(axis) or math.nan) for row in rows])
     known = all(row.n is not None for row in rows)
     chance = chances.pop()
+    ceilings = {row.ceiling for row in rows}
     if chance is not None and chance <= 0 and rows[0].what.scale == "log":
         raise DataError(
             f"{rows[0].where}: the chance level of {metric} is {chance:g}; it is above 0"
@@ -223,6 +224,7 @@ def _curve(rows: list[TableRow], axis: Axis, group: str, task: str, metric: str)
         [[row.value] for row in rows],
         items=[float(row.n or math.nan) for row in rows] if known else None,
         chance=chance,
+        ceiling=ceilings.pop() if len(ceilings) == 1 else None,
         what=rows[0].what,
         task=task,
         metric=metric,

@@ -115,22 +115,28 @@ def _replicates(ability: AbilityFinding) -> str:
 
 
 def _seeds(found: SeedsFinding, replicates: str) -> Iterator[str]:
-    shares = ", ".join(f"{s.succeeded}/{s.seeds}" for s in found.scales)
-    advice = (
-        f"; about {found.seeds_needed} seeds at {found.at:.3g} would tell the share to ±10 points"
-    )
-    yield (
-        f"{replicates} that succeed, by scale: {shares}"
-        f"{advice if replicates == 'seeds' else ' (no column tells seeds)'}"
-    )
-    for scale in found.scales:
+    if found.level is not None and found.seeds_needed is not None:
+        shares = ", ".join(f"{s.success.succeeded}/{s.seeds}" for s in found.scales if s.success)
+        advice = (
+            f"; about {found.seeds_needed} seeds at {found.at:.3g} would tell the share to "
+            "±10 points"
+        )
+        yield (
+            f"{replicates} that succeed ({found.level.in_words}), by scale: {shares}"
+            f"{advice if replicates == 'seeds' else ' (no column tells seeds)'}"
+        )
+    if found.passed_over:
+        yield (
+            f"whether {replicates} fall in two groups was not asked at {found.passed_over} scales "
+            "between others"
+        )
+    for scale in found.in_two_groups:
         humps = scale.humps
-        if humps is not None and min(humps.p_dip, humps.p_one) <= 0.05:
-            yield (
-                f"at {scale.scale:.3g} the {replicates} fall in two groups, about {humps.low:.3g} "
-                f"and {humps.high:.3g} (dip test p={humps.p_dip:.2g}, one normal "
-                f"p={humps.p_one:.2g})"
-            )
+        assert humps is not None
+        yield (
+            f"at {scale.scale:.3g} the {replicates} fall in two groups, about {humps.low:.3g} "
+            f"and {humps.high:.3g} (one hump p={humps.p_adjusted:.2g}, corrected for all scales)"
+        )
 
 
 def _interval(found: Interval) -> str:

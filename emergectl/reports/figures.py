@@ -47,8 +47,8 @@ Drawing = Callable[["Axes"], None]
 def figures_of(ability: AbilityFinding, findings: Findings) -> dict[str, Drawing]:
     """What can be drawn of an ability: `curve`; `seeds` and `forecast` where they tell.
 
-    Success is of metrics from 0 to 1; and where an ability is flat nothing
-    succeeds or could be foretold.
+    Seeds succeed where a level can be stated; and where an ability is flat nothing succeeds or
+    could be foretold.
     """
     drawings: dict[str, Drawing] = {}
     label, success = AXIS_LABELS.get(findings.axis, findings.over), ability.success
@@ -56,7 +56,7 @@ def figures_of(ability: AbilityFinding, findings: Findings) -> dict[str, Drawing
     if len(ability.measured) > 1:
         drawings["curve"] = lambda axes: _draw_curve(axes, ability, label, alpha)
     moves = ability.verdict != "flat"
-    if moves and success is not None and _is_rate(ability):
+    if moves and success is not None and success.level is not None:
         drawings["seeds"] = lambda axes: _draw_seeds(axes, ability, success, label)
     if moves and _told_ahead(ability, alpha):
         drawings["forecast"] = lambda axes: _draw_forecast(axes, ability, label, alpha)
@@ -191,10 +191,10 @@ def _draw_curve(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -
 def _draw_seeds(axes: Axes, ability: AbilityFinding, success: SeedsFinding, label: str) -> None:
     """The share of seeds that succeed at every scale, with exact 95% intervals."""
     drawn = _as_drawn(ability.axis)
-    xs = [drawn(rung.scale) for rung in success.scales]
-    for x, rung in zip(xs, success.scales, strict=True):
+    told = [(drawn(each.scale), each.success) for each in success.scales if each.success]
+    for x, rung in told:
         axes.plot([x, x], [rung.low, rung.high], color=GREEN, linewidth=1.2)
-    shares = [rung.share for rung in success.scales]
+    xs, shares = [x for x, _ in told], [rung.share for _, rung in told]
     axes.plot(xs, shares, "s-", color=GREEN, markersize=4.5, linewidth=1.2, mew=0)
     axes.set_ylim(-0.04, 1.06)
     _scale_axis(axes, ability.axis, label, xs)

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from metric_kinds import LOGPROB, LOSS, SHARE
-from scipy import stats
-from sklearn.mixture import GaussianMixture
 
 from emergectl.analysis.axis import loss_at_appearance, score_axes
 from emergectl.analysis.curve_families import logistic_rise
@@ -18,7 +16,6 @@ from emergectl.analysis.forecast import backtest, predict, predict_through
 from emergectl.analysis.lags import lag, lags
 from emergectl.analysis.metric_pair import explain_by_power, pair_up
 from emergectl.analysis.scaling import fit_law, fit_law_with_intervals, isoflop
-from emergectl.analysis.seeds import find_humps, seeds_needed, seeds_to_see_one, successes
 from emergectl.analysis.table import TableRow
 from emergectl.analysis.tails import fit_tail
 from emergectl.analysis.verdict import judge
@@ -62,37 +59,6 @@ def test_a_break_in_one_metric_alone_is_told_from_a_break_in_both() -> None:
     assert both.lag_decades is not None
     assert both.lag_decades.low < 0 < both.lag_decades.high
     assert alone.breaks == "discontinuous only"
-
-
-def test_the_dip_of_two_pairs_is_a_quarter_as_hartigan_says() -> None:
-    assert find_humps(np.array([1, 1, 2, 2.0]), rng()).dip == pytest.approx(0.25)
-
-
-def test_two_groups_of_seeds_are_two_humps_and_one_is_one() -> None:
-    two = np.concatenate([rng().normal(0, 0.03, 12), rng().normal(0.8, 0.03, 8)])
-    humps = find_humps(two, rng())
-    assert max(humps.p_dip, humps.p_one) < 0.01
-    peer = GaussianMixture(2, covariance_type="tied", random_state=0).fit(two[:, None])
-    np.testing.assert_allclose([humps.low, humps.high], np.sort(peer.means_.ravel()), atol=0.01)
-    assert humps.share_high == pytest.approx(0.4, abs=0.01)
-    assert find_humps(rng().normal(size=30), rng()).p_one > 0.05
-
-
-def test_success_is_counted_by_scale_with_exact_intervals() -> None:
-    rows = [[0, 0, 0, 0], [0, 0, 0, 0.9], [0.9, 1, 0, 0.8]]
-    curve = make_curve([1, 10, 100], rows, what=SHARE, items=100, chance=0.0)
-    found = successes(curve, rng())
-    assert [s.succeeded for s in found] == [0, 1, 3]
-    exact = stats.binomtest(3, 4).proportion_ci(0.95, "exact")
-    assert (found[2].low, found[2].high) == (exact.low, exact.high)
-    assert found[2].mean_of_successful == pytest.approx(0.9)
-
-
-def test_how_many_seeds_are_needed() -> None:
-    wilson = stats.binomtest(48, 96).proportion_ci(0.95, "wilson")
-    assert (wilson.high - wilson.low) / 2 < 0.1
-    assert 90 <= seeds_needed(0.5) <= 96
-    assert seeds_to_see_one(0.1) == 29  # 0.9^29 < 0.05
 
 
 def test_the_lag_of_a_grokking_run_holds_what_it_was() -> None:

@@ -108,7 +108,9 @@ def test_seeds_that_fall_in_two_groups_are_told(
     path.write_text("\n".join(lines) + "\n")
     assert main(["analyze", "emergence", str(path)]) == 0
     told = capsys.readouterr().err
-    assert "seeds that succeed, by scale: 0/10, 0/10, 0/10, 5/10, 10/10, 10/10" in told
+    shares = "0/10, 0/10, 0/10, 5/10, 10/10, 10/10"
+    level = "0.5 or better, half way from chance 0 to 1"
+    assert f"seeds that succeed ({level}), by scale: {shares}" in told
     assert "at 1e+03 the seeds fall in two groups" in told
 
 
