@@ -27,7 +27,6 @@ from emergectl.analysis.curve_families import (
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.plain import INTERNAL
 from emergectl.analysis.sample import sample_of
-from emergectl.analysis.scatter import SCATTERS
 from emergectl.analysis.sharpness import ONE_RUN_SCATTER, FreeFit, fit_freely
 
 WIDTHS = (0.02, 0.07, 0.13, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6, 2.2, 3.0)
@@ -35,6 +34,8 @@ WIDTHS = (0.02, 0.07, 0.13, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6, 2.2, 3.0)
 POSITIONS_PER_GAP, MOST_POSITIONS = 12, 240
 DRAWS = 2000
 HALF_OF_GOMPERTZ = float(-np.log(np.log(2)))
+SCATTERS = (0.0, 0.1, 0.2, 0.3, 0.45)
+"""decades by which onsets may differ from run to run"""
 SMEAR = np.linspace(-2.0, 2.0, 7)
 """onsets over which a scattered rise is averaged, in deviations"""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from emergectl.analysis.advice import advise
 from emergectl.analysis.axis import AxisScore, loss_at_appearance, score_axes
 from emergectl.analysis.breaks import Interval, breakthroughness, linearity
 from emergectl.analysis.claims import (
@@ -44,8 +45,10 @@ from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
 from emergectl.analysis.table import LOSS, Table, TableRow
 from emergectl.analysis.table_curves import LATE_FIRST, count_shown
-from emergectl.analysis.verdict import MANY, VERDICTS, Finding
+from emergectl.analysis.verdict import MANY, RATE_MARGIN, VERDICTS, Finding
 
+ADVISED = 3
+"""undetermined abilities for which designs are simulated, which takes seconds each"""
 SHOWN = 40
 """abilities that get figures and details; the others stand in the table of verdicts"""
 FEWEST_FOR_FORECAST = 5
@@ -98,6 +101,8 @@ def examine(
     telling = [index for index, finding in enumerate(findings) if not outputs.restates(finding)]
     telling.sort(key=lambda index: VERDICTS.index(findings[index].verdict))
     shown = set(telling[:SHOWN])
+    undetermined = [i for i in telling[:SHOWN] if findings[i].verdict == "undetermined"]
+    advised = set(undetermined[:ADVISED])
     abilities = []
     for index, said in enumerate(_described(findings, alpha, workers)):
         finding = findings[index]
@@ -106,7 +111,7 @@ def examine(
             said = replace(said, pair=pair_up(finding, other, alpha=alpha))
         if index in shown:
             rng = np.random.default_rng([seed, zlib.crc32(finding.curve.name.encode())])
-            said = _in_full(said, finding, other, table, rows, rng, alpha)
+            said = _in_full(said, finding, other, table, rows, rng, alpha, advised=index in advised)
         abilities.append(said)
         if progress:
             progress(index + 1, len(findings))
@@ -182,6 +187,8 @@ def _in_full(
     rows: RowsByOrigin,
     rng: np.random.Generator,
     alpha: float,
+    *,
+    advised: bool,
 ) -> AbilityFinding:
     curve = finding.curve
     proxies = [other.curve] if other is not None else []
@@ -192,8 +199,13 @@ def _in_full(
     said = replace(said, success=judge_seeds(curve, rng))
     said = replace(said, forecast=_forecast(curve, proxies, rng))
     axes, loss_there = _axes(curve, table, rng)
+    settle = said.settle
+    if finding.verdict == "undetermined" and advised:
+        design = advise(finding, alpha=alpha, margin=RATE_MARGIN)
+        settle = settle if design is None else str(design)
     return replace(
         said,
+        settle=settle,
         sharpness=bounded(said.sharpness, finding.evidence, alpha),
         surprise=surprise_claim(finding.evidence, said.forecast),
         measured=_measured(curve, rows),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from emergectl.analysis.sample import Noise, Sample
 
@@ -43,7 +43,7 @@ def p_above(sample: Sample, noise: Noise, keep: Flags, chance: float) -> float:
     if not keep.any():
         return 1.0
     mean, error = mean_and_error(sample, keep, noise.phi)
-    return float(_tail(noise).sf((mean - chance) / error))
+    return float(_tail(noise, (mean - chance) / error))
 
 
 def p_near(sample: Sample, noise: Noise, keep: Flags, level: float, margin: float) -> float:
@@ -51,7 +51,7 @@ def p_near(sample: Sample, noise: Noise, keep: Flags, level: float, margin: floa
     if not keep.any() or margin <= 0:
         return 1.0
     mean, error = mean_and_error(sample, keep, noise.phi)
-    return float(_tail(noise).sf((margin - abs(mean - level)) / error))
+    return float(_tail(noise, (margin - abs(mean - level)) / error))
 
 
 def p_flat(
@@ -94,9 +94,11 @@ def p_off_floor(sample: Sample, noise: Noise, keep: Flags, chance: float) -> flo
     if not keep.any():
         return 1.0
     mean, error = mean_and_error(sample, keep, noise.phi)
-    return float(2 * _tail(noise).sf(abs(mean - chance) / error))
+    return float(2 * _tail(noise, abs(mean - chance) / error))
 
 
-def _tail(noise: Noise) -> stats.rv_continuous:
-    """Normal where the noise is that of items; else Student's, for it is itself estimated."""
-    return stats.norm() if np.isinf(noise.freedom) else stats.t(max(1.0, noise.freedom))
+def _tail(noise: Noise, z: float) -> float:
+    """P above z: normal where the noise is that of items; else Student's, for it is estimated."""
+    if np.isinf(noise.freedom):
+        return float(special.ndtr(-z))
+    return float(special.stdtr(max(1.0, noise.freedom), -z))

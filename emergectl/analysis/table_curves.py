@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.stretches import MOST_SCALES, in_stretches
 from emergectl.analysis.table import MOST_NAMED, Axis, Table, TableRow, listed
 from emergectl.errors import DataError, RequestError
 
@@ -87,16 +88,27 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
                 name = row.model or (f"{row.params:g}" if row.params else "")
                 group = "/".join(part for part in (row.group, name) if part)
             series.setdefault((group, row.task, row.metric), []).append(row)
-    curves = []
+    curves: list[Curve] = []
+    cut: list[str] = []
     together: dict[float, set[str]] = {}
     merged: Counter[str] = Counter()
     for (group, task, metric), rows in sorted(series.items(), key=_as_people_count):
         kept = rows if axis in LATE_FIRST else _latest(rows)
         kept = _without_doubles(table, kept, axis, merged)
+        if axis in LATE_FIRST:
+            shorter = in_stretches(kept, axis)
+            if len(shorter) < len(kept):
+                cut.append(f"{task}/{metric}")
+            kept = shorter
         for row in kept:
             together.setdefault(float(row.scale(axis) or 0), set()).add(f"{group}\0{row.model}")
         curves.append(_curve(kept, axis, group, task, metric))
     _note_together(table, axis, together)
+    if cut:
+        table.note(
+            f"{len(cut)} long series, such as {cut[0]}, are judged as means over {MOST_SCALES} "
+            f"stretches of log {axis}"
+        )
     if merged:
         kept_as = {"mean": "their mean is taken", "first": "the first counts"}
         table.note(

@@ -29,6 +29,7 @@ from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emergectl.analysis.breaks import Break, locate_in
 from emergectl.analysis.contrasts import Moves, find_moves, noise_between_neighbours, rung_variances
@@ -47,6 +48,7 @@ from emergectl.analysis.onset import (
     p_above,
     p_flat,
     p_near,
+    p_off_floor,
 )
 from emergectl.analysis.processes import processes
 from emergectl.analysis.sample import Noise, Sample, sample_of
@@ -63,6 +65,7 @@ Word = Literal[
 ]
 VERDICTS: tuple[Word, ...] = get_args(Word)
 """the verdicts, the strongest first"""
+Rungs = NDArray[np.bool_]
 ALPHA = 0.05
 RATE_MARGIN = 0.05
 """how near to chance is as good as chance, for rates, where nothing tells them apart"""
@@ -114,8 +117,16 @@ class Evidence:
     """rungs below the rise"""
     onset_between: tuple[float | None, float | None] = (None, None)
     """the last scale before anything is above chance, the first from which on everything is"""
+    floor: float = float("nan")
+    p_floor: float = float("nan")
+    """the mean level of the rungs below the rise, and the two-sided p of the stated chance level"""
     noise: Noise | None = None
     break_: Break | None = None
+
+    def is_off_chance(self, alpha: float) -> bool:
+        """Whether what lies below the rise is significantly off the chance level that was stated,
+        and not shown to be near it."""
+        return self.p_floor <= alpha < self.p_chance
 
     @property
     def p_onset(self) -> float:
@@ -273,16 +284,15 @@ def gather(
     p_gradual = float("nan")
     if rises and p_sharp > alpha:
         p_gradual = p_not_narrow(sample, convention, sharpness, assumed)
-    break_ = locate_in(curve, convention, free, rng)
-    below = curve.x < break_.onset.low
-    if not below.any():
-        below = curve.x < break_.onset.value
-    largest = largest_scales(len(curve.x)) & (curve.x > break_.position.value)
-    above = chance = float("nan")
+    break_ = locate_in(curve, convention, free, rng) if rises else None
+    below, largest = _around(curve, break_)
+    above = chance = floor = off = float("nan")
     between: tuple[int | None, int | None] = (None, None)
     if curve.chance_level is not None:
         between = onset_between(sample, free.noise, curve.chance_level, alpha)
         above = p_above(sample, free.noise, largest, curve.chance_level)
+        off = p_off_floor(sample, free.noise, below, curve.chance_level)
+        floor = float(sample.levels[below].mean()) if below.any() else floor
         height = float(sample.levels[largest].mean()) - curve.chance_level if largest.any() else 0.0
         chance = p_near(sample, free.noise, below, curve.chance_level, HEIGHT_MARGIN * height)
     return Evidence(
@@ -299,9 +309,22 @@ def gather(
         turn=_turn(curve, moves, alpha),
         below=int(below.sum()),
         onset_between=_scales(curve, between),
+        floor=floor,
+        p_floor=off,
         noise=free.noise,
         break_=break_,
     )
+
+
+def _around(curve: Curve, break_: Break | None) -> tuple[Rungs, Rungs]:
+    """(rungs below a rise, the largest scales above it); without a rise none lies below."""
+    largest = largest_scales(len(curve.x))
+    if break_ is None:
+        return np.zeros(len(curve.x), bool), largest
+    below = curve.x < break_.onset.low
+    if not below.any():
+        below = curve.x < break_.onset.value
+    return below, largest & (curve.x > break_.position.value)
 
 
 def assumed_scatter(curve: Curve) -> float:
@@ -461,7 +484,7 @@ class _Said:
         e, curve = self.e, self.e.curve
         if len(curve.x) < FEWEST_RUNGS:
             return f"{FEWEST_RUNGS - len(curve.x)} more scales at least, better 8 in all"
-        if e.reason or e.break_ is None:
+        if e.reason:
             return "another metric of the same outputs, one that varies"
         more = "more items" if curve.is_binomial else "more seeds"
         if e.p_rise > self.alpha:
@@ -471,12 +494,18 @@ class _Said:
                 return "the chance level (--chance)"
             if not self._decides:
                 return "the training compute of each row (--flops)"
+            if e.is_off_chance(self.alpha):
+                return (
+                    f"the right chance level: below the rise it lies at {e.floor:.3g}, "
+                    f"significantly off the stated one (p={e.p_floor:.2g})"
+                )
             if e.below < 2:
                 return f"smaller scales than {_short(curve.x[0])}, two or three"
             if e.p_chance > self.alpha:
                 return f"{more} at the {e.below} scales below the rise"
             if self.metric.partner:
                 return f"more seeds, for {self.metric.partner}"
+        assert e.break_ is not None  # it rises, so a rise was fitted
         position = e.break_.position
         if e.sharpness and e.sharpness.p_without_scatter <= self.alpha < e.p_sharp:
             return (

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from emergectl.store.measurements import Measurement
 
-Mode = Literal["auto", "live", "plain"]
+Mode = Literal["auto", "live", "plain", "quiet"]
 
 SECONDS_BETWEEN_EVALUATIONS = 1.0
 METRIC_ROWS = 8
@@ -54,7 +54,31 @@ def open_display(
         mode = "live" if able else "plain"
     if mode == "live":
         return LiveDisplay(stream, clock)
-    return PlainDisplay(stream, clock)
+    return PlainDisplay(stream, clock) if mode == "plain" else QuietDisplay(stream)
+
+
+class QuietDisplay:
+    """Says what a person should read and no more: the listener for `--json`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = HangupProofStream(stream)
+
+    def start(self, facts: RunFacts) -> None:
+        """Nothing."""
+
+    def metrics(self, record: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def measured(self, measurements: Sequence[Measurement]) -> None:
+        """Nothing."""
+
+    def message(self, text: str) -> None:
+        """A line."""
+        self._stream.write(one_line(text) + "\n")
+        self._stream.flush()
+
+    def close(self, state: str) -> None:
+        """Nothing."""
 
 
 def describe(facts: RunFacts) -> str:

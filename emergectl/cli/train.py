@@ -167,7 +167,7 @@ def train_here(request: Request, choice: Choice, stop: StopRequest, *, quiet: bo
         listeners: list[Listener] = []
         if ranks.is_main:
             run = take_run(request, choice)
-            listeners = [*([] if quiet else [open_display()]), *_trackers(run, choice)]
+            listeners = [open_display("quiet" if quiet else "auto"), *_trackers(run, choice)]
         before = read_facts(run.path) if run is not None and choice.existing else {}
         session = Session(
             run=run,

@@ -124,6 +124,16 @@ class GoneStream(io.StringIO):
         raise OSError(errno.EIO, "Input/output error")
 
 
+def test_quiet_says_what_a_person_should_read_and_no_more() -> None:
+    stream = io.StringIO()
+    display = open_display("quiet", stream=stream)
+    display.start(facts())
+    display.metrics(training(1))
+    display.message("12 rows\nare cut")
+    display.close("done")
+    assert stream.getvalue() == "12 rows are cut\n"
+
+
 @pytest.mark.parametrize("kind", [PlainDisplay, LiveDisplay])
 def test_a_terminal_that_hangs_up_does_not_stop_the_run(
     kind: type[PlainDisplay] | type[LiveDisplay],
