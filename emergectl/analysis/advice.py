@@ -9,7 +9,7 @@ a design, and a promise of 80% is kept about so often (`calibration` measures it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,10 +17,11 @@ from emergectl.analysis.breaks import Draws
 from emergectl.analysis.curves import Curve, Floats, make_curve
 from emergectl.analysis.verdict import Evidence, Finding, conclude, gather
 
-PROMISED = 0.8
-DRAWS = 12
-"""simulated outcomes of a design"""
-SCATTER = 0.15
+PROMISED, HOPEFUL = 0.8, 0.5
+SCREENED, CONFIRMED = 8, 16
+"""simulated outcomes by which a design is chosen, and others by which it is confirmed: the best of
+several looks better than it is"""
+SCATTER = 0.2
 """decades: of the onsets of new runs, where nothing tells it"""
 NEW_SCALES, NEW_SEEDS = 3, 4
 MORE_ITEMS = (4, 16)
@@ -30,15 +31,23 @@ LEAST_WIDTH = 0.15
 
 @dataclass(frozen=True)
 class Design:
-    """What to measure: `said` for a person, `power` the share of simulated outcomes that settle."""
+    """What to measure: `said` for a person, `power` the share of simulated outcomes that settle.
+
+    `places`: of the runs that are added, [runs] in decades of the convention; `items_times`: by how
+    much the items of every run are multiplied.
+    """
 
     said: str
     power: float
+    places: Floats = field(default_factory=lambda: np.empty(0))
+    items_times: int = 1
 
     def __str__(self) -> str:
         if self.power >= PROMISED:
             return f"{self.said}: {self.power:.0%} of the outcomes simulated from the fit settle it"
-        return f"no design tried promises to; the best is {self.said}, with {self.power:.0%}"
+        if self.said:
+            return f"no design tried promises to; the best is {self.said}, with {self.power:.0%}"
+        return "none of the designs tried (more seeds, items, scales) would do so half of the time"
 
 
 @dataclass(frozen=True)
@@ -67,12 +76,14 @@ def advise(finding: Finding, *, alpha: float, margin: float, seed: int = 0) -> D
         return None
     best: Design | None = None
     for extra in _designs(e, e.break_.draws):
-        power = _power(e, extra, alpha=alpha, margin=margin, seed=seed, beat=best)
+        if _power(e, extra, SCREENED, alpha=alpha, margin=margin, seed=seed) < HOPEFUL:
+            continue
+        power = _power(e, extra, CONFIRMED, alpha=alpha, margin=margin, seed=seed + 1)
         if best is None or power > best.power:
-            best = Design(extra.said, power)
+            best = Design(extra.said, power, extra.places, extra.items_times)
         if power >= PROMISED:
             break
-    return best
+    return best or Design("", 0.0)
 
 
 def _designs(e: Evidence, draws: Draws) -> Iterator[_Extra]:
@@ -99,6 +110,13 @@ def _designs(e: Evidence, draws: Draws) -> Iterator[_Extra]:
     yield _Extra(
         f"{_scales(e, inside, 2 * seeds, 'new')}, and {seeds} more seeds at every other", both
     )
+    if curve.is_binomial:
+        yield _Extra(
+            f"{_scales(e, inside, 2 * seeds, 'new')}, {seeds} more seeds at every other, and "
+            f"{MORE_ITEMS[0]} times as many items",
+            both,
+            MORE_ITEMS[0],
+        )
     if e.break_ is not None and e.break_.position.value > curve.x[len(curve.x) // 2]:
         larger = t[-1] + gap * np.arange(1, NEW_SCALES + 1)
         yield _Extra(_scales(e, larger, seeds, "larger"), np.repeat(larger, seeds))
@@ -112,19 +130,18 @@ def _scales(e: Evidence, places: Floats, seeds: int, kind: str) -> str:
 
 
 def _power(
-    e: Evidence, extra: _Extra, *, alpha: float, margin: float, seed: int, beat: Design | None
+    e: Evidence, extra: _Extra, draws: int, *, alpha: float, margin: float, seed: int
 ) -> float:
     """The share of outcomes that settle; left as soon as the design cannot be chosen any more."""
     rng = np.random.default_rng([seed, len(extra.places), extra.items_times])
     settled = 0
-    needed = PROMISED if beat is None else max(beat.power, PROMISED / 2)
-    for done in range(DRAWS):
+    for done in range(1, draws + 1):
         curve = _outcome(e, extra, rng)
         found = conclude([gather(curve, margin=margin, alpha=alpha, seed=done)], alpha=alpha)[0]
         settled += found.verdict != "undetermined"
-        if (settled + DRAWS - 1 - done) / DRAWS < needed:
-            return settled / DRAWS
-    return settled / DRAWS
+        if (settled + draws - done) / draws < HOPEFUL:
+            break
+    return settled / draws
 
 
 def _outcome(e: Evidence, extra: _Extra, rng: np.random.Generator) -> Curve:
@@ -152,7 +169,11 @@ def _outcome(e: Evidence, extra: _Extra, rng: np.random.Generator) -> Curve:
         items = items * extra.items_times
     values = curve.to_value(np.concatenate([measured, added]))
     sizes = np.concatenate([items, np.full(len(added), typical * extra.items_times)])
-    at = np.concatenate([np.repeat(curve.x, runs), e.convention.place(curve, extra.places)])
+    # A place that is a rung is that rung, to the last bit: else it would be another.
+    nearest = np.abs(extra.places[:, None] - t).argmin(axis=1)
+    is_rung = np.isclose(extra.places, t[nearest], rtol=0, atol=1e-9)
+    new = np.where(is_rung, curve.x[nearest], e.convention.place(curve, extra.places))
+    at = np.concatenate([np.repeat(curve.x, runs), new])
     in_flops = e.convention.unit == "training FLOPs"
     return make_curve(
         at,

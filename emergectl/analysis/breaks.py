@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from emergectl.analysis.convention import Convention, convention_for
@@ -27,17 +28,21 @@ from emergectl.analysis.curve_families import (
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.plain import INTERNAL
 from emergectl.analysis.sample import sample_of
-from emergectl.analysis.sharpness import ONE_RUN_SCATTER, FreeFit, fit_freely
+from emergectl.analysis.sharpness import FreeFit, assumed_scatter, fit_freely
 
 WIDTHS = (0.02, 0.07, 0.13, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6, 2.2, 3.0)
 """decades from 10 to 90 percent"""
 POSITIONS_PER_GAP, MOST_POSITIONS = 12, 240
 DRAWS = 2000
 HALF_OF_GOMPERTZ = float(-np.log(np.log(2)))
-SCATTERS = (0.0, 0.1, 0.2, 0.3, 0.45)
+SCATTERS: tuple[float, ...] = (0.0, 0.1, 0.2, 0.35)
 """decades by which onsets may differ from run to run"""
-SMEAR = np.linspace(-2.0, 2.0, 7)
-"""onsets over which a scattered rise is averaged, in deviations"""
+UNKNOWN_SCATTERS = (0.15, 0.35)
+"""the same where each scale has one run, which cannot tell"""
+SCATTERED_COARSER = 2
+ONSETS = np.linspace(-2.2, 2.2, 7)
+"""onsets that are summed over, in deviations"""
+ONSET_SHARES = np.exp(-0.5 * ONSETS**2) / np.exp(-0.5 * ONSETS**2).sum()
 
 
 @dataclass(frozen=True)
@@ -118,12 +123,17 @@ class _Nodes:
     step: float
 
 
-def _grid(t: Floats) -> _Nodes:
-    """Every kind, width and position over a ladder, ordered by kind."""
-    count = min(POSITIONS_PER_GAP * (len(t) - 1), MOST_POSITIONS) + 1
+def _grid(t: Floats, scatter: float) -> _Nodes:
+    """Every kind, width and position over a ladder, ordered by kind; coarser where onsets scatter,
+    for there nothing is so sharply known."""
+    finer = 1 if scatter == 0 else SCATTERED_COARSER
+    count = min(POSITIONS_PER_GAP * (len(t) - 1), MOST_POSITIONS) // finer + 1
     positions = np.linspace(t[0], t[-1], count)
     kinds, widths, positions = (
-        v.ravel() for v in np.meshgrid(np.arange(len(SHAPES)), WIDTHS, positions, indexing="ij")
+        v.ravel()
+        for v in np.meshgrid(
+            np.arange(len(SHAPES)), WIDTHS[finer - 1 :: finer], positions, indexing="ij"
+        )
     )
     return _Nodes(kinds, widths, positions, float(t[-1] - t[0]) / (count - 1))
 
@@ -139,21 +149,17 @@ def locate_in(
     curve: Curve, convention: Convention, free: FreeFit, rng: np.random.Generator
 ) -> Break:
     """Where a curve rises. free: its freest fit, which gives the noise and a first height."""
-    sample, nodes = free.sample, _grid(convention.t)
-    several = bool((sample.runs > 1).any())
-    scatters = SCATTERS if several else tuple(s for s in SCATTERS if s <= ONE_RUN_SCATTER)
-    parts = [_weigh(free, len(nodes.kinds), scatter) for scatter in scatters]
-    weight = np.concatenate([part.log_likelihood for part in parts])
+    sample = free.sample
+    if (sample.runs > 1).any():
+        scatters = SCATTERS
+    else:
+        scatters = UNKNOWN_SCATTERS if assumed_scatter(curve.axis) else (0.0,)
+    parts = [(_grid(convention.t, scatter), _weigh(free, scatter)) for scatter in scatters]
+    weight = np.concatenate([part.log_likelihood for _, part in parts])
     weight = np.exp(weight - weight.max())
     chosen = rng.choice(len(weight), DRAWS, p=weight / weight.sum())
-    which, node = np.divmod(chosen, len(nodes.kinds))
-    floors, heights = np.empty(DRAWS), np.empty(DRAWS)
-    for index, part in enumerate(parts):
-        mine = which == index
-        floors[mine], heights[mine] = part.draw(node[mine], rng)
-
-    positions = nodes.positions[node] + nodes.step * (rng.random(DRAWS) - 0.5)
-    draws = Draws(positions, nodes.widths[node], nodes.kinds[node], floors, heights)
+    draws = _drawn(parts, chosen, rng)
+    positions, floors, heights = draws.positions, draws.floors, draws.heights
     ends = convention.t[[0, -1]]
     tops, starts = np.empty(DRAWS), np.empty(DRAWS)
     for kind, shape in enumerate(SHAPES):
@@ -174,6 +180,23 @@ def locate_in(
         log_positions=log_positions,
         draws=draws,
     )
+
+
+def _drawn(
+    parts: list[tuple[_Nodes, _Weighed]], chosen: NDArray[np.int64], rng: np.random.Generator
+) -> Draws:
+    """The nodes chosen [draws], counted through all parts, with floor, height, place in a cell."""
+    columns: list[tuple[Floats, ...]] = []
+    first = 0
+    for nodes, part in parts:
+        node = chosen[(chosen >= first) & (chosen < first + len(nodes.kinds))] - first
+        first += len(nodes.kinds)
+        within = nodes.step * (rng.random(len(node)) - 0.5)
+        at = nodes.positions[node] + within
+        columns.append((at, nodes.widths[node], nodes.kinds[node], *part.draw(node, rng)))
+    every = [np.concatenate(column) for column in zip(*columns, strict=True)]
+    order = rng.permutation(len(chosen))
+    return Draws(*(column[order] for column in every))
 
 
 def _tenth(shape: Callable[[Floats], Floats]) -> float:
@@ -197,7 +220,7 @@ class _Weighed:
     height_variance: Floats
     covariance: Floats
 
-    def draw(self, nodes: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    def draw(self, nodes: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Floors and heights of nodes [draws], with their uncertainty."""
         heights = self.height[nodes] + np.sqrt(self.height_variance[nodes]) * rng.standard_normal(
             len(nodes)
@@ -209,13 +232,17 @@ class _Weighed:
         return floors + noise, np.maximum(heights, 0)
 
 
-def _weigh(free: FreeFit, nodes: int, scatter: float) -> _Weighed:
-    """Every node under one scatter, floor and height integrated out of a Gaussian likelihood whose
-    variance has the scatter's share at each rung."""
+def _weigh(free: FreeFit, scatter: float) -> _Weighed:
+    """Every node under one scatter: floor and height at their best by a Gaussian likelihood whose
+    variance has the scatter's share at each rung. Where onsets scatter the likelihood itself is the
+    mean over each run's onset, for a run is low or high, hardly ever in between."""
     sample = free.sample
     levels = free.levels
     floor, height = float(levels.min()), float(np.ptp(levels))
-    mean, square = _smeared(tuple(sample.t.tolist()), scatter)
+    rises = _rises(tuple(sample.t.tolist()), scatter)
+    share = ONSET_SHARES if scatter else np.ones(1)
+    mean = sum(w * rise for w, rise in zip(share, rises, strict=True))
+    square = sum(w * rise**2 for w, rise in zip(share, rises, strict=True))
     at = floor + height * mean
     typical = np.broadcast_to(sample.sizes / sample.runs, at.shape)
     variance = free.noise.phi * sample.unit_variance(at, typical) / typical
@@ -231,11 +258,14 @@ def _weigh(free: FreeFit, nodes: int, scatter: float) -> _Weighed:
     determinant = np.maximum(total * second - first**2, 1e-12 * total**2)
     tall = (total * y_first - first * y_total) / determinant
     low = (second * y_total - first * y_first) / determinant
-    left = (weights * (y - low[:, None] - tall[:, None] * mean) ** 2).sum(1)
-    between = (squares / variance).sum(1) + (runs * np.log(variance)).sum(1)
+    if scatter == 0:
+        left = (weights * (y - low[:, None] - tall[:, None] * mean) ** 2).sum(1)
+        between = (squares / variance).sum(1) + (runs * np.log(variance)).sum(1)
+        log_likelihood = -0.5 * (left + between)
+    else:
+        log_likelihood = _over_onsets(free, rises, low, tall)
     # A rise, not a fall: the share of the height's own distribution that is above zero.
-    rising = special.log_ndtr(tall / np.sqrt(total / determinant))
-    log_likelihood = -0.5 * (left + between) + rising - np.log(nodes)
+    log_likelihood += special.log_ndtr(tall / np.sqrt(total / determinant)) - np.log(len(low))
     return _Weighed(
         log_likelihood,
         low,
@@ -246,23 +276,28 @@ def _weigh(free: FreeFit, nodes: int, scatter: float) -> _Weighed:
     )
 
 
+def _over_onsets(free: FreeFit, rises: tuple[Floats, ...], low: Floats, tall: Floats) -> Floats:
+    """The log-likelihood of every run, its onset summed over: [nodes]."""
+    sample = free.sample
+    each: list[Floats] = []
+    for log_share, rise in zip(np.log(ONSET_SHARES), rises, strict=True):
+        levels = low[:, None] + np.maximum(tall, 0)[:, None] * rise
+        typical = np.broadcast_to(sample.sizes / sample.runs, levels.shape)
+        unit = sample.unit_variance(levels, typical)[:, sample.rung]
+        variance = free.noise.phi * unit / sample.size
+        off = (sample.level - levels[:, sample.rung]) ** 2
+        each.append(log_share - 0.5 * (off / variance + np.log(variance)))
+    return special.logsumexp(np.stack(each), axis=0).sum(axis=1)
+
+
 @lru_cache(maxsize=16)
-def _smeared(rungs: tuple[float, ...], scatter: float) -> tuple[Floats, Floats]:
-    """Mean and mean square over scattered onsets of each node's rise: [nodes, rungs] each."""
+def _rises(rungs: tuple[float, ...], scatter: float) -> tuple[Floats, ...]:
+    """Each node's rise at the rungs, for every onset that is summed over: [nodes, rungs] each."""
     t = np.array(rungs)
-    nodes = _grid(t)
-    place = (t - nodes.positions[:, None]) / nodes.widths[:, None]
-    if scatter == 0:
-        mean = _shapes(place)
-        return mean, mean**2
-    share = np.exp(-0.5 * SMEAR**2)
-    share /= share.sum()
-    mean, square = np.zeros(place.shape), np.zeros(place.shape)
-    for deviations, weight in zip(SMEAR, share, strict=True):
-        rise = _shapes(place - deviations * scatter / nodes.widths[:, None])
-        mean += weight * rise
-        square += weight * rise**2
-    return mean, square
+    nodes = _grid(t, scatter)
+    onsets = ONSETS * scatter if scatter else np.zeros(1)
+    places = t - nodes.positions[:, None]
+    return tuple(_shapes((places - onset) / nodes.widths[:, None]) for onset in onsets)
 
 
 def _shapes(place: Floats) -> Floats:

@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
+from emergectl.analysis.advice import PROMISED, Design, advise
 from emergectl.analysis.breaks import break_difference
 from emergectl.analysis.conditions import CLAIMS, NOTHING, Claim, Promise
 from emergectl.analysis.curves import Curve, make_curve
@@ -26,12 +27,14 @@ from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.simulated import (
     Condition,
     Simulated,
+    answers,
     simulate,
     simulate_losses,
+    simulate_more,
     simulate_seeds,
     simulate_together,
 )
-from emergectl.analysis.verdict import Finding, judge
+from emergectl.analysis.verdict import ALPHA, RATE_MARGIN, Finding, judge
 from emergectl.store.measurements import MetricFacts
 
 SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
@@ -74,7 +77,7 @@ class Ladder:
         return replace(claim, condition=condition, promises=promises)
 
 
-PROMISED = Ladder()
+AS_CLAIMED = Ladder()
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def measure(
     *,
     trials: int = ENOUGH,
     seed: int = 0,
-    ladder: Ladder = PROMISED,
+    ladder: Ladder = AS_CLAIMED,
     jobs: int = 1,
 ) -> Iterator[Progress]:
     """The rates of every claim, as they are measured, claim by claim."""
@@ -313,6 +316,43 @@ def _foretold(curve: Curve, rng: np.random.Generator) -> Counts:
     }
 
 
+def _advice(claim: Claim, rng: np.random.Generator) -> Counts:
+    """Whether what is advised settles an open verdict, once it is done, where that was promised."""
+    drawn, finding = _judged(claim.condition, rng)
+    if finding.verdict != "undetermined":
+        return {}
+    design = advise(finding, alpha=ALPHA, margin=RATE_MARGIN, seed=_seed(rng))
+    if design is None or design.power < PROMISED:
+        return {"settled is promised": (0, 1)}
+    curve = _after(drawn, claim.condition, design, rng)
+    (again,) = judge([curve], seed=_seed(rng))
+    settled = again.verdict != "undetermined"
+    return {"followed, settles": _once(settled), "settled is promised": (1, 1)}
+
+
+def _after(
+    drawn: Simulated, condition: Condition, design: Design, rng: np.random.Generator
+) -> Curve:
+    """What is measured of the same ability when a design is done as well."""
+    items = drawn.items * design.items_times
+    correct = drawn.correct
+    if design.items_times > 1:
+        assert drawn.probability is not None
+        more = answers(drawn.probability, items - drawn.items, rng)
+        correct = correct + more
+    added = simulate_more(drawn, condition, design.places, items, rng)
+    runs = correct.shape[1]
+    return make_curve(
+        np.concatenate([np.repeat(drawn.scales, runs), 10**design.places]),
+        np.concatenate([correct.ravel(), added])[:, None] / items,
+        what=SHARE,
+        items=items,
+        chance=drawn.chance,
+        task="ability",
+        axis="flops",
+    )
+
+
 def _discoveries(claim: Claim, rng: np.random.Generator) -> Counts:
     """Many abilities of the same runs, judged together: false ones among those called emergent."""
     smooth = replace(claim.condition, partner="same rise")
@@ -338,4 +378,5 @@ _MEASURES = {
     "forecast": _forecast,
     "loss forecast": _loss_forecast,
     "discoveries": _discoveries,
+    "advice": _advice,
 }

@@ -15,8 +15,8 @@ import numpy as np
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.forecast import Backtest
 from emergectl.analysis.sample import sample_of
-from emergectl.analysis.sharpness import fit_freely, is_narrower, p_narrow
-from emergectl.analysis.verdict import Evidence, assumed_scatter
+from emergectl.analysis.sharpness import assumed_scatter, fit_freely, is_narrower, p_narrow
+from emergectl.analysis.verdict import Evidence
 
 CONVENTIONS = (0.1, 0.15, 0.2, 0.31, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """widths at which it is asked whether the rise is sharper, as multiples of the convention"""
@@ -118,7 +118,7 @@ def bounded(claim: SharpnessClaim, e: Evidence, alpha: float) -> SharpnessClaim:
     if e.convention is None or e.reason or e.p_rise > alpha:
         return claim
     sample = sample_of(e.curve, e.convention.t)
-    assumed = assumed_scatter(e.curve)
+    assumed = assumed_scatter(e.curve.axis)
     widths = [each * e.convention.width for each in CONVENTIONS]
     middle = CONVENTIONS.index(1.0)
 

@@ -23,6 +23,7 @@ Measure = Literal[
     "forecast",
     "loss forecast",
     "discoveries",
+    "advice",
 ]
 WIDTH_OF: WidthOf = "core"
 LEVELS_OFF = ("logistic", "ramp", "gompertz")
@@ -264,6 +265,22 @@ def _forecasts() -> list[Claim]:
     ]
 
 
+def _advice() -> Claim:
+    """Abilities as they are brought: few runs, few items, some sharp, some wide."""
+    brought = Condition(
+        LEVELS_OFF,
+        width=(0.1, 2.5),
+        height=(0.1, 0.6),
+        rungs=(6, 8, 10),
+        decades=(3.0, 4.0),
+        runs=(1, 2, 3),
+        items=(100, 300, 1000),
+        onset=0.1,
+    )
+    rates = {"followed, settles": Promise(low=0.7), "settled is promised": NOTHING}
+    return Claim("advice", "advice", brought, rates)
+
+
 def _others() -> list[Claim]:
     low = Condition(("level",), height=(0.041, 0.041), chance=(0.0,), runs=(1,), items=(1000,))
     rates = {"metric-made": Promise(low=0.95), "emergent": AT_MOST_5}
@@ -272,7 +289,8 @@ def _others() -> list[Claim]:
     )
     false = {"": Promise(high=0.05), "found": NOTHING}
     return [
-        Claim("mirage", "metric", MIRAGE, rates),
+        Claim("mirage: 8 rungs", "metric", MIRAGE, rates),
+        Claim("mirage: 16 rungs", "metric", replace(MIRAGE, rungs=(16,)), rates),
         Claim("false flat: 41 of 1,000 right, chance 0", "flat", low, {"": AT_MOST_5}),
         *(
             Claim(
@@ -302,5 +320,6 @@ CLAIMS: tuple[Claim, ...] = (
     *_seeds(),
     *_forecasts(),
     *_others(),
+    _advice(),
 )
 """every promise, and what is measured beside"""

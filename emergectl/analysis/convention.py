@@ -20,7 +20,7 @@ SHARP_DECADES = 1.0
 NARROW_SHARE = 0.3
 """shown to be longer than this share of the convention, a rise is not sharp"""
 SHARE_OF_RANGE = 0.25
-"""the convention over loss without compute: of the ladder's range"""
+"""of the ladder's range of loss: what stands for a decade where compute is not known"""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,11 @@ def convention_for(curve: Curve, *, sharp_decades: float = SHARP_DECADES) -> Con
     if flops is not None and bool((np.diff(flops) > 0).all()):
         return Convention(flops, "training FLOPs", sharp_decades)
     if curve.axis == "loss":
-        width = SHARE_OF_RANGE * float(curve.log_x[-1] - curve.log_x[0])
-        return Convention(curve.log_x, "the range of loss", width, decides=False)
+        quarter = SHARE_OF_RANGE * float(curve.log_x[-1] - curve.log_x[0])
+        t = (curve.log_x - curve.log_x[0]) / quarter
+        return Convention(
+            t, "a quarter of the ladder's range of loss", sharp_decades, decides=False
+        )
     return Convention(curve.log_x, UNITS.get(curve.axis, curve.axis), sharp_decades)
 
 

@@ -129,15 +129,16 @@ def noise_of(sample: Sample, fitted: Floats, left: float, used: int) -> Noise:
     return Noise(max(phi, least), freedom)
 
 
-def onsets_scatter(sample: Sample, fitted: Floats, noise: Noise) -> bool:
-    """Whether runs differ more over the whole ladder than on the plateaus."""
+def p_onsets_scatter(sample: Sample, fitted: Floats, noise: Noise) -> tuple[float, int]:
+    """(P of runs that differ so much over the whole ladder, if they differed as on the plateaus;
+    the degrees of freedom between runs)."""
     squares, freedom = squares_between(sample, fitted, sample.runs > 1)
     if freedom == 0 or noise.phi == 0:
-        return False
+        return 1.0, freedom
     ratio = squares / freedom / noise.phi
     if np.isinf(noise.freedom):
-        return bool(stats.chi2.sf(ratio * freedom, freedom) < MISFIT)
-    return bool(stats.f.sf(ratio, freedom, max(noise.freedom, 1)) < MISFIT)
+        return float(stats.chi2.sf(ratio * freedom, freedom)), freedom
+    return float(stats.f.sf(ratio, freedom, max(noise.freedom, 1))), freedom
 
 
 def _between_runs(sample: Sample, fitted: Floats) -> tuple[float, int]:

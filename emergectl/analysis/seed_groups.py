@@ -145,6 +145,9 @@ def _counts(
     """Right answers: the sample, how two humps are fitted, and how the null is drawn."""
     counts = np.round(values * items)
     _, mean, precision = (v[0] for v in _one_beta(counts[None], items))
+    # The likeliest spread is short of the true one as a variance over n is, not n - 1.
+    alike = len(items) / (len(items) - 1) / (precision + 1)
+    precision = max(1 / alike - 1, LEAST_OF_TWO / max(mean, 1 - mean))
 
     def draw(samples: int) -> Floats:
         shape = (samples, len(items))

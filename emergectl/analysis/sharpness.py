@@ -26,7 +26,7 @@ from emergectl.analysis.sample import (
     Noise,
     Sample,
     noise_of,
-    onsets_scatter,
+    p_onsets_scatter,
     weigh_by_fits,
     with_noise,
 )
@@ -35,8 +35,11 @@ from emergectl.analysis.scatter import SCATTERS, scattered_statistic
 ALPHA = 0.05
 ONE_RUN_SCATTER = 0.3
 """decades: the scatter of onsets that is assumed where each scale has one run"""
+ALONG_TRAINING = ("step", "tokens")
+"""axes along which the measurements of one run have one onset"""
 FEWEST_OF_SEVERAL = 3
 """scales with several runs, from which on the scatter is told by them"""
+MANY_FREEDOM, PLAINLY = 16, 0.2
 NARROW_WINDOWS = (0, 4, 7, 10, 14)
 
 
@@ -101,8 +104,11 @@ def is_narrower(free: FreeFit, *, assumed: float = ONE_RUN_SCATTER) -> Sharpness
     left = np.array([squares for _, squares in wide])
     p = tail((left.min() - free.left.min()) / free.noise.phi, free.noise.freedom)
     several = bool((free.sample.runs > 1).sum() >= FEWEST_OF_SEVERAL)
-    shows = several and onsets_scatter(free.sample, free.levels, free.noise)
-    if (p > ALPHA and not shows) or (assumed == 0 and not several):
+    p_scatter, freedom = p_onsets_scatter(free.sample, free.levels, free.noise)
+    shows = several and p_scatter < ALPHA
+    # Many runs that differ no more in the rise than on the plateaus have one onset.
+    together = several and freedom >= MANY_FREEDOM and p_scatter > PLAINLY
+    if (p > ALPHA and not shows) or together or (assumed == 0 and not several):
         return Sharpness(free.width, p, p, None)
     statistic, likeliest = scattered_statistic(
         with_noise(free.sample, free.noise),
@@ -112,9 +118,15 @@ def is_narrower(free: FreeFit, *, assumed: float = ONE_RUN_SCATTER) -> Sharpness
         (tuple(a for a, _ in wide), left),
         SCATTERS if several else (assumed,),
     )
-    scattered = tail(statistic, free.noise.freedom)
+    scattered = tail(statistic, np.inf)  # what it does not know is the scatter, not the noise
     # Where runs plainly scatter the mean is no run's rise, and its width not theirs.
     return Sharpness(free.width, scattered if shows else max(p, scattered), p, likeliest)
+
+
+def assumed_scatter(axis: str) -> float:
+    """Of onsets, in decades, where each scale has one run; along one run's training there is one
+    onset, and nothing scatters."""
+    return 0.0 if axis in ALONG_TRAINING else ONE_RUN_SCATTER
 
 
 def p_narrow(free: FreeFit) -> float:

@@ -2,14 +2,9 @@
 
 Nothing of the analysis is imported here, so that a fault of a formula there cannot hide in a truth
 that was made with the same formula. What is drawn is said by a `Condition`, which is data: a field
-with several values is drawn from them evenly, one with a range uniformly.
-
-Rises that level off have a 10–90 width of one decade and their half at zero, before they are
-stretched to `width` and moved to `position`. Others (`SHAPES`) say what their width means. What a
-ladder shows of a rise may be less than its formula has: the truth is always what the ladder shows.
+with several values is drawn from them evenly, one with a range uniformly. What a ladder shows of a
+rise may be less than its formula has: the truth is always what the ladder shows.
 """
-
-# ruff: noqa: ARG001 (every shape is told the same, whatever it needs of it)
 
 from __future__ import annotations
 
@@ -21,11 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from emergectl.analysis.simulated_shapes import SHAPES, Floats, logistic
+
 Range = tuple[float, float]
-Shape = Callable[[Floats, float, float, float], Floats]
-"""(log10 of the scale [points], length of the ladder, position, width: all in decades) → share of
-the height that is reached"""
 Partner = Literal["none", "same rise", "tokens"]
 WidthOf = Literal["formula", "10-90", "core"]
 Spread = Literal["beta", "logit-normal", "power", "triangle", "two humps"]
@@ -34,8 +27,6 @@ FINE = 4001
 """points at which the truth is integrated"""
 SMALLEST = 6.0
 """log10 of the smallest scale"""
-SOFT = 0.15
-"""decades: how round the corner of a softplus is"""
 FLOOR, TOP = 0.05, 0.99
 """probability of one right token, far below and far above a mirage"""
 PARTNER_LOW, PARTNER_RISE = -2.0, 1.5
@@ -96,7 +87,8 @@ class Simulated:
     """One ability: `scales` [rungs], right answers `correct` [rungs, runs] of `items` each.
 
     `stated`: the number of items that is claimed, None where none is. `continuous`: the partner's
-    values, or None.
+    values, or None. `right`: the probability of a right answer without noise, at log10 of a scale;
+    `probability`: that of each run at its rung, [rungs, runs].
     """
 
     scales: Floats
@@ -107,6 +99,8 @@ class Simulated:
     truth: Truth
     continuous: Floats | None = None
     continuous_truth: Truth | None = None
+    right: Callable[[Floats], Floats] | None = None
+    probability: Floats | None = None
 
     @property
     def shares(self) -> Floats:
@@ -162,14 +156,26 @@ def simulate(
     probability = np.clip(right(own) + c.skill * skill, 0, 1)
     return Simulated(
         scales=10 ** (SMALLEST + t),
-        correct=answers(probability, items, rng, cluster=c.cluster, effect=c.design_effect),
+        correct=_answered(c, probability, items, rng),
         items=items,
         stated=round(items * c.stated) or None,
         chance=chance,
         truth=_truth(fine, right(fine)),
         continuous=continuous,
         continuous_truth=continuous_truth,
+        right=lambda log_scale: right(log_scale - SMALLEST),
+        probability=probability,
     )
+
+
+def simulate_more(
+    drawn: Simulated, condition: Condition, log_scales: Floats, items: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Right answers of new runs of an ability: of `items`, at log10 of scales [runs]."""
+    assert drawn.right is not None
+    skill, onset = rng.standard_normal((2, len(log_scales)))
+    expected = drawn.right(log_scales - condition.onset * onset) + condition.skill * skill
+    return _answered(condition, expected, items, rng)
 
 
 def simulate_together(
@@ -211,14 +217,14 @@ def simulate_seeds(
     about the higher.
     """
     t = np.linspace(0, 4, rungs)
-    mean = np.clip(_logistic((t - rng.uniform(1.2, 2.8)) * math.log(9)), 0.01, 0.99)[:, None]
+    mean = np.clip(logistic((t - rng.uniform(1.2, 2.8)) * math.log(9)), 0.01, 0.99)[:, None]
     shape = (rungs, runs)
     if spread == "beta":
         precision = rng.uniform(3, 20)
         p = rng.beta(mean * precision, (1 - mean) * precision, shape)
     elif spread == "logit-normal":
         logits = np.log(mean / (1 - mean)) + rng.uniform(0.3, 1.3) * rng.standard_normal(shape)
-        p = _logistic(logits)
+        p = logistic(logits)
     elif spread == "power":
         p = rng.uniform(size=shape) ** ((1 - mean) / mean)  # its mean is `mean`
     elif spread == "triangle":
@@ -232,6 +238,13 @@ def simulate_seeds(
         p = np.clip(low + apart * high + 0.02 * rng.standard_normal(shape), 0, 1)
     nowhere = Truth(math.nan, math.nan, math.nan)
     return Simulated(10 ** (SMALLEST + t), rng.binomial(items, p), items, items, 0.0, nowhere)
+
+
+def _answered(
+    condition: Condition, p: Floats, items: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    c = condition
+    return answers(np.clip(p, 0, 1), items, rng, cluster=c.cluster, effect=c.design_effect)
 
 
 def answers(
@@ -298,10 +311,6 @@ def _shown_as(
     raise ValueError(f"a ladder of {fine[-1]:g} decades shows no such rise {wanted:g} wide")
 
 
-def _logistic(u: Floats) -> Floats:
-    return 0.5 * (1 + np.tanh(u / 2))
-
-
 def _token(risen: Floats) -> Floats:
     """Probability of one right token where a share of the rise is reached."""
     return FLOOR + (TOP - FLOOR) * risen
@@ -309,103 +318,3 @@ def _token(risen: Floats) -> Floats:
 
 def _as_nats(risen: Floats) -> Floats:
     return PARTNER_LOW + PARTNER_RISE * risen
-
-
-def _of_unit_width(rise: Callable[[Floats], Floats], quantile: Callable[[float], float]) -> Shape:
-    """A rise from 0 to 1, stretched so that 10–90 percent take `width`, with its half at `at`."""
-    middle, length = quantile(0.5), quantile(0.9) - quantile(0.1)
-
-    def shape(t: Floats, span: float, at: float, width: float) -> Floats:
-        return rise(middle + (t - at) / width * length)
-
-    return shape
-
-
-def _both_ways(
-    name: str, rise: Callable[[Floats], Floats], quantile: Callable[[float], float]
-) -> dict[str, Shape]:
-    return {
-        name: _of_unit_width(rise, quantile),
-        f"{name} reversed": _of_unit_width(lambda u: 1 - rise(-u), lambda q: -quantile(1 - q)),
-    }
-
-
-def _line(t: Floats, span: float, at: float, width: float) -> Floats:
-    """A line in log x over the whole ladder."""
-    return t / span
-
-
-def _late_line(t: Floats, span: float, at: float, width: float) -> Floats:
-    """Nothing, then a line in log x over the last `width` decades."""
-    return np.maximum(0, t - span + width) / width
-
-
-def _late_softplus(t: Floats, span: float, at: float, width: float) -> Floats:
-    """The same with a round corner."""
-    return np.logaddexp(0, (t - span + width) / SOFT) / np.logaddexp(0, width / SOFT)
-
-
-def _growth(t: Floats, span: float, at: float, width: float) -> Floats:
-    """A growing power, tenfold in `width` decades, that reaches 1 at the largest scale."""
-    return 10 ** ((t - span) / width)
-
-
-def _approach(t: Floats, span: float, at: float, width: float) -> Floats:
-    """Errors that fall as a power from the smallest scale on, to a tenth in `width` decades."""
-    return 1 - 10 ** (-np.maximum(t, 0) / width)
-
-
-def _staircase(t: Floats, span: float, at: float, width: float) -> Floats:
-    """Three jumps of a third each, the first `width` decades before the last."""
-    return np.mean([t >= at + width * k for k in (-0.5, 0.0, 0.5)], axis=0)
-
-
-def _mixture(t: Floats, span: float, at: float, width: float) -> Floats:
-    """Half a logistic rise of a third of `width`, half a ramp of twice that."""
-    quick = _logistic((t - at) * 6 * math.log(9) / width)
-    return 0.5 * quick + 0.5 * np.clip((t - at) / (2 * width) + 0.5, 0, 1)
-
-
-def _fall_and_rise(t: Floats, span: float, at: float, width: float) -> Floats:
-    """A U: it falls by .4 about the first eighth of the ladder, and rises at `at`."""
-    fall = 1 - _logistic((t - span / 8) * 2 * math.log(9) / max(width, 0.3))
-    return 0.4 * fall + _logistic((t - at) * 2 * math.log(9) / width)
-
-
-def _flat(t: Floats, span: float, at: float, width: float) -> Floats:
-    return np.zeros_like(t)
-
-
-def _level(t: Floats, span: float, at: float, width: float) -> Floats:
-    """At its full height from the smallest scale on."""
-    return np.ones_like(t)
-
-
-SHAPES: dict[str, Shape] = {
-    "logistic": _of_unit_width(_logistic, lambda q: math.log(q / (1 - q))),
-    "ramp": _of_unit_width(lambda u: np.clip(u, 0, 1), lambda q: q),
-    "cauchy": _of_unit_width(
-        lambda u: 0.5 + np.arctan(u) / math.pi, lambda q: math.tan(math.pi * (q - 0.5))
-    ),
-    **_both_ways(
-        "gompertz",
-        lambda u: np.exp(-np.exp(-np.maximum(u, -50))),
-        lambda q: -math.log(-math.log(q)),
-    ),
-    **_both_ways("square", lambda u: np.clip(u, 0, 1) ** 2, math.sqrt),
-    **_both_ways("square root", lambda u: np.sqrt(np.clip(u, 0, 1)), lambda q: q * q),
-    **_both_ways(
-        "exponential", lambda u: 1 - np.exp(-np.maximum(u, 0)), lambda q: -math.log(1 - q)
-    ),
-    "line": _line,
-    "late line": _late_line,
-    "late softplus": _late_softplus,
-    "growth": _growth,
-    "approach": _approach,
-    "staircase": _staircase,
-    "mixture": _mixture,
-    "fall and rise": _fall_and_rise,
-    "flat": _flat,
-    "level": _level,
-}
-"""the shapes by name"""

@@ -53,8 +53,8 @@ from emergectl.analysis.onset import (
 from emergectl.analysis.processes import processes
 from emergectl.analysis.sample import Noise, Sample, sample_of
 from emergectl.analysis.sharpness import (
-    ONE_RUN_SCATTER,
     Sharpness,
+    assumed_scatter,
     fit_freely,
     is_narrower,
     p_narrow,
@@ -70,8 +70,6 @@ ALPHA = 0.05
 RATE_MARGIN = 0.05
 """how near to chance is as good as chance, for rates, where nothing tells them apart"""
 FEWEST_RUNGS = 5
-ALONG_TRAINING = ("step", "tokens")
-"""axes along which the measurements of one run have one onset"""
 NORMAL_WIDTH = 2.563
 """deviations from 10 to 90 percent of a normal distribution"""
 OVERTURNED_BY: dict[Word, str] = {
@@ -274,7 +272,7 @@ def gather(
         return _constant(curve, convention, sample, margin, alpha)
     rng = np.random.default_rng([seed, zlib.crc32(f"{curve.axis}/{curve.name}".encode())])
     free = fit_freely(sample, convention.width)
-    assumed = assumed_scatter(curve)
+    assumed = assumed_scatter(curve.axis)
     apart = noise_between_neighbours(sample)
     variances = rung_variances(sample, free.levels, apart, assumed)
     moves = find_moves(sample.levels, variances, apart.freedom, rng)
@@ -325,12 +323,6 @@ def _around(curve: Curve, break_: Break | None) -> tuple[Rungs, Rungs]:
     if not below.any():
         below = curve.x < break_.onset.value
     return below, largest & (curve.x > break_.position.value)
-
-
-def assumed_scatter(curve: Curve) -> float:
-    """Of onsets, in decades, where each scale has one run; along one run's training there is one
-    onset, and nothing scatters."""
-    return 0.0 if curve.axis in ALONG_TRAINING else ONE_RUN_SCATTER
 
 
 def p_not_narrow(

@@ -98,6 +98,7 @@ def _sentence(ability: AbilityFinding, findings: Findings) -> str:
 
 def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
     """The claims, what would settle or overturn the verdict, and what else was found."""
+    from emergectl.reports.numbers import short
     from emergectl.reports.words import claims_of, pair_words
 
     for claim in claims_of(ability, findings.alpha):
@@ -115,7 +116,7 @@ def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
         yield from _seeds(ability.success, _replicates(ability))
     for method in ability.forecast:
         seen = method.seen_from
-        foretold = f"foretold from {findings.over} {seen:.3g}" if seen else "never foretold"
+        foretold = f"a rise foretold from {short(seen)} on" if seen else "no rise foretold"
         yield (
             f"forecast {method.method}: {foretold}; {method.covered} of "
             f"{method.predictions} within the 95% interval, error {method.error:.3g}"
@@ -139,10 +140,12 @@ def _replicates(ability: AbilityFinding) -> str:
 
 
 def _seeds(found: SeedsFinding, replicates: str) -> Iterator[str]:
-    if found.level is not None and found.seeds_needed is not None:
+    from emergectl.reports.numbers import short
+
+    if found.level is not None and found.seeds_needed is not None and found.at is not None:
         shares = ", ".join(f"{s.success.succeeded}/{s.seeds}" for s in found.scales if s.success)
         advice = (
-            f"; about {found.seeds_needed} seeds at {found.at:.3g} would tell the share to "
+            f"; about {found.seeds_needed} seeds at {short(found.at)} would tell the share to "
             "±10 points"
         )
         yield (
@@ -158,7 +161,7 @@ def _seeds(found: SeedsFinding, replicates: str) -> Iterator[str]:
         humps = scale.humps
         assert humps is not None
         yield (
-            f"at {scale.scale:.3g} the {replicates} fall in two groups, about {humps.low:.3g} "
+            f"at {short(scale.scale)} the {replicates} fall in two groups, about {humps.low:.3g} "
             f"and {humps.high:.3g} (one hump p={humps.p_adjusted:.2g}, corrected for all scales)"
         )
 

@@ -129,8 +129,8 @@ def _verdict(ability: AbilityFinding) -> str:
         "emergent": f"{_q(ability)}: at chance below, {p_equals(onset.p_at_chance)}; above it at "
         f"the largest scales, {p_equals(onset.p_above)}; {_width(ability)}, {p_equals(sharp.p)}",
         "metric-made": f"at chance below, {p_equals(onset.p_at_chance)}; above it at the largest "
-        f"scales, {p_equals(onset.p_above)}; {_width(ability)}, {p_equals(sharp.p)}; no longer than "
-        f"a sharp rise is rejected for {ability.metric_claim.partner}, "
+        f"scales, {p_equals(onset.p_above)}; {_width(ability)}, {p_equals(sharp.p)}; no longer "
+        f"than a sharp rise is rejected for {ability.metric_claim.partner}, "
         f"{p_equals(ability.metric_claim.p_gradual)}",
         "gradual": f"{_width(ability)} is not shown, {p_equals(sharp.p)}, and no longer than a "
         f"sharp rise is rejected, {p_equals(ability.p_gradual)}",

@@ -112,17 +112,18 @@ def test_a_rate_holds_is_broken_or_open() -> None:
 def test_smooth_abilities_are_hardly_ever_called_emergent() -> None:
     smooth = rates_of(
         *(f"false emergent: {name}" for name in ("line", "growing", "wide sigmoid", "exact")),
-        trials=10,
+        trials=6,
     )
     false = smooth.values()
-    assert sum(rate.count for rate in false) <= 0.1 * sum(rate.trials for rate in false)
+    assert sum(rate.count for rate in false) <= 0.15 * sum(rate.trials for rate in false)
 
 
 def test_breaks_of_fifty_points_are_found_where_they_are() -> None:
-    found = rates_of("sharp rise: 50 points", trials=20)
-    assert found["sharp rise: 50 points: found"].count >= 17
-    assert found["sharp rise: 50 points: position covered"].count >= 16
-    assert found["sharp rise: 50 points: position of no width"].count == 0
+    ramp = "sharp rise: 50 points, a ramp"
+    found = rates_of(ramp, trials=12)
+    assert found[f"{ramp}: found"].count >= 9
+    assert found[f"{ramp}: position covered"].count >= 9
+    assert found[f"{ramp}: position of no width"].count == 0
 
 
 @pytest.mark.long

@@ -4,41 +4,40 @@ import ast
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from scipy import signal, stats
 
-from emergectl.analysis import simulated
+from emergectl.analysis import simulated, simulated_shapes
 from emergectl.analysis.simulated import (
-    SHAPES,
     Condition,
     answers,
     simulate,
     simulate_losses,
+    simulate_more,
     simulate_seeds,
     simulate_together,
 )
+from emergectl.analysis.simulated_shapes import SHAPES
 
 
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_the_simulator_shares_nothing_with_the_analysis() -> None:
-    tree = ast.parse(Path(simulated.__file__).read_text(encoding="utf-8"))
-    named = {
-        name.split(".")[0]
-        for node in ast.walk(tree)
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    }
-    assert named == {"__future__", "collections", "dataclasses", "math", "typing", "numpy"}
+@pytest.mark.parametrize("module", [simulated, simulated_shapes])
+def test_the_simulator_shares_nothing_with_the_analysis(module: ModuleType) -> None:
+    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    named = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            named.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            named.add(node.module or "")
+    standard = {"__future__", "collections.abc", "dataclasses", "math", "typing"}
+    assert named <= standard | {"numpy", "numpy.typing", "emergectl.analysis.simulated_shapes"}
 
 
 DENSITIES = {
@@ -180,3 +179,17 @@ def test_losses_fall_to_a_floor() -> None:
     _, losses = simulate_losses(rng(), rungs=9, runs=1, decades=20, noise=0.0)
     assert (np.diff(losses[:, 0]) < 0).all()
     assert losses[-1, 0] > 1.4
+
+
+def test_more_runs_of_an_ability_rise_where_the_first_did() -> None:
+    """At its own scales their mean is that of the first; between and beyond, the rise's."""
+    condition = Condition(("ramp",), width=(0.8, 0.8), position=(0.5, 0.5), runs=(2000,))
+    drawn = simulate(condition, rng())
+    again = simulate_more(drawn, condition, np.repeat(np.log10(drawn.scales), 2000), 500, rng())
+    means = again.reshape(8, 2000).mean(axis=1) / 500
+    np.testing.assert_allclose(means, drawn.shares.mean(axis=1), atol=0.003)
+    inner = simulate_more(drawn, condition, np.array([5.0, 7.75, 8.0, 11.0]), 1_000_000, rng())
+    np.testing.assert_allclose(inner / 1e6, [0.25, 0.375, 0.5, 0.75], atol=0.003)
+    scattered = replace(condition, onset=0.1)
+    middle = simulate_more(drawn, scattered, np.full(20_000, 8.0), 100_000, rng()) / 100_000
+    assert middle.std() == pytest.approx(0.5 * 0.1, rel=0.05)

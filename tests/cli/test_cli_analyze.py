@@ -13,8 +13,8 @@ WIDE = """size,add,sub
 2,0.01,0.14
 4,0.0,0.23
 8,0.02,0.33
-16,0.5,0.42
-32,0.81,0.51
+16,0.83,0.42
+32,0.84,0.51
 64,0.83,0.61
 128,0.84,0.7
 """
@@ -37,7 +37,7 @@ def test_a_wide_table_gives_a_verdict_for_every_column(
     assert said["axis"] == "params"
     add, sub = said["abilities"]
     assert (add["task"], add["verdict"]) == ("add", "emergent")
-    assert 8e6 < add["break"]["position"]["low"] < add["break"]["position"]["high"] < 32e6
+    assert 4e6 < add["break"]["position"]["low"] < add["break"]["position"]["high"] < 32e6
     assert sub["verdict"] == "smooth"
     assert sub["shapes"][0]["shape"] == "line"
     assert add["overturn"]
@@ -87,7 +87,7 @@ def test_metrics_of_the_same_outputs_are_told_by_naming_their_columns(
     assert main(command) == 0
     told = capsys.readouterr().err
     assert "Beside logprob_per_token: " in told
-    assert "metric " in told
+    assert "metric does not hold" in told or "metric not shown" in told
     assert "forecast direct:" in told
     assert "forecast through logprob_per_token:" in told
     assert main([*command, "--json"]) == 0
@@ -180,7 +180,7 @@ def test_the_plot_of_an_ability_shows_points_chance_and_break(wide: Path) -> Non
         read_tables([wide], ColumnMapping(values=("add",), params="size")), n=500, chance={"": 0.0}
     )
     examined = examine(table, judge(curves_of(table, "params")), alpha=0.05)
-    text = plot(examined.abilities[0], "params", width=60, color=False)
+    text = plot(examined.abilities[0], "params", alpha=0.05, width=60, color=False)
     assert text.splitlines()[0] == "add: emergent (over params)"
     assert text.count("o") >= 8
     assert "┊" in text

@@ -123,8 +123,8 @@ def test_what_was_left_out_of_the_data_stands_in_the_json(
     arguments = ["train", str(tmp_path / "run.yaml"), "--json", "--runs-dir", str(tmp_path)]
     assert main(arguments) == 0
     printed = capsys.readouterr()
-    assert printed.err == ""  # and no display
     (note,) = json.loads(printed.out)["notes"]
+    assert printed.err.strip() == note  # and no display
     assert "rows.jsonl: 1 bad rows skipped" in note
 
 

@@ -37,7 +37,7 @@ def test_the_notebook_trains_asks_and_judges(printed: tuple[Path, str]) -> None:
     text = printed[1]
     assert "done at step 60" in text
     assert "exact_match: " in text
-    assert "rising: smooth" in text
+    assert "rising: gradual" in text
     assert "there: emergent" in text
 
 
