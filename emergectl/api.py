@@ -136,6 +136,7 @@ def judge(
     axis: Axis | None = None,
     alpha: float = 0.05,
     margin: float = 0.05,
+    sharp: float = 1.0,
     workers: int = 1,
     runs_dir: Path | str | None = None,
     **options: Any,
@@ -143,7 +144,8 @@ def judge(
     """Say of every ability in a table whether it emerges, where, and how surely.
 
     `axis`: params, tokens, flops, loss or step; None: what varies. `alpha`: false discoveries among
-    the emergent verdicts. `margin`: how near to chance a rate is flat. Sources and `options` as in
+    the emergent verdicts. `margin`: how near to chance a rate is flat. `sharp`: decades
+    of training compute below which a rise is sharp. Sources and `options` as in
     `read_table`. The same table gives the same findings.
     """
     from emergectl.analysis.examine import examine
@@ -154,8 +156,8 @@ def judge(
     curves = curves_of(table, axis or choose_axis(table))
     if not curves:
         raise RequestError(f"no row has a place on the axis {axis}")
-    found = judge_curves(curves, alpha=alpha, margin=margin, workers=workers)
-    return examine(table, found, alpha=alpha, workers=workers)
+    found = judge_curves(curves, alpha=alpha, margin=margin, sharp_decades=sharp, workers=workers)
+    return examine(table, found, alpha=alpha, margin=margin, sharp_decades=sharp, workers=workers)
 
 
 def ask(

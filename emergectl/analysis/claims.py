@@ -7,7 +7,6 @@ below the onset said (`forecast`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,7 +26,8 @@ FALLS_AT = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 
 @dataclass(frozen=True)
 class OnsetClaim:
-    """At chance below the rise, above it at the largest scales. `p` is the larger of both parts;
+    """At chance below the rise, above it at the largest scales. `holds`: shown (True), shown not to
+    be for nothing tells it from chance (False), neither (None). `p` is the larger of both parts;
     None where chance is unknown. `below`: how many scales lie below the rise. `last_at_chance`: the
     last scale before anything is above chance; `first_above`: the first from which on all are."""
 
@@ -83,7 +83,7 @@ class SurpriseClaim:
 
 def onset_claim(e: Evidence, alpha: float) -> OnsetClaim:
     """The claim from what was tested."""
-    holds = None if math.isnan(e.p_onset) else bool(e.p_onset <= alpha)
+    holds = True if e.p_onset <= alpha else False if e.p_flat <= alpha else None
     return OnsetClaim(
         holds,
         _known(e.p_onset),
@@ -156,29 +156,6 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
         else:
             low = middle + 1
     return low
-
-
-def sharpness_words(claim: SharpnessClaim) -> str:
-    """For which conventions the rise is sharp, as a sentence; empty where it was not asked."""
-    if claim.convention is None or claim.p is None:
-        return ""
-    decades = f"decades of {claim.unit}"
-    if claim.sharp_from is not None:
-        said = f"Sharp by any convention from {claim.sharp_from:.2g} {decades} up"
-        if claim.longer_than is not None:
-            said += f", and longer than {claim.longer_than:.2g}"
-    elif claim.longer_than is not None:
-        said = f"The rise takes longer than {claim.longer_than:.2g} {decades}"
-    else:
-        said = f"How sharp it is cannot be told (convention: {claim.convention:.2g} {decades})"
-    if claim.falls_at is not None:
-        said += (
-            f"; with one run a scale it is sharp only where onsets scatter by less than "
-            f"{claim.falls_at:.2g} decades from run to run"
-        )
-    elif claim.scatter:
-        said += f"; with onsets that scatter by {claim.scatter:.2g} decades from run to run"
-    return said + "."
 
 
 def surprise_claim(e: Evidence, methods: Sequence[Backtest]) -> SurpriseClaim:

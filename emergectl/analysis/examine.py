@@ -25,6 +25,7 @@ from emergectl.analysis.claims import (
     sharpness_claim,
     surprise_claim,
 )
+from emergectl.analysis.convention import SHARP_DECADES
 from emergectl.analysis.curves import Curve, make_curve
 from emergectl.analysis.findings import (
     AbilityFinding,
@@ -88,13 +89,16 @@ def examine(
     findings: Sequence[Finding],
     *,
     alpha: float,
+    margin: float = RATE_MARGIN,
+    sharp_decades: float = SHARP_DECADES,
     seed: int = 0,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Findings:
     """Findings with all that can be said beside them.
 
-    `progress` is told (done, all). The same table and seed give the same numbers.
+    `margin` and `sharp_decades` are those that they were judged by. `progress` is told (done,
+    all). The same table and seed give the same numbers.
     """
     rows = {(row.where, row.task, row.metric): row for row in table.rows}
     outputs = _Outputs(findings)
@@ -119,6 +123,8 @@ def examine(
         axis=findings[0].curve.axis,
         parameters=count_shown(table.rows),
         alpha=alpha,
+        sharp_decades=sharp_decades,
+        margin=margin,
         notes=tuple(table.notes),
         left_out=tuple(table.skipped),
         abilities=tuple(abilities),

@@ -140,7 +140,8 @@ class Findings:
     """Everything that is said of a table, over one axis.
 
     `parameters`: which count the axis of parameters and everything else here shows
-    (`count_shown`; "" where only who brought the table knows). `notes`: what had to be chosen.
+    (`count_shown`; "" where only who brought the table knows). `sharp_decades` and `margin`: the
+    conventions of `verdict.judge`. `notes`: what had to be chosen.
     `lags`: along steps and tokens, what moves first and by how much the next lags. `scaling`: the
     law of loss.
     """
@@ -148,6 +149,8 @@ class Findings:
     axis: str
     parameters: str
     alpha: float
+    sharp_decades: float
+    margin: float
     notes: tuple[str, ...]
     left_out: tuple[Skipped, ...]
     abilities: tuple[AbilityFinding, ...]

@@ -25,14 +25,16 @@ class MetricClaim:
     """Whether the continuous metric `partner` of the same outputs rises sharply too.
 
     `holds`: shown to (True), shown not to (False), neither (None). `p`: of its rise being as long
-    as the convention or longer. `partner` is empty where none was measured, or the metric is itself
-    continuous (then it holds by itself).
+    as the convention or longer (None without a partner). `partner` is empty where none was
+    measured, or the metric is itself continuous (then it holds by itself). `p_gradual`: of its rise
+    being narrow, where it is shown not to be.
     """
 
     holds: bool | None
     partner: str
-    p: float
+    p: float | None
     sentence: str
+    p_gradual: float | None = None
 
 
 def beside(curve: Curve, same_outputs: Iterable[Curve]) -> Curve | None:
@@ -47,12 +49,10 @@ def beside(curve: Curve, same_outputs: Iterable[Curve]) -> Curve | None:
 def claim_of_metric(e: Evidence, same: Sequence[Evidence], alpha: float) -> MetricClaim:
     """The claim of one curve, from the evidence of all metrics of its outputs."""
     if e.curve.what.kind == "continuous":
-        return MetricClaim(True, "", 0.0, "the metric is itself continuous")
+        return MetricClaim(True, "", None, "the metric is itself continuous")
     partner = beside(e.curve, [other.curve for other in same])
     if partner is None:
-        return MetricClaim(
-            None, "", float("nan"), "no continuous metric of the same outputs was measured"
-        )
+        return MetricClaim(None, "", None, "no continuous metric of the same outputs was measured")
     other = next(each for each in same if each.curve is partner)
     name = partner.metric
     if other.reason:
@@ -62,6 +62,6 @@ def claim_of_metric(e: Evidence, same: Sequence[Evidence], alpha: float) -> Metr
         return MetricClaim(True, name, other.p_sharp, said)
     if other.p_gradual <= alpha:
         said = f"{name} of the same outputs, continuous, rises gradually (p={other.p_gradual:.2g})"
-        return MetricClaim(False, name, other.p_sharp, said)
+        return MetricClaim(False, name, other.p_sharp, said, other.p_gradual)
     said = f"whether {name}, continuous, rises as sharply is not shown (p={other.p_sharp:.2g})"
     return MetricClaim(None, name, other.p_sharp, said)

@@ -1,15 +1,14 @@
-"""Did the metric make the break? A discontinuous and a continuous metric of the same outputs.
+"""A discontinuous metric beside a continuous one of the same outputs, described.
 
-Exact match of L tokens is p^L where p is the chance of one right token: a smooth p gives a curve
-that stays at zero for long and then rises (Schaeffer et al. 2023). So both metrics are judged
-together, and where only the discontinuous one breaks, the share of its curve that p^L of the
-continuous one explains is given.
+Whether the metric made the rise sharp is a claim of the verdict (`metric_claim`). Here stands what
+one likes to know beside it: how well p^L of the continuous metric describes the discontinuous one
+(exact match of L tokens, each right with probability p: Schaeffer et al. 2023), and which of the
+two rises first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import optimize
@@ -18,7 +17,6 @@ from emergectl.analysis.breaks import Interval, break_difference
 from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.verdict import ALPHA, Finding
 
-Breaks = Literal["both", "discontinuous only", "continuous only", "neither"]
 LENGTHS = (0.05, 200.0)
 
 
@@ -37,44 +35,24 @@ class Explained:
 class MetricPair:
     """A discontinuous metric beside `metric`, a continuous one of the same outputs.
 
-    `lag_decades`: how far the continuous metric's break lies above the discontinuous one's.
-    `explained` is there where the continuous metric can be read as a probability.
+    `lag_decades`: how far the continuous metric's rise lies above the discontinuous one's, where
+    both rise. `explained` is there where the continuous metric can be read as a probability.
     """
 
     metric: str
-    breaks: Breaks
     lag_decades: Interval | None
     explained: Explained | None
-    sentence: str
 
 
 def pair_up(discontinuous: Finding, continuous: Finding, *, alpha: float = ALPHA) -> MetricPair:
-    """Judge two findings of the same outputs together. Rungs are matched by scale."""
-    first, second = discontinuous.q_break <= alpha, continuous.q_break <= alpha
-    breaks: Breaks = (
-        "both"
-        if first and second
-        else "discontinuous only"
-        if first
-        else "continuous only"
-        if second
-        else "neither"
-    )
+    """Two findings of the same outputs side by side. Rungs are matched by scale."""
     lag = None
-    if discontinuous.break_ is not None and continuous.break_ is not None:
-        lag = break_difference(discontinuous.break_, continuous.break_)
+    first, second = discontinuous.break_, continuous.break_
+    rise = [f.evidence.p_rise <= alpha for f in (discontinuous, continuous)]
+    if first is not None and second is not None and all(rise):
+        lag = break_difference(first, second)
     made = explain_by_power(discontinuous.curve, continuous.curve)
-    sentence = {
-        "both": "both metrics rise sharply: not the metric's doing",
-        "discontinuous only": "only the discontinuous metric rises sharply",
-        "continuous only": "only the continuous metric rises sharply",
-        "neither": "neither metric rises sharply",
-    }[breaks]
-    if made is not None:
-        sentence += (
-            f"; p^{made.length:.2g} explains {max(0.0, made.share):.0%} of the discontinuous curve"
-        )
-    return MetricPair(continuous.curve.metric, breaks, lag, made, sentence)
+    return MetricPair(continuous.curve.metric, lag, made)
 
 
 def explain_by_power(discontinuous: Curve, continuous: Curve) -> Explained | None:

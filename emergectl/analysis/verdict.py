@@ -204,7 +204,7 @@ def conclude(evidence: Sequence[Evidence], *, alpha: float = ALPHA) -> list[Find
     claims = _metric_claims(evidence, alpha)
     outputs = [(e.curve.group, e.curve.task) for e in evidence]
     p_emergent = [
-        float(np.max([e.p_breaks, claim.p])) if claim.partner else e.p_breaks
+        e.p_breaks if claim.p is None else float(np.max([e.p_breaks, claim.p]))
         for e, claim in zip(evidence, claims, strict=True)
     ]
     q_emergent = adjust(np.array(p_emergent), outputs)
@@ -410,6 +410,11 @@ class _Said:
             return "emergent", f"{shown}; {metric.sentence}"
         if metric.holds is False:
             return "metric-made", f"{shown}, but {metric.sentence}"
+        if metric.holds:
+            return "undetermined", (
+                f"{shown}; {metric.sentence}, but among all abilities judged together that may be "
+                f"chance (q={self.q_emergent:.2g})"
+            )
         return "undetermined", f"{shown}, but {metric.sentence}"
 
     @property

@@ -59,7 +59,14 @@ def emergence(
     from emergectl.analysis.examine import examine
     from emergectl.analysis.table_curves import curves_of
     from emergectl.analysis.verdict import judge
-    from emergectl.cli.findings import ROW, as_row, explain_findings, show_plots
+    from emergectl.cli.findings import (
+        NARROW,
+        ROW,
+        as_narrow_row,
+        as_row,
+        explain_findings,
+        show_plots,
+    )
 
     axis = axis_of(source, table)
     curves = curves_of(table, axis)
@@ -74,14 +81,24 @@ def emergence(
         workers=workers,
         progress=progress("judged"),
     )
-    findings = examine(table, judged, alpha=alpha, workers=workers, progress=progress("examined"))
+    findings = examine(
+        table,
+        judged,
+        alpha=alpha,
+        margin=margin,
+        sharp_decades=sharp,
+        workers=workers,
+        progress=progress("examined"),
+    )
     if json_:
         print_json(findings.to_json())
         return
-    print_table(ROW, [as_row(ability, findings) for ability in findings.abilities], csv=csv)
+    if sys.stdout.isatty() and not csv:
+        print_table(NARROW, [as_narrow_row(ability, findings) for ability in findings.abilities])
+        show_plots(findings)
+    else:
+        print_table(ROW, [as_row(ability, findings) for ability in findings.abilities], csv=csv)
     if not csv:
-        if sys.stdout.isatty():
-            show_plots(findings)
         explain_findings(findings)
         counts = ", ".join(f"{count} {word}" for word, count in findings.counts.items())
         say(f"{counts} over {findings.over} (alpha {alpha:g})")

@@ -23,31 +23,49 @@ PLOTS = 6
 PLOT_WIDTH, PLOT_HEIGHT = 72, 12
 EXPLAINED = 40
 ROW = (
-    *("ability", "verdict", "over", "rise", "from", "to", "sharp_from", "longer_than", "height"),
-    *("p", "q", "scales"),
+    *("ability", "verdict", "over", "rise", "from", "to", "onset", "sharpness", "metric"),
+    *("surprise", "q", "p", "sharp_from", "longer_than", "height", "scales"),
 )
-"""columns of `as_row`: the axis in words, where half of the rise has passed with its interval, the
-shortest convention by which the rise is sharp and the longest width that it exceeds (decades),
-height over chance on the fitted level, p and q of `emergent`"""
+"""columns of `as_row`: the axis in words; where half of the rise has passed, with its interval; the
+four claims; q and p of `emergent`; the shortest convention by which the rise is sharp and the
+longest width that it exceeds (decades); height over chance on the fitted level"""
+NARROW = ("ability", "verdict", "rise", "onset", "sharpness", "metric", "surprise", "q")
+"""of these what a terminal shows, the rise with its interval: 80 columns, as far as names let it"""
 
 
 def as_row(ability: AbilityFinding, findings: Findings) -> list[object]:
     """An ability as one row of `ROW`."""
-    where: list[float | None] = [None] * 6
+    from emergectl.reports.words import claims_of
+
+    where: list[float | None] = [None] * 3
+    widths: list[float | None] = [None] * 3
     if ability.break_ is not None and ability.has_rise(findings.alpha):
         at, sharp = ability.break_.position, ability.sharpness
         where = [_short(v) for v in (at.value, at.low, at.high)]
-        where += [_short(v, 2) for v in (sharp.sharp_from, sharp.longer_than)]
-        where.append(_short(ability.break_.height.value))
+        widths = [_short(v, 2) for v in (sharp.sharp_from, sharp.longer_than)]
+        widths.append(_short(ability.break_.height.value))
     return [
-        "/".join(part for part in (ability.group, ability.task, ability.metric) if part),
+        ability.name,
         ability.verdict,
         findings.over,
         *where,
-        _short(ability.p_emergent, 2),
+        *(claim.mark for claim in claims_of(ability, findings.alpha)),
         _short(ability.q_emergent, 2),
+        _short(ability.p_emergent, 2),
+        *widths,
         len(ability.scales),
     ]
+
+
+def as_narrow_row(ability: AbilityFinding, findings: Findings) -> list[object]:
+    """An ability as one row of `NARROW`."""
+    from emergectl.reports.numbers import short, span
+
+    full = dict(zip(ROW, as_row(ability, findings), strict=True))
+    if ability.break_ is not None and ability.has_rise(findings.alpha):
+        at = ability.break_.position
+        full["rise"] = f"{short(at.value)} ({span(at.low, at.high, scale=True)})"
+    return [full[name] for name in NARROW]
 
 
 def _short(value: float | None, digits: int = 3) -> float | None:
@@ -60,9 +78,8 @@ def explain_findings(findings: Findings) -> None:
     if not sys.stdout.isatty() and len(abilities) > EXPLAINED:
         return
     for ability in abilities[:EXPLAINED]:
-        last = f"would settle it: {ability.settle}" if ability.settle else ""
-        last = last or f"would overturn it: {ability.overturn}"
-        say(f"{one_line(ability.name)}: {ability.verdict}: {ability.reason}; {last}")
+        name, said = one_line(ability.name), one_line(_sentence(ability, findings))
+        say(f"{name}: {ability.verdict}: {said}")
         for line in _details(ability, findings):
             say(f"  {one_line(line)}")
     for found in findings.lags:
@@ -73,26 +90,33 @@ def explain_findings(findings: Findings) -> None:
         say(f"{law.formula} over {law.runs} runs: {values}")
 
 
-def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
-    from emergectl.analysis.claims import sharpness_words
+def _sentence(ability: AbilityFinding, findings: Findings) -> str:
+    from emergectl.reports.words import sentence
 
-    shown = ability.measured and ability.has_rise(findings.alpha)
-    sharp = sharpness_words(ability.sharpness) if shown else ""
-    if sharp:
-        yield sharp
-    if ability.surprise is not None and ability.surprise.predicted is not None:
-        word = "a surprise" if ability.surprise.holds else "no surprise"
-        yield f"{word}: {ability.surprise.sentence}"
-    pair = ability.pair
-    if pair is not None:
-        lag = pair.lag_decades
-        apart = f"; that one breaks {_later(lag)}" if lag is not None else ""
-        yield f"beside {pair.metric}: {pair.sentence}{apart}"
-    if ability.success is not None:
+    return sentence(ability, findings)
+
+
+def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
+    """The claims, what would settle or overturn the verdict, and what else was found."""
+    from emergectl.reports.numbers import short
+    from emergectl.reports.words import claims_of, pair_words
+
+    for claim in claims_of(ability, findings.alpha):
+        number = f" ({claim.number})" if claim.number else ""
+        text = f": {claim.text}" if claim.text else ""
+        yield f"{claim.name} {claim.state}{number}{text}"
+    if ability.settle:
+        yield f"would settle it: {ability.settle}"
+    elif ability.overturn:
+        yield f"would overturn it: {ability.overturn}"
+    beside = pair_words(ability)
+    if beside:
+        yield beside
+    if ability.success is not None and ability.verdict != "flat":
         yield from _seeds(ability.success, _replicates(ability))
     for method in ability.forecast:
         seen = method.seen_from
-        foretold = f"foretold from {findings.over} {seen:.3g}" if seen else "never foretold"
+        foretold = f"a rise foretold from {short(seen)} on" if seen else "no rise foretold"
         yield (
             f"forecast {method.method}: {foretold}; {method.covered} of "
             f"{method.predictions} within the 95% interval, error {method.error:.3g}"
@@ -116,10 +140,12 @@ def _replicates(ability: AbilityFinding) -> str:
 
 
 def _seeds(found: SeedsFinding, replicates: str) -> Iterator[str]:
-    if found.level is not None and found.seeds_needed is not None:
+    from emergectl.reports.numbers import short
+
+    if found.level is not None and found.seeds_needed is not None and found.at is not None:
         shares = ", ".join(f"{s.success.succeeded}/{s.seeds}" for s in found.scales if s.success)
         advice = (
-            f"; about {found.seeds_needed} seeds at {found.at:.3g} would tell the share to "
+            f"; about {found.seeds_needed} seeds at {short(found.at)} would tell the share to "
             "±10 points"
         )
         yield (
@@ -135,22 +161,13 @@ def _seeds(found: SeedsFinding, replicates: str) -> Iterator[str]:
         humps = scale.humps
         assert humps is not None
         yield (
-            f"at {scale.scale:.3g} the {replicates} fall in two groups, about {humps.low:.3g} "
+            f"at {short(scale.scale)} the {replicates} fall in two groups, about {humps.low:.3g} "
             f"and {humps.high:.3g} (one hump p={humps.p_adjusted:.2g}, corrected for all scales)"
         )
 
 
 def _interval(found: Interval) -> str:
     return f"{found.value:.2g} ({found.low:.2g} to {found.high:.2g})"
-
-
-def _later(lag: Interval) -> str:
-    """A lag in decades, in words: which is first, or that it cannot be told."""
-    if lag.low <= 0 <= lag.high:
-        return f"at the same scale, from {-lag.low:.2g} decades before to {lag.high:.2g} after"
-    word = "earlier" if lag.high < 0 else "later"
-    value, low, high = abs(lag.value), abs(lag.low), abs(lag.high)
-    return f"{value:.2g} decades {word} ({min(low, high):.2g} to {max(low, high):.2g})"
 
 
 def show_plots(findings: Findings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -53,6 +53,12 @@ def report(
     margin: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="How near to chance a rate is flat.")
     ] = 0.05,
+    sharp: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=10, help="Decades of training compute below which a rise is sharp."
+        ),
+    ] = 1.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Make the page of a sweep, a run or a table: every verdict, and all that it stands on.
@@ -68,18 +74,18 @@ def report(
             raise RequestError(f"{target}: there is no folder {target.parent}")
         target.parent.mkdir(parents=True)
     saved = _saved(source)
-    findings, rows = (saved, []) if saved else _examined(source, alpha, margin, workers)
-    made = make_report(
-        findings, rows, title=_title(source), commands=_commands(source, alpha, margin)
-    )
+    findings, rows = (saved, []) if saved else _examined(source, alpha, margin, sharp, workers)
+    commands = _commands(source, alpha, margin, sharp)
+    made = make_report(findings, rows, title=_title(source), commands=commands)
+    pictures = _run_pictures(source)
     if figures is not None:
-        _write_figures(findings, figures)
+        _write_figures(findings, pictures, figures)
     if format_ == "json":
         _deliver_json(made, target)
         return
     folder = target.parent if target is not None else Path()
     text = (
-        html_page(made, folder, curves=_run_pictures(source))
+        html_page(made, folder, curves=pictures)
         if format_ == "html"
         else markdown_page(made, folder)
     )
@@ -106,7 +112,7 @@ def _saved(source: TableSource) -> Findings | None:
 
 
 def _examined(
-    source: TableSource, alpha: float, margin: float, workers: int
+    source: TableSource, alpha: float, margin: float, sharp: float, workers: int
 ) -> tuple[Findings, list[TableRow]]:
     """What is found in a source, and the rows of its table."""
     from emergectl.analysis.examine import examine
@@ -118,9 +124,11 @@ def _examined(
     tell(table)
     if not curves:
         raise RequestError("no row has a value on the axis; name another with --x")
-    judged = judge(curves, alpha=alpha, margin=margin, workers=workers, progress=progress("judged"))
+    conventions: dict[str, Any] = {"alpha": alpha, "margin": margin, "sharp_decades": sharp}
+    told = progress("judged")
+    judged = judge(curves, **conventions, workers=workers, progress=told)
     told = progress("examined")
-    return examine(table, judged, alpha=alpha, workers=workers, progress=told), table.rows
+    return examine(table, judged, **conventions, workers=workers, progress=told), table.rows
 
 
 def _write(target: Path, text: str) -> None:
@@ -137,8 +145,9 @@ def _deliver_json(made: Report, target: Path | None) -> None:
         _write(target, json.dumps(made.to_json(), indent=2, allow_nan=False) + "\n")
 
 
-def _write_figures(findings: Findings, folder: Path) -> None:
-    from emergectl.reports.figures import unreadable_here, write_figures
+def _write_figures(findings: Findings, pictures: list[bytes], folder: Path) -> None:
+    from emergectl.reports.figures import unreadable_here
+    from emergectl.reports.numbered import write_figures
 
     shown = [ability for ability in findings.abilities if ability.measured]
     missing = unreadable_here([text for each in shown for text in (each.metric, each.name)])
@@ -147,8 +156,8 @@ def _write_figures(findings: Findings, folder: Path) -> None:
             f"PNG and PDF show boxes for {missing[:20]}: no font here has them "
             "(install one such as Noto Sans CJK); SVG shows them with the reader's fonts"
         )
-    written = write_figures(findings, folder)
-    say(f"{len(written)} figures in {folder}")
+    written = write_figures(findings, pictures, folder)
+    say(f"{len(written)} figures in {folder}, with captions.md")
 
 
 def _run_pictures(source: TableSource) -> list[bytes]:
@@ -214,7 +223,7 @@ def _default_place(source: TableSource) -> Path:
     return Path(f"{Path(name).stem or 'table'}-report.html")
 
 
-def _commands(source: TableSource, alpha: float, margin: float) -> list[str]:
+def _commands(source: TableSource, alpha: float, margin: float, sharp: float) -> list[str]:
     """What makes this very report again, from the sweep on where it is one."""
     words = ["emergectl", "report", *source.names]
     for name, value in source.options.items():
@@ -223,6 +232,7 @@ def _commands(source: TableSource, alpha: float, margin: float) -> list[str]:
                 words += [f"--{name}", str(each)]
     words += [] if alpha == 0.05 else ["--alpha", f"{alpha:g}"]
     words += [] if margin == 0.05 else ["--margin", f"{margin:g}"]
+    words += [] if sharp == 1 else ["--sharp", f"{sharp:g}"]
     if source.runs_dir is not None:
         words += ["--runs-dir", str(source.runs_dir)]
     sweeps = [

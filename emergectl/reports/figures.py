@@ -1,6 +1,6 @@
 """Figures of a report: one ability's curve, its seeds, its forecast, as SVG, PNG and PDF.
 
-Fit for a paper: 4.6 × 3 inches, Okabe and Ito's colours (told apart by all common forms of colour
+Fit for a paper: 4.2 × 3.1 inches, Okabe and Ito's colours (told apart by all common forms of colour
 vision) and never colour alone, text as text in SVG and as fonts in PDF, Chinese by the fonts of the
 reader (SVG) or of this machine (PNG, PDF). Every figure is drawn from an `AbilityFinding`.
 """
@@ -12,16 +12,15 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from emergectl.analysis.findings import AbilityFinding, Findings
 from emergectl.analysis.forecast import Forecast
 from emergectl.analysis.seeds import SeedsFinding
-from emergectl.errors import RequestError
+from emergectl.analysis.verdict import Word
 from emergectl.reports.curves import CJK_FONTS
+from emergectl.reports.numbers import short
 from emergectl.reports.panels import printable_line
-from emergectl.store.atomic import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 INK, FAINT, GRID = "#222222", "#767676", "#e3e3e3"
-SIZE_INCHES = (4.6, 3.0)
+AMBER = "#9a6700"
+SIZE_INCHES = (4.2, 3.1)
 FIGURE_FORMATS = ("svg", "png", "pdf")
 AXIS_LABELS = {
     "tokens": "training tokens",
@@ -37,20 +37,30 @@ AXIS_LABELS = {
     "loss": "loss (better to the right)",
     "step": "training step",
 }
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+LOOKS: dict[Word, tuple[str, str]] = {
+    "emergent": (ORANGE, "D"),
+    "metric-made": (PURPLE, "s"),
+    "gradual": (GREEN, "^"),
+    "smooth": (BLUE, "o"),
+    "non-monotone": (AMBER, "v"),
+    "undetermined": (FAINT, "o"),
+    "flat": (FAINT, "_"),
+}
+"""colour and marker of each verdict, as the page's style sheet has them; that of `undetermined` is
+hollow"""
 MOST_TICKS = 6
 
 Drawing = Callable[["Axes"], None]
+FigureKind = Literal["curve", "seeds", "forecast"]
 
 
-def figures_of(ability: AbilityFinding, findings: Findings) -> dict[str, Drawing]:
+def figures_of(ability: AbilityFinding, findings: Findings) -> dict[FigureKind, Drawing]:
     """What can be drawn of an ability: `curve`; `seeds` and `forecast` where they tell.
 
     Seeds succeed where a level can be stated; and where an ability is flat nothing succeeds or
     could be foretold.
     """
-    drawings: dict[str, Drawing] = {}
+    drawings: dict[FigureKind, Drawing] = {}
     label, success = AXIS_LABELS.get(findings.axis, findings.over), ability.success
     alpha = findings.alpha
     if len(ability.measured) > 1:
@@ -63,8 +73,8 @@ def figures_of(ability: AbilityFinding, findings: Findings) -> dict[str, Drawing
     return drawings
 
 
-def draw_figure(drawing: Drawing, format_: str) -> bytes:
-    """A figure as the bytes of an SVG, PNG (200 dpi) or PDF file."""
+def draw_figure(drawing: Drawing, format_: str, size: tuple[float, float] = SIZE_INCHES) -> bytes:
+    """A figure as the bytes of an SVG, PNG (200 dpi) or PDF file. size: in inches."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -72,7 +82,7 @@ def draw_figure(drawing: Drawing, format_: str) -> bytes:
     with rc_context(figure_style()), warnings.catch_warnings():
         # Without a font for a script matplotlib draws boxes and warns of every one of them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         drawing(figure.subplots())
         return save(figure, format_)
@@ -84,23 +94,6 @@ def save(figure: Figure, format_: str) -> bytes:
     unstamped = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
     figure.savefig(content, format=format_, dpi=200, metadata=unstamped[format_])
     return content.getvalue()
-
-
-def write_figures(findings: Findings, folder: Path) -> list[Path]:
-    """Write every figure of the abilities shown in full, as SVG, PNG and PDF; the files."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"{folder}: cannot be made ({error.strerror})") from None
-    written = []
-    shown = [ability for ability in findings.abilities if ability.measured]
-    for number, ability in enumerate(shown, 1):
-        for kind, drawing in figures_of(ability, findings).items():
-            for format_ in FIGURE_FORMATS:
-                path = folder / f"{number:03d}-{_file_name(ability.name)}-{kind}.{format_}"
-                write_bytes(path, draw_figure(drawing, format_))
-                written.append(path)
-    return written
 
 
 def unreadable_here(texts: list[str]) -> str:
@@ -155,27 +148,26 @@ def figure_style() -> dict[str, Any]:
 
 
 def _draw_curve(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -> None:
-    """Seeds as points, their mean, the fitted shape, chance, the break with its interval."""
+    """Runs as points, their mean, a fitted curve, chance, onset, and the rise with its interval."""
     rungs = ability.measured
-    drawn = _as_drawn(ability.axis)
+    drawn = as_drawn(ability.axis)
+    color, _ = LOOKS[ability.verdict]
     if ability.break_ is not None and ability.has_rise(alpha):
         at = ability.break_.position
         low, high = sorted((drawn(at.low), drawn(at.high)))
-        axes.axvspan(
-            low, high, color=ORANGE, alpha=0.14, linewidth=0, label="half of the rise, 95%"
-        )
-        axes.axvline(drawn(at.value), color=ORANGE, linewidth=1.3, linestyle=(0, (5, 2)))
+        axes.axvspan(low, high, color=color, alpha=0.16, linewidth=0, label="half of the rise, 95%")
+        axes.axvline(drawn(at.value), color=color, linewidth=1.3, linestyle=(0, (5, 2)))
     fit = ability.fit
     if fit is not None:
         xs = [drawn(scale) for scale in fit.scales]
-        axes.plot(xs, fit.values, color=BLUE, linewidth=1.8, label=f"fit: {fit.shape}")
+        axes.plot(xs, fit.values, color=BLUE, linewidth=1.6, label="fitted curve")
     points = [(drawn(rung.scale), seed) for rung in rungs for seed in rung.seeds]
     xs, ys = [x for x, _ in points], [seed.value for _, seed in points]
     if any(len(rung.seeds) > 1 for rung in rungs):
-        axes.plot(xs, ys, "o", color=FAINT, markersize=3.2, alpha=0.45, label="seeds", mew=0)
+        axes.plot(xs, ys, "o", color=FAINT, markersize=3.2, alpha=0.5, label="runs", mew=0)
         means = [rung.value for rung in rungs]
         at_rungs = [drawn(rung.scale) for rung in rungs]
-        axes.plot(at_rungs, means, "D", color=INK, markersize=4.2, label="mean", mew=0)
+        axes.plot(at_rungs, means, "D", color=INK, markersize=4.2, label="their mean", mew=0)
     else:
         for x, seed in points if ability.what.quantity == "share" else ():
             low, high = _binomial_interval(seed.value, seed.items)
@@ -183,27 +175,49 @@ def _draw_curve(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -
         axes.plot(xs, ys, "o", color=INK, markersize=4, label="measured", mew=0)
     _draw_chance(axes, ability.chance)
     _scale_values(axes, ability, ys)
-    _scale_axis(axes, ability.axis, label, xs)
-    axes.set_title(_heading(ability))
-    axes.legend(loc="best", handlelength=1.4)
+    scale_axis(axes, ability.axis, label, xs)
+    _draw_onset(axes, ability)
+    axes.set_ylabel(_heading(ability))
+    axes.figure.legend(loc="outside lower center", ncols=3, handlelength=1.4)
+
+
+def _draw_onset(axes: Axes, ability: AbilityFinding) -> None:
+    """A bracket at the lower edge: from the last scale at chance to the first that stays above."""
+    low, high = ability.onset.last_at_chance, ability.onset.first_above
+    if low is None or high is None or ability.verdict == "flat":
+        return
+    drawn = as_drawn(ability.axis)
+    across = axes.get_xaxis_transform()
+    axes.plot(
+        [drawn(low), drawn(high)],
+        [0.03, 0.03],
+        color=INK,
+        linewidth=1.4,
+        marker="|",
+        markersize=7,
+        transform=across,
+        label="onset",
+        zorder=4,
+    )
 
 
 def _draw_seeds(axes: Axes, ability: AbilityFinding, success: SeedsFinding, label: str) -> None:
     """The share of seeds that succeed at every scale, with exact 95% intervals."""
-    drawn = _as_drawn(ability.axis)
+    drawn = as_drawn(ability.axis)
     told = [(drawn(each.scale), each.success) for each in success.scales if each.success]
     for x, rung in told:
         axes.plot([x, x], [rung.low, rung.high], color=GREEN, linewidth=1.2)
     xs, shares = [x for x, _ in told], [rung.share for _, rung in told]
     axes.plot(xs, shares, "s-", color=GREEN, markersize=4.5, linewidth=1.2, mew=0)
     axes.set_ylim(-0.04, 1.06)
-    _scale_axis(axes, ability.axis, label, xs)
-    axes.set_title(f"{_heading(ability)}: share of seeds that succeed")
+    scale_axis(axes, ability.axis, label, xs)
+    level = f"{success.level.value:.3g} or better" if success.level else "the stated level"
+    axes.set_ylabel(f"share of runs at {level}")
 
 
 def _draw_forecast(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -> None:
     """What each method said from the last cutoff below the break, against what was measured."""
-    drawn = _as_drawn(ability.axis)
+    drawn = as_drawn(ability.axis)
     told = _told_ahead(ability, alpha)
     cutoff = told[0].cutoff
     xs = [drawn(rung.scale) for rung in ability.measured]
@@ -219,7 +233,7 @@ def _draw_forecast(axes: Axes, ability: AbilityFinding, label: str, alpha: float
     axes.axvline(drawn(cutoff), color=FAINT, linewidth=1.0, linestyle=(0, (1, 1.5)))
     _draw_chance(axes, ability.chance)
     _scale_values(axes, ability, ys)
-    _scale_axis(axes, ability.axis, label, xs)
+    scale_axis(axes, ability.axis, label, xs)
     axes.set_title(f"{_heading(ability)}: foretold from {short(cutoff)}")
     axes.legend(loc="best", handlelength=1.4)
 
@@ -264,23 +278,28 @@ def _draw_chance(axes: Axes, level: float | None) -> None:
 
 
 def _scale_values(axes: Axes, ability: AbilityFinding, values: list[float]) -> None:
-    """Metrics from 0 to 1 whole, unless they stay low; those on a log scale in logs."""
-    low, high = min(values), max(values)
+    """Metrics from 0 to 1 whole, unless they stay low; those on a log scale in logs. What guessing
+    gets is always inside."""
+    level = ability.chance
+    shown = values if level is None else [*values, level]
+    low, high = min(shown), max(shown)
     if ability.what.scale == "log" and low > 0 and high > 3 * low:
         axes.set_yscale("log")
+        axes.set_ylim(low / (high / low) ** 0.1, high * (high / low) ** 0.1)
         _round_ticks(axes.yaxis, low, high)
     elif _is_rate(ability) and high > 0.4:
-        axes.set_ylim(-0.04, 1.06)
+        axes.set_ylim(-0.06, 1.06)
     elif high > low:
-        axes.set_ylim(low - 0.12 * (high - low), high + 0.18 * (high - low))
+        axes.set_ylim(low - 0.14 * (high - low), high + 0.14 * (high - low))
 
 
-def _as_drawn(axis: str) -> Callable[[float], float]:
+def as_drawn(axis: str) -> Callable[[float], float]:
     """Scales as drawn: a loss is judged by its inverse and drawn as itself."""
     return (lambda scale: 1 / scale) if axis == "loss" else (lambda scale: scale)
 
 
-def _scale_axis(axes: Axes, axis: str, label: str, positions: list[float]) -> None:
+def scale_axis(axes: Axes, axis: str, label: str, positions: list[float]) -> None:
+    """The axis of scale in logs, from the least position to the greatest, with round ticks."""
     low, high = min(positions), max(positions)
     axes.set_xscale("log")
     margin = (high / low) ** 0.04 if high > low else 1.5
@@ -308,18 +327,6 @@ def _round_ticks(axis: Any, low: float, high: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def short(scale: float) -> str:
-    """A scale as one says it: 70M, 1.4B, 3 × 10²¹."""
-    if scale >= 1e15:
-        power = math.floor(math.log10(scale) + 1e-9)
-        head = f"{scale / 10**power:.2g}"
-        return f"{'' if head == '1' else head + '×'}10{str(power).translate(SUPERSCRIPTS)}"
-    for unit, name in UNITS:
-        if scale >= unit and not (name == "k" and scale < 1e4):
-            return f"{scale / unit:.3g}{name}"
-    return f"{scale:,.0f}" if scale >= 1000 else f"{scale:.3g}"
-
-
 def _binomial_interval(share: float, items: float | None) -> tuple[float, float]:
     """Wilson's 95% interval of a share; the share itself where items are not known."""
     if items is None or not 0 <= share <= 1:
@@ -328,9 +335,3 @@ def _binomial_interval(share: float, items: float | None) -> tuple[float, float]
     middle = (share + z * z / (2 * items)) / (1 + z * z / items)
     half = z * math.sqrt(share * (1 - share) / items + z * z / (4 * items**2)) / (1 + z * z / items)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _file_name(name: str) -> str:
-    """A name of an ability as part of a file's: letters and digits of any script, and dashes."""
-    kept = "".join(c if c.isalnum() else "-" for c in name)
-    return "-".join(part for part in kept.split("-") if part)[:80] or "ability"

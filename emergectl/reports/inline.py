@@ -21,7 +21,7 @@ ATTRIBUTES = (
 )
 THEME = {"#222222": "--ink", "#767676": "--faint", "#e3e3e3": "--grid", "#0072b2": "--blue"}
 THEME |= {"#d55e00": "--orange", "#009e73": "--green", "#cc79a7": "--purple"}
-THEME |= {"#8a8a8a": "--faint", "#e6e6e6": "--grid", "#ffffff": "--paper"}
+THEME |= {"#9a6700": "--amber", "#8a8a8a": "--faint", "#e6e6e6": "--grid", "#ffffff": "--paper"}
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _COLOR = re.compile("|".join(THEME), re.IGNORECASE)
 _FONT = re.compile(r"font:[^;]*?(\d+(?:\.\d+)?px)[^;]*")

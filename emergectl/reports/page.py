@@ -23,11 +23,9 @@ from markupsafe import Markup
 
 from emergectl import __version__
 from emergectl.analysis.breaks import Interval
-from emergectl.analysis.claims import sharpness_words
 from emergectl.analysis.findings import AbilityFinding, Findings, axis_in_words
 from emergectl.analysis.plain import as_plain
 from emergectl.analysis.table import TableRow
-from emergectl.analysis.verdict import VERDICTS
 from emergectl.reports.costs import (
     ModelCost,
     RunCost,
@@ -38,24 +36,15 @@ from emergectl.reports.costs import (
     table_costs,
     totals,
 )
-from emergectl.reports.figures import draw_figure, figures_of, short
 from emergectl.reports.inline import inline_svg
+from emergectl.reports.methods import bibtex_of_emergectl, bibtex_of_papers, methods_paragraph
+from emergectl.reports.numbered import NumberedFigure, number_figures, sections, strongest_first
+from emergectl.reports.numbers import NONE, format_number, p_value, short
 from emergectl.reports.panels import printable_line
+from emergectl.reports.words import DEFINITIONS, MARKS, claims_of, pair_words, sentence
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT_VERSION = "emergectl.report/1"
-DEFINITIONS = {
-    "emergent": "at chance below, above it at the largest scales, its rise sharper than the "
-    "convention, and so in a continuous metric of the same outputs (where none was measured, the "
-    "verdict says so)",
-    "metric-made": "at chance below and sharp in this metric, while a continuous metric of the "
-    "same outputs rises gradually",
-    "gradual": "at chance below and above it at the largest scales, but shown not to be sharp",
-    "smooth": "it rises and is shown not to be sharp; no floor at chance is shown",
-    "non-monotone": "it rises and falls, each significantly",
-    "flat": "nothing tells it from chance, and enough was measured to tell",
-    "undetermined": "none of these is shown; what would settle it is said",
-}
 
 
 @dataclass(frozen=True)
@@ -112,60 +101,53 @@ def html_page(report: Report, folder: Path, *, curves: Sequence[bytes] = ()) -> 
     """
     findings = report.findings
     abilities = findings.abilities
-    figures = [
-        {
-            kind: inline_svg(
-                draw_figure(drawing, "svg"),
-                prefix=f"f{index}{kind[0]}-",
-                label=f"{ability.name}: {kind} over {findings.over}; verdict {ability.verdict}",
-            )
-            for kind, drawing in figures_of(ability, findings).items()
-        }
-        for index, ability in enumerate(abilities)
-    ]
-    pictures = [
-        inline_svg(picture, prefix=f"r{index}-", label="curves of the run over its steps")
-        for index, picture in enumerate(curves)
-    ]
+    figures = number_figures(findings, curves)
     template = _environment(_linker(folder)).get_template("report.html")
     return template.render(
-        report=report,
-        findings=findings,
-        figures=figures,
-        pictures=pictures,
-        order=_strongest_first(abilities),
-        sections=_sections(abilities),
+        **_said(report),
+        summary=figures[0],
+        runs=[figure for figure in figures if figure.kind == "run"],
+        figures=[[f for f in figures if f.ability == i] for i in range(len(abilities))],
+        svg=partial(_inline, findings),
         sparks=[_spark(ability) for ability in abilities],
-        shown=sum(bool(ability.measured) for ability in abilities),
-        definitions=DEFINITIONS,
-        sharpness_words=sharpness_words,
-        axis_words=partial(axis_in_words, parameters=findings.parameters),
+        bibtex=(bibtex_of_emergectl(), bibtex_of_papers(findings)),
     )
 
 
 def markdown_page(report: Report, folder: Path) -> str:
     """The report's tables and sentences as Markdown, without figures."""
     template = _environment(_linker(folder), markdown=True).get_template("report.md")
-    return template.render(report=report, findings=report.findings, definitions=DEFINITIONS)
+    return template.render(**_said(report))
 
 
-def _strongest_first(abilities: Sequence[AbilityFinding]) -> list[int]:
-    """The rows of the table of verdicts: by verdict, then by name."""
-    return sorted(range(len(abilities)), key=lambda index: _strength(abilities[index]))
+def _said(report: Report) -> dict[str, Any]:
+    """What both forms of the page say."""
+    findings = report.findings
+    return {
+        "report": report,
+        "findings": findings,
+        "order": strongest_first(findings),
+        "sections": sections(findings),
+        "shown": sum(bool(ability.measured) for ability in findings.abilities),
+        "sentences": [sentence(ability, findings) for ability in findings.abilities],
+        "claims": [claims_of(ability, findings.alpha) for ability in findings.abilities],
+        "pair_words": pair_words,
+        "definitions": DEFINITIONS,
+        "marks": MARKS,
+        "methods": methods_paragraph(findings),
+        "axis_words": partial(axis_in_words, parameters=findings.parameters),
+    }
 
 
-def _sections(abilities: Sequence[AbilityFinding]) -> list[tuple[str, list[int]]]:
-    """The abilities that are shown, metrics of the same outputs together, strongest first."""
-    together: dict[str, list[int]] = {}
-    for index, ability in enumerate(abilities):
-        if ability.measured:
-            name = "/".join(part for part in (ability.group, ability.task) if part)
-            together.setdefault(name, []).append(index)
-    return sorted(together.items(), key=lambda item: min(_strength(abilities[i]) for i in item[1]))
-
-
-def _strength(ability: AbilityFinding) -> int:
-    return VERDICTS.index(ability.verdict)
+def _inline(findings: Findings, figure: NumberedFigure, *, narrow: bool = False) -> Markup:
+    """A numbered figure as it stands in the page."""
+    what = "summary of all verdicts" if figure.kind == "summary" else "the run over its steps"
+    if figure.ability is not None:
+        ability = findings.abilities[figure.ability]
+        what = f"{ability.name}: {figure.kind} over {findings.over}; verdict {ability.verdict}"
+    content = figure.narrow if narrow and figure.narrow is not None else figure.svg
+    prefix = f"f{figure.number}{'n' if narrow else ''}-"
+    return inline_svg(content, prefix=prefix, label=f"{figure.label}, {what}")
 
 
 def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> Any:
@@ -185,12 +167,12 @@ def _environment(link: Callable[[str], Markup], *, markdown: bool = False) -> An
         finalize=finish,
     )
     environment.filters |= {
-        "scale": lambda value: "–" if value is None else short(value),
+        "scale": lambda value: NONE if value is None else short(value),
         "num": format_number,
         "p": p_value,
         "time": duration,
         "link": link,
-        "count": lambda value: "–" if value is None else f"{value:,.0f}",
+        "count": lambda value: NONE if value is None else f"{value:,.0f}",
         "interval": _interval,
     }
     return environment
@@ -225,26 +207,10 @@ def markdown_text(text: str) -> Markup:
     return Markup(_MARKS.sub(lambda mark: f"&#{ord(mark[0])};", printable_line(text)))
 
 
-def format_number(value: float | None, digits: int = 3) -> str:
-    """A number as one reads it; a dash where there is none."""
-    if value is None or isinstance(value, str):
-        return "–"
-    if abs(value) >= 1e5:
-        return short(value) if value > 0 else f"{value:.{digits}g}"
-    return f"{value:.{digits}g}".replace("-", "−")
-
-
-def p_value(value: float | None) -> str:
-    """A p-value: two digits, and below a ten-thousandth only that."""
-    if value is None:
-        return "–"
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
-
-
 def duration(seconds: float | None) -> str:
     """Seconds as hours, minutes and seconds."""
     if seconds is None:
-        return "–"
+        return NONE
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -254,7 +220,7 @@ def duration(seconds: float | None) -> str:
 
 def _interval(value: Interval | None, kind: str = "num") -> str:
     if value is None:
-        return "–"
+        return NONE
     show = short if kind == "scale" else format_number
     return f"{show(value.value)} ({show(value.low)} to {show(value.high)})"
 

@@ -45,6 +45,17 @@ def test_what_goes_out_comes_back_equal(findings: Findings) -> None:
     assert from_json(plain(findings)) == findings
 
 
+def test_what_had_no_continuous_metric_beside_it_comes_back_too() -> None:
+    values = [0.01, 0.02, 0.0, 0.6, 0.8, 0.8]
+    rows = [
+        TableRow("add", v, metric="em", n=300, chance=0, what=SHARE, params=10 ** (6 + k / 2))
+        for k, v in enumerate(values)
+    ]
+    table = Table(rows)
+    findings = examine(table, judge(curves_of(table, "params")), alpha=0.05)
+    assert from_json(plain(findings)) == findings
+
+
 def test_the_form_has_a_version_and_the_keys_that_consumers_know(findings: Findings) -> None:
     data = plain(findings)
     assert data["format"] == FINDINGS_VERSION

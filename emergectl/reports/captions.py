@@ -1,0 +1,153 @@
+"""Captions that a paper can take over: what is shown, of how much, which intervals and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+
+from emergectl.analysis.findings import AbilityFinding, Findings
+from emergectl.reports.figures import FigureKind
+from emergectl.reports.numbers import format_number, p_equals, several, short, span
+from emergectl.reports.summary import MOST_ROWS
+from emergectl.reports.words import decades
+
+RUN_CAPTION = (
+    "The run over its steps: losses as logged, other metrics as measured. A marked step is the "
+    "first from which on an ability stays above its floor; that is a rule for one run, not a test."
+)
+
+
+def summary_caption(findings: Findings) -> str:
+    """Of the figure of all abilities."""
+    count = len(findings.abilities)
+    said = (
+        f"Verdicts on {several(count, 'ability')} over {findings.over}. Ticks: scales that were "
+        "measured. Markers: where half of the rise has passed, of abilities whose rise is shown; "
+        "bars: its 95% interval. Brackets: from the last scale before anything is above chance to "
+        "the first from which on every scale is. "
+    )
+    if count > MOST_ROWS:
+        said += f"The first {MOST_ROWS} by verdict are drawn; {count - MOST_ROWS} are left away. "
+    return said + (
+        "Colour and marker: the verdict, with false discoveries among the emergent ones held to "
+        f"{format_number(findings.alpha)} (Benjamini and Hochberg)."
+    )
+
+
+def _curve(ability: AbilityFinding, findings: Findings) -> str:
+    """Of an ability's curve."""
+    parts = [f"{_named(ability)} over {findings.over}, {_measured(ability)}."]
+    if any(count > 1 for count in ability.seeds):
+        parts.append("Points: runs; diamonds: their mean.")
+    elif ability.what.quantity == "share":
+        parts.append("Points: one run each, with Wilson 95% intervals of its items.")
+    else:
+        parts.append("Points: one run each.")
+    if ability.chance is not None:
+        parts.append(f"Dashed: chance ({format_number(ability.chance)}).")
+    low, high = ability.onset.last_at_chance, ability.onset.first_above
+    if low is not None and high is not None and ability.verdict != "flat":
+        parts.append(
+            f"Bracket: the onset, from the last scale before anything is above chance "
+            f"({short(low)}) to the first from which on every scale is ({short(high)})."
+        )
+    if ability.break_ is not None and ability.has_rise(findings.alpha):
+        at = ability.break_.position
+        parts.append(
+            f"Band: 95% interval of where half of the rise has passed, {short(at.value)} "
+            f"({span(at.low, at.high, scale=True)})."
+        )
+    if ability.fit is not None:
+        parts.append("Line: a fitted curve, for the eye; no test uses it.")
+    parts.append(_verdict(ability))
+    return " ".join(parts)
+
+
+def _seeds(ability: AbilityFinding, findings: Findings) -> str:
+    """Of the share of seeds at a stated level."""
+    found = ability.success
+    assert found is not None
+    level = found.level.in_words if found.level else "a stated level"
+    parts = [
+        f"Share of runs whose {ability.metric} is {level}, over {findings.over}, "
+        f"{_measured(ability)}. Bars: exact (Clopper-Pearson) 95% intervals. Described, not tested."
+    ]
+    for scale in found.in_two_groups:
+        humps = scale.humps
+        assert humps is not None
+        parts.append(
+            f"At {short(scale.scale)} the runs fall in two groups, about "
+            f"{format_number(humps.low)} and {format_number(humps.high)} "
+            f"({p_equals(humps.p_adjusted)} of one group, corrected for all scales)."
+        )
+    if found.seeds_needed is not None and found.at is not None:
+        parts.append(
+            f"{found.seeds_needed} runs would give the share at {short(found.at)} to ± 0.1."
+        )
+    return " ".join(parts)
+
+
+def _forecast(ability: AbilityFinding, findings: Findings) -> str:
+    """Of the forecast."""
+    held = "; ".join(
+        f"{method.method}: {method.covered} of {method.predictions}" for method in ability.forecast
+    )
+    return (
+        f"{_named(ability)} over {findings.over} as forecast from the scales left of the dotted "
+        "line alone. Bands: 95% prediction intervals; dots: what was measured. Over all cutoffs so "
+        f"many measured values lay within their intervals: {held}."
+    )
+
+
+CAPTIONS: dict[FigureKind, Callable[[AbilityFinding, Findings], str]] = {
+    "curve": _curve,
+    "seeds": _seeds,
+    "forecast": _forecast,
+}
+
+
+def _named(ability: AbilityFinding) -> str:
+    task = "/".join(part for part in (ability.group, ability.task) if part)
+    return task if ability.metric == "value" else f"{ability.metric} of {task}"
+
+
+def _measured(ability: AbilityFinding) -> str:
+    """`24 runs at 8 scales, n = 500 items each`."""
+    runs, scales = sum(ability.seeds), len(ability.scales)
+    said = f"{several(runs, 'measurement')} at {several(scales, 'scale')}"
+    each = [n / k for n, k in zip(ability.items, ability.seeds, strict=True) if n is not None]
+    if not each:
+        return said
+    same = min(each) == max(each)
+    return f"{said}, n = {median(each):,.0f} items {'each' if same else 'each in the median'}"
+
+
+def _verdict(ability: AbilityFinding) -> str:
+    """The word, with the tests that it stands on."""
+    onset, sharp = ability.onset, ability.sharpness
+    numbers = {
+        "emergent": f"{_q(ability)}: at chance below, {p_equals(onset.p_at_chance)}; above it at "
+        f"the largest scales, {p_equals(onset.p_above)}; {_width(ability)}, {p_equals(sharp.p)}",
+        "metric-made": f"at chance below, {p_equals(onset.p_at_chance)}; above it at the largest "
+        f"scales, {p_equals(onset.p_above)}; {_width(ability)}, {p_equals(sharp.p)}; no longer "
+        f"than a sharp rise is rejected for {ability.metric_claim.partner}, "
+        f"{p_equals(ability.metric_claim.p_gradual)}",
+        "gradual": f"{_width(ability)} is not shown, {p_equals(sharp.p)}, and no longer than a "
+        f"sharp rise is rejected, {p_equals(ability.p_gradual)}",
+        "smooth": f"{_width(ability)} is not shown, {p_equals(sharp.p)}, and no longer than a "
+        f"sharp rise is rejected, {p_equals(ability.p_gradual)}",
+        "non-monotone": f"rise, {p_equals(ability.p_rise)}; fall, {p_equals(ability.p_fall)}",
+        "flat": f"equivalence to chance, {p_equals(ability.p_flat)}",
+        "undetermined": "",
+    }[ability.verdict]
+    return f"Verdict: {ability.verdict}{f' ({numbers})' if numbers else ''}."
+
+
+def _q(ability: AbilityFinding) -> str:
+    return p_equals(ability.q_emergent, "q")
+
+
+def _width(ability: AbilityFinding) -> str:
+    sharp = ability.sharpness
+    width = format_number(sharp.convention)
+    return f"a rise within less than {width} {decades(sharp.convention)} of {sharp.unit}"
