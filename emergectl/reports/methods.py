@@ -9,8 +9,8 @@ from emergectl import __version__
 from emergectl.analysis.convention import NARROW_SHARE
 from emergectl.analysis.findings import AbilityFinding, Findings
 from emergectl.analysis.onset import HEIGHT_MARGIN
-from emergectl.analysis.sharpness import ONE_RUN_SCATTER
-from emergectl.analysis.verdict import ALONG_TRAINING, FEWEST_RUNGS
+from emergectl.analysis.sharpness import ALONG_TRAINING, ONE_RUN_SCATTER
+from emergectl.analysis.verdict import FEWEST_RUNGS
 from emergectl.reports.numbers import format_number, several, span
 from emergectl.reports.words import decades
 
