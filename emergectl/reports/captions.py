@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import median
 
+from emergectl.analysis.convention import NARROW_SHARE
 from emergectl.analysis.findings import AbilityFinding, Findings
 from emergectl.reports.figures import FigureKind
 from emergectl.reports.numbers import format_number, p_equals, several, short, span
@@ -125,17 +126,18 @@ def _measured(ability: AbilityFinding) -> str:
 def _verdict(ability: AbilityFinding) -> str:
     """The word, with the tests that it stands on."""
     onset, sharp = ability.onset, ability.sharpness
+    leaves = (
+        f"at chance below, {p_equals(onset.p_at_chance)}; above it at the largest scales, "
+        f"{p_equals(onset.p_above)}"
+    )
+    partner = ability.metric_claim
     numbers = {
-        "emergent": f"{_q(ability)}: at chance below, {p_equals(onset.p_at_chance)}; above it at "
-        f"the largest scales, {p_equals(onset.p_above)}; {_width(ability)}, {p_equals(sharp.p)}",
-        "metric-made": f"at chance below, {p_equals(onset.p_at_chance)}; above it at the largest "
-        f"scales, {p_equals(onset.p_above)}; {_width(ability)}, {p_equals(sharp.p)}; no longer "
-        f"than a sharp rise is rejected for {ability.metric_claim.partner}, "
-        f"{p_equals(ability.metric_claim.p_gradual)}",
-        "gradual": f"{_width(ability)} is not shown, {p_equals(sharp.p)}, and no longer than a "
-        f"sharp rise is rejected, {p_equals(ability.p_gradual)}",
-        "smooth": f"{_width(ability)} is not shown, {p_equals(sharp.p)}, and no longer than a "
-        f"sharp rise is rejected, {p_equals(ability.p_gradual)}",
+        "emergent": f"{p_equals(ability.q_emergent, 'q')}: {leaves}; {_width(ability)}, "
+        f"{p_equals(sharp.p)}",
+        "metric-made": f"{leaves}; {_width(ability)}, {p_equals(sharp.p)}; but {partner.partner} "
+        f"takes longer than a sharp rise, {p_equals(partner.p_gradual)}",
+        "gradual": f"{leaves}; {_length(ability)}",
+        "smooth": _length(ability),
         "non-monotone": f"rise, {p_equals(ability.p_rise)}; fall, {p_equals(ability.p_fall)}",
         "flat": f"equivalence to chance, {p_equals(ability.p_flat)}",
         "undetermined": "",
@@ -143,11 +145,16 @@ def _verdict(ability: AbilityFinding) -> str:
     return f"Verdict: {ability.verdict}{f' ({numbers})' if numbers else ''}."
 
 
-def _q(ability: AbilityFinding) -> str:
-    return p_equals(ability.q_emergent, "q")
-
-
 def _width(ability: AbilityFinding) -> str:
     sharp = ability.sharpness
     width = format_number(sharp.convention)
     return f"a rise within less than {width} {decades(sharp.convention)} of {sharp.unit}"
+
+
+def _length(ability: AbilityFinding) -> str:
+    sharp = ability.sharpness
+    narrow = format_number(NARROW_SHARE * sharp.convention) if sharp.convention else ""
+    return (
+        f"takes longer than {narrow} decades of {sharp.unit}, {p_equals(ability.p_gradual)}; "
+        f"{_width(ability)} is not shown, {p_equals(sharp.p)}"
+    )

@@ -245,13 +245,17 @@ def _heading(ability: AbilityFinding) -> str:
 
 
 def _told_ahead(ability: AbilityFinding, alpha: float) -> list[Forecast]:
-    """Each method's forecast from the last cutoff below the break (else the middle one)."""
+    """Each method's forecast from the cutoff of the claim of surprise; where that was not asked,
+    the last one below the rise (else the middle one)."""
     if not ability.forecast:
         return []
     cutoffs = [forecast.cutoff for forecast in ability.forecast[0].forecasts]
     found = ability.break_
     below = [c for c in cutoffs if found is not None and c < found.position.value]
     cutoff = below[-1] if below and ability.has_rise(alpha) else cutoffs[len(cutoffs) // 2]
+    claim = ability.surprise
+    if claim is not None and claim.cutoff is not None:
+        cutoff = claim.cutoff
     every = (forecast for method in ability.forecast for forecast in method.forecasts)
     return [forecast for forecast in every if forecast.cutoff == cutoff]
 

@@ -112,7 +112,7 @@ def test_seeds_that_fall_in_two_groups_are_told(
     shares = "0/10, 0/10, 0/10, 5/10, 10/10, 10/10"
     level = "0.5 or better, half way from chance 0 to 1"
     assert f"seeds that succeed ({level}), by scale: {shares}" in told
-    assert "at 1e+03 the seeds fall in two groups" in told
+    assert "at 1,000 the seeds fall in two groups" in told
 
 
 def test_models_over_steps_are_set_on_every_axis_and_their_lags_told(

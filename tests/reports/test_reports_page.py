@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 
 from emergectl.cli.main import main
@@ -166,15 +167,74 @@ def made(source: Path, *options: str) -> str:
     return target.read_text(encoding="utf-8")
 
 
-def test_the_page_opens_with_the_verdicts_and_shows_each_ability(page: str) -> None:
+def test_the_page_opens_with_all_verdicts_in_one_figure_and_shows_each_ability(page: str) -> None:
     nodes = Nodes(page)
-    assert page.index("Verdicts") < page.index("<figure")
+    assert page.index("<figure") < page.index("<h2>Verdicts")
     assert "1 metric-made" in nodes.text
-    shown = ("exact_match", "chance", "half of the rise, 95%", "foretold from", "share of seeds")
+    shown = ("exact_match", "chance", "half of the rise, 95%", "foretold from", "share of runs at")
     for text in shown:
         assert text in nodes.text, text
     assert "emergectl report" in nodes.text
     assert_inactive(page)
+
+
+def test_figures_are_numbered_from_one_and_each_has_a_caption(page: str) -> None:
+    labels = re.findall(r"<figcaption><b>Figure (\d+)\.</b> (\S[^<]+)", page)
+    assert [int(number) for number, _ in labels] == list(range(1, page.count("<figure") + 1))
+    curve = next(caption for _, caption in labels if caption.startswith("exact_match of add"))
+    for said in ("16 measurements at 8 scales, n = 500 items each", "Dashed: chance (0)", "p <"):
+        assert said in unescape(curve), said
+
+
+def test_the_four_claims_stand_as_a_row_with_their_numbers(page: str) -> None:
+    rows = re.findall(r'<ol class="claims">(.*?)</ol>', page, re.DOTALL)
+    assert len(rows) == 2
+    claims = re.findall(r'"claim">(\w+)</span> <span class="state">([\w ]+)</span>', rows[0])
+    assert claims[:3] == [
+        ("onset", "holds"),
+        ("sharpness", "holds"),
+        ("metric", "does not hold"),
+    ]
+    assert claims[3][0] == "surprise"
+    assert "sharp by any convention from" in rows[0]
+
+
+def test_a_narrow_screen_shows_every_column_with_its_name(page: str) -> None:
+    for table in re.findall(r'<table class="rows.*?</table>', page, re.DOTALL):
+        heads = re.findall(r"<th>(.*?)</th>", table)
+        for row in re.findall(r"<tr>(<td.*?)</tr>", table, re.DOTALL):
+            cells = re.findall(r"<td([^>]*)>", row)
+            named = re.findall(r'data-label="([^"]*)"', row)
+            assert len(cells) == len(heads)
+            assert set(named) <= set(heads)
+            assert len(cells) - len(named) <= 3  # a name, a verdict and a spark say what they are
+    assert "overflow-x" not in page
+
+
+def test_methods_and_citations_are_there_to_copy(page: str) -> None:
+    text = Nodes(page).text
+    assert "two one-sided tests" in text
+    assert "32 measurements at 8 scales each" in text
+    assert "1 metric-made" in text[text.index("Verdicts: ") :]
+    entries = re.findall(r"@\w+\{(\w+),", text)
+    assert entries[0] == "emergectl"
+    assert {"cox1961", "davies1987", "hansen1996", "benjamini1995", "schaeffer2023"} <= set(entries)
+    assert text.count("{") == text.count("}")
+
+
+def test_the_entry_of_emergectl_says_what_its_citation_file_says() -> None:
+    from emergectl.reports.methods import bibtex_of_emergectl
+
+    citation = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text("utf-8"))
+    entry = bibtex_of_emergectl()
+    for said in (
+        citation["title"],
+        citation["authors"][0]["name"],
+        f"version = {{{citation['version']}}}",
+        f"year    = {{{str(citation['date-released'])[:4]}}}",
+        citation["license"],
+    ):
+        assert said in entry, said
 
 
 def test_every_measurement_leads_to_the_line_that_it_came_from(page: str, source: Path) -> None:
@@ -258,7 +318,10 @@ def test_figures_are_written_as_svg_png_and_pdf(
     made(table(task="加法"), "--figures", str(tmp_path / "figures"))
     assert capsys.readouterr().out.strip().endswith("page.html")
     kinds = {path.suffix for path in (tmp_path / "figures").iterdir()}
-    assert kinds == {".svg", ".png", ".pdf"}
+    assert kinds == {".svg", ".png", ".pdf", ".md"}
+    captions = (tmp_path / "figures" / "captions.md").read_text("utf-8")
+    files = {path.stem for path in (tmp_path / "figures").glob("*.pdf")}
+    assert set(re.findall(r"^\*\*Figure \d+\*\* \(`(.+?)`\)\. ", captions, re.MULTILINE)) == files
     svg = next((tmp_path / "figures").glob("*exact-match-curve.svg"))
     assert "exact_match" in "".join(ElementTree.fromstring(svg.read_text("utf-8")).itertext())
     assert "<script" not in svg.read_text("utf-8")
@@ -271,11 +334,12 @@ def test_markdown_and_json_say_the_same_verdicts(
     assert main(["report", str(source), "--format", "md"]) == 0
     markdown = capsys.readouterr().out
     assert "| add/exact_match | metric-made |" in markdown
+    assert "| metric | does not hold |" in markdown
     assert main(["report", str(source), "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
     first = report["findings"]["abilities"][0]
     assert (first["name"], first["verdict"]) == ("add/exact_match", "metric-made")
-    assert first["pair"]["breaks"] == "discontinuous only"
+    assert first["metric_claim"]["holds"] is False
     assert first["measured"][0]["seeds"][0]["where"].endswith("table.jsonl:1")
 
 
