@@ -41,7 +41,7 @@ from emergectl.reports.methods import bibtex_of_emergectl, bibtex_of_papers, met
 from emergectl.reports.numbered import NumberedFigure, number_figures, sections, strongest_first
 from emergectl.reports.numbers import NONE, format_number, p_value, short
 from emergectl.reports.panels import printable_line
-from emergectl.reports.words import DEFINITIONS, MARKS, claims_of, pair_words, sentence
+from emergectl.reports.words import CURVES, DEFINITIONS, MARKS, claims_of, pair_words, sentence
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT_VERSION = "emergectl.report/1"
@@ -134,6 +134,7 @@ def _said(report: Report) -> dict[str, Any]:
         "pair_words": pair_words,
         "definitions": DEFINITIONS,
         "marks": MARKS,
+        "curves": CURVES,
         "methods": methods_paragraph(findings),
         "axis_words": partial(axis_in_words, parameters=findings.parameters),
     }

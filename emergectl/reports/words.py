@@ -35,6 +35,16 @@ DEFINITIONS = {
     "undetermined": "none of these is shown; what would settle it is said",
 }
 
+CURVES = {
+    "flat": "level",
+    "line": "line in log scale",
+    "power": "power law to a ceiling",
+    "sigmoid": "sigmoid in log scale",
+    "hinge": "level, then a line",
+    "broken": "level, then a power law",
+}
+"""the fitted shapes, described: none of their names is a verdict"""
+
 
 @dataclass(frozen=True)
 class ClaimShown:

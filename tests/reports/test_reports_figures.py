@@ -10,14 +10,16 @@ import pytest
 
 from emergectl.analysis.examine import examine
 from emergectl.analysis.findings import AbilityFinding, Findings
+from emergectl.analysis.shapes import FORMS
 from emergectl.analysis.table import Table, TableRow
 from emergectl.analysis.table_curves import curves_of
 from emergectl.analysis.verdict import Word, judge
 from emergectl.reports.captions import summary_caption
 from emergectl.reports.figures import LOOKS, draw_figure, figures_of
 from emergectl.reports.numbered import number_figures, strongest_first
+from emergectl.reports.numbers import short
 from emergectl.reports.summary import MOST_ROWS, WIDE, draw_summary, summary_size
-from emergectl.reports.words import DEFINITIONS, claims_of, sentence
+from emergectl.reports.words import CURVES, DEFINITIONS, claims_of, sentence
 from emergectl.store.measurements import MetricFacts
 
 SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
@@ -125,3 +127,17 @@ def test_without_chance_an_onset_is_not_asked_and_nothing_is_said_of_it() -> Non
     onset, sharp, *_ = claims_of(ability, findings.alpha)
     assert (onset.state, sharp.state) == ("not asked", "holds")
     assert "chance" in sentence(ability, findings)  # what keeps it open
+
+
+def test_no_fitted_curve_is_called_by_a_word_that_reads_as_a_verdict() -> None:
+    assert set(CURVES) == {form.name for form in FORMS}
+    for said in CURVES.values():
+        assert not re.search("|".join([*get_args(Word), "broken", "sharp"]), said), said
+
+
+def test_the_forecast_that_is_drawn_is_the_one_that_the_claim_is_about(jump: Findings) -> None:
+    ability = jump.abilities[0]
+    assert ability.surprise is not None
+    assert ability.surprise.cutoff is not None
+    drawn = draw_figure(figures_of(ability, jump)["forecast"], "svg")
+    assert f"foretold from {short(ability.surprise.cutoff)}" in text_of(drawn)
