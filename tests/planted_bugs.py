@@ -52,9 +52,9 @@ ENSEMBLE = "training/test_training_ensemble.py::test_"
 BUGS = (
     Bug(
         "Student's degrees of freedom are too large by the number of rungs",
-        "analysis/verdict.py",
-        "freedom = int((curve.seeds - 1).sum()) or",
-        "freedom = int(curve.seeds.sum()) or",
+        "analysis/sample.py",
+        "int((sample.runs - 1)[keep].sum())",
+        "int(sample.runs[keep].sum())",
         "analysis/test_analysis_facts.py::test_students_degrees_of_freedom_are_what_the_seeds_leave",
     ),
     Bug(

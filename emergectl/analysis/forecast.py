@@ -208,7 +208,7 @@ def _miss(value: float, interval: Interval, curve: Curve) -> float:
 def _widen(interval: Interval, times: float, curve: Curve) -> Interval:
     _, middle, low, high = _ordered(curve, interval.value, interval)
     levels = np.array([middle - times * (middle - low), middle + times * (high - middle)])
-    low, high = np.sort(curve.to_value(np.clip(levels, 0, 1) if curve.is_rate else levels))
+    low, high = np.sort(_values(curve, levels))
     return Interval(interval.value, float(low), float(high))
 
 
@@ -338,11 +338,17 @@ def _noise(curve: Curve, shape: FittedShape, levels: Floats, rng: np.random.Gene
 
 
 def _intervals(curve: Curve, levels: Floats) -> tuple[Interval, ...]:
-    values = curve.to_value(np.clip(levels, 0, 1) if curve.is_rate else levels)
+    values = _values(curve, levels)
     low, middle, high = np.quantile(values, [0.025, 0.5, 0.975], axis=0)
     return tuple(
         Interval(float(m), float(a), float(b)) for a, m, b in zip(low, middle, high, strict=True)
     )
+
+
+def _values(curve: Curve, levels: Floats) -> Floats:
+    """Levels as values that the metric can have."""
+    values = curve.to_value(np.clip(levels, 0, 1) if curve.is_rate else levels)
+    return np.clip(values, curve.what.least, curve.what.most)
 
 
 def _plain(scales: Floats) -> tuple[float, ...]:

@@ -127,6 +127,8 @@ def success_level(curve: Curve) -> SuccessLevel | None:
     worst, best = curve.what.least, curve.what.most
     if curve.falls:
         worst, best = best, worst
+    if curve.what.quantity == "loss":
+        best = None  # Zero bounds it, and is nothing that a model could reach.
     low = worst if curve.chance is None else curve.chance
     high = best if curve.ceiling is None else curve.ceiling
     if low is None or high is None or (curve.is_logged and min(low, high) <= 0):

@@ -27,7 +27,7 @@ Axis = Literal["params", "tokens", "flops", "loss", "step"]
 AXES: tuple[Axis, ...] = ("params", "tokens", "flops", "loss", "step")
 MOST_NAMED = 3
 
-LOSS = MetricFacts("continuous", "down", "loss", likelihood="token")
+LOSS = MetricFacts("continuous", "down", "loss", least=0, likelihood="token")
 UNKNOWN = MetricFacts("continuous", "up", "mean")
 """what is taken for a metric that nobody knows"""
 UNKNOWN_SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)

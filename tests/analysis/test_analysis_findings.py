@@ -212,3 +212,12 @@ def test_the_axis_that_made_the_ability_explains_it_best() -> None:
 def test_too_few_models_for_an_axis_are_refused() -> None:
     with pytest.raises(ValueError, match="3 models"):
         score_axes([replace(row, model="one") for row in models_on_loss()], rng())
+
+
+def test_no_forecast_leaves_what_the_metric_can_be() -> None:
+    """A cross-entropy of -34 was once foretold, from a loss that falls faster and faster."""
+    for draw in range(5):
+        noise = 0.02 * np.random.default_rng(draw).standard_normal(len(T))
+        falling = over_t(4 - 0.32 * (T - 6) ** 2 + noise, what=LOSS, metric="loss")
+        for forecast in backtest(falling, rng())[0].forecasts:
+            assert all(0 <= p.low <= p.high for p in forecast.predicted)
