@@ -22,8 +22,8 @@ MEDIAN_OF_CHI2 = 0.4549
 
 @dataclass(frozen=True)
 class Moves:
-    """`p_rise` and `p_fall` of no rise, no fall; `turn`: the lowest rung where the largest fall
-    comes before the largest rise, else the highest; `least`: the smaller of the two, as a
+    """`p_rise` and `p_fall` of no rise, no fall; `turn`: the lowest rung behind the largest
+    fall where that comes before the largest rise, else the highest before it; `least`: the smaller of the two, as a
     difference of levels."""
 
     p_rise: float
@@ -79,7 +79,8 @@ def find_moves(
     p_rise, p_fall = (
         float((1 + (highest >= z).sum()) / (DRAWS + 1)) if z > 0 else 1.0 for z in (up, down)
     )
-    turn = levels.argmin() if at_fall < at_rise else levels.argmax()
+    falls_first = at_fall < at_rise
+    turn = at_fall + levels[at_fall:].argmin() if falls_first else levels[:at_fall].argmax()
     return Moves(p_rise, p_fall, int(turn), float(most))
 
 

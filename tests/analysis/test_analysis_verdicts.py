@@ -307,7 +307,7 @@ def test_the_tasks_of_wei_over_open_models_rise_without_a_break_that_scatter_all
     file = published("obsscaling_base/emergent_joined.csv")
     table = read_tables([file], columns, lookup=metric_facts)
     findings = judge(curves_of(with_defaults(table, n=None, chance={"": 0.0}), "flops"))
-    assert [f.evidence.p_rise < 0.001 for f in findings] == [True] * 3
+    assert [f.evidence.p_rise <= 0.001 for f in findings] == [True] * 3
     assert "emergent" not in {f.verdict for f in findings}
     assert table.skipped[0].count > 0  # models without FLOPs are counted
 
