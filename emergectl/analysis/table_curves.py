@@ -35,7 +35,7 @@ def choose_axis(table: Table) -> Axis:
     then with one. Raises RequestError where there is no scale at all.
     """
     order: tuple[Axis, ...] = ("params", "flops", "step", "tokens", "loss")
-    latest = _latest(table.rows)
+    latest = latest_rows(table.rows)
     scales = {
         axis: {row.scale(axis) for row in (table.rows if axis in LATE_FIRST else latest)} - {None}
         for axis in order
@@ -93,8 +93,8 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
     together: dict[float, set[str]] = {}
     merged: Counter[str] = Counter()
     for (group, task, metric), rows in sorted(series.items(), key=_as_people_count):
-        kept = rows if axis in LATE_FIRST else _latest(rows)
-        kept = _without_doubles(table, kept, axis, merged)
+        kept = rows if axis in LATE_FIRST else latest_rows(rows)
+        kept = without_doubles(table, kept, axis, merged)
         if axis in LATE_FIRST:
             shorter = in_stretches(kept, axis)
             if len(shorter) < len(kept):
@@ -109,13 +109,18 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
             f"{len(cut)} long series, such as {cut[0]}, are judged as means over {MOST_SCALES} "
             f"stretches of log {axis}"
         )
+    note_merged(table, merged)
+    return curves
+
+
+def note_merged(table: Table, merged: Counter[str]) -> None:
+    """Say which values others stand for."""
     if merged:
         kept_as = {"mean": "their mean is taken", "first": "the first counts"}
         table.note(
             f"{merged.total()} values stand for measurements that have another one, such as "
             f"{next(iter(merged))}: {kept_as.get(table.duplicates, 'the last counts')}"
         )
-    return curves
 
 
 def _note_together(table: Table, axis: Axis, together: Mapping[float, set[str]]) -> None:
@@ -141,21 +146,21 @@ def _as_people_count(named: tuple[tuple[str, str, str], Any]) -> list[Any]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def _time(row: TableRow) -> float:
+def time_of(row: TableRow) -> float:
     """When in training; what does not say it is of the end."""
     return row.step if row.step is not None else row.tokens if row.tokens is not None else math.inf
 
 
-def _latest(rows: Sequence[TableRow]) -> list[TableRow]:
+def latest_rows(rows: Sequence[TableRow]) -> list[TableRow]:
     """Each model and seed at its last step (most tokens)."""
     last: dict[tuple[Any, ...], float] = {}
     for row in rows:
         key = (row.model, row.params, row.seed)
-        last[key] = max(_time(row), last.get(key, -math.inf))
-    return [row for row in rows if _time(row) == last[(row.model, row.params, row.seed)]]
+        last[key] = max(time_of(row), last.get(key, -math.inf))
+    return [row for row in rows if time_of(row) == last[(row.model, row.params, row.seed)]]
 
 
-def _without_doubles(
+def without_doubles(
     table: Table, rows: list[TableRow], axis: Axis, merged: Counter[str]
 ) -> list[TableRow]:
     """One row of each measurement; `merged` counts the values that others stand for, by name."""

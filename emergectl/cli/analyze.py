@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(analyze_runs.order)
+app.command()(analyze_runs.noise)
 
 
 @app.command()
