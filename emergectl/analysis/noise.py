@@ -28,6 +28,7 @@ from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Floats
 from emergectl.analysis.table import Axis, Table, TableRow
 from emergectl.analysis.table_curves import note_merged, time_of, without_doubles
+from emergectl.analysis.verdict import ALPHA
 
 LAST = 5
 """checkpoints whose scatter is noise"""
@@ -170,23 +171,25 @@ def _benchmark(
         return Benchmark(task, metric, scale, len(values), none, none, none, none, none, decisions)
     spread, deviation = float(np.ptp(values)), math.sqrt(squares / freedom)
     level = abs(float(np.concatenate(tails).mean()))
-    # Equally likely deviations, and dispersions without what noise adds to a largest difference.
+    # Noise adds to a largest difference, so the interval of that runs from what it would be without
+    # (0, where nothing tells it from noise) to what it may come to again.
     deviations = deviation * np.sqrt(freedom / rng.chisquare(freedom, DRAWS))
     shaken = rng.standard_normal((DRAWS, len(values))) / np.sqrt(seeds)
     again = np.ptp(values + deviations[:, None] * shaken, axis=1)
-    spreads = np.maximum(2 * spread - again, 0)
     alone = np.ptp(shaken, axis=1) * deviations / deviation
     ratio = spread / mean / (deviation / level)
     runs = stats.hmean(seeds)
     p = stats.studentized_range.sf(spread / deviation * math.sqrt(runs), len(values), freedom)
+    without = np.maximum(2 * spread - again, 0) * (p <= ALPHA)
+    scaled = deviations * mean / level
     return Benchmark(
         task=task,
         metric=metric,
         scale=scale,
         models=len(values),
-        signal=_interval(spread / mean, spreads / mean),
+        signal=_interval(spread / mean, without / mean, again / mean),
         noise=_interval(deviation / level, deviations / level),
-        ratio=_interval(ratio, spreads / deviations * level / mean),
+        ratio=_interval(ratio, without / scaled, again / scaled),
         alone=float(np.median(alone)) * level / mean,
         p=float(p),
         decisions=decisions,
@@ -264,6 +267,7 @@ def _predicts(found: Sequence[Benchmark]) -> Iterable[RatioPredicts]:
             yield RatioPredicts(metric, scale, len(points), r)
 
 
-def _interval(value: float, draws: Floats) -> Interval:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+def _interval(value: float, *draws: Floats) -> Interval:
+    """From the lowest of the draws' 2.5% to the highest of their 97.5%."""
+    ends = np.array([np.quantile(each, [0.025, 0.975]) for each in draws])
+    return Interval(value, float(ends.min()), float(ends.max()))

@@ -98,7 +98,7 @@ def judge_order(
         raise ValueError(
             f"there is one run over {axis}: tell several apart by --seed, --group or --model"
         )
-    placed = [f for f in findings if not (_why_not(f, alpha))]
+    placed = [f for f in findings if not (why_no_place(f, alpha))]
     tasks = sorted({f.curve.task for f in placed})
     draws = np.full((len(runs), DRAWS, len(tasks)), np.nan)
     rng = np.random.default_rng(seed)
@@ -114,7 +114,7 @@ def judge_order(
         left_out=tuple(
             NoPlace(f.curve.group, f.curve.task, why)
             for f in findings
-            if (why := _why_not(f, alpha))
+            if (why := why_no_place(f, alpha))
         ),
     )
 
@@ -139,7 +139,7 @@ def _once(findings: Sequence[Finding], alpha: float) -> list[Finding]:
         by_task.setdefault(f.curve.task, {}).setdefault(f.curve.metric, []).append(f)
 
     def order(metric: str, of: list[Finding]) -> tuple[object, ...]:
-        placed = sum(not _why_not(f, alpha) for f in of)
+        placed = sum(not why_no_place(f, alpha) for f in of)
         what = of[0].curve.what
         return (-placed, what.kind != "discontinuous", *rank(metric, what))
 
@@ -150,7 +150,7 @@ def _once(findings: Sequence[Finding], alpha: float) -> list[Finding]:
     ]
 
 
-def _why_not(finding: Finding, alpha: float) -> str:
+def why_no_place(finding: Finding, alpha: float) -> str:
     """Why an ability has no place in the order; "" where it has one."""
     e = finding.evidence
     if e.break_ is None or not e.p_rise <= alpha:

@@ -53,6 +53,7 @@ def _record(row: Row, differs: Mapping[str, Any]) -> Record:
         **{"task": one.task, "metric": one.metric, "value": one.value, "what": one.what},
         **{"n": one.n, "unit": one.unit, "chance": one.chance, "ceiling": one.ceiling},
         **{"low": one.low, "high": one.high, "source": one.source},
+        "items": one.items,
         **{"model": run.model or run.name, "seed": run.seed, "run": run.id},
         **{"step": one.step, "tokens": row.tokens, "flops": row.flops, "loss": row.loss},
         "params": run.parameters if without is None else without,

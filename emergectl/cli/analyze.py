@@ -24,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command()(analyze_runs.compare)
 app.command()(analyze_runs.order)
 app.command()(analyze_runs.noise)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,15 +12,120 @@ import typer
 from emergectl.cli.output import print_json, print_table, say
 from emergectl.cli.tables import TableSource, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
+from emergectl.store.measurements import FILE as MEASUREMENTS
 
 if TYPE_CHECKING:
     from emergectl.analysis.breaks import Interval
+    from emergectl.analysis.compare import Comparison, Group
+    from emergectl.analysis.table import TableRow
 
 MOST_PAIRS = 40
 """pairs of runs that a person is shown"""
 Json = Annotated[bool, typer.Option("--json", help="JSON to stdout.")]
 Alpha = Annotated[float, typer.Option(min=1e-6, max=0.5, help="Level of every test.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+
+
+@reads_tables
+def compare(
+    source: TableSource,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="GROUP", help="Whom the others are compared with (default: first)."),
+    ] = None,
+    alpha: Alpha = 0.05,
+    workers: Workers = 2,
+    json_: Json = False,
+) -> None:
+    """Say by how much groups of models differ, ability by ability, and where each rises.
+
+    Of several sources each is a group; of one, the values of --group (shots, or what differs
+    between runs, where none is named). Models of either are matched by name or by scale, at their
+    last step; paired by item where runs have their answers, else by seed and scale. over: what the
+    interval is over. later: decades by which the rise of the other group lies above the baseline's.
+    """
+    from emergectl.analysis.compare import compare_groups
+    from emergectl.analysis.plain import as_plain
+    from emergectl.analysis.table import Table
+
+    groups = _groups(source, baseline)
+    for group in groups:
+        tell(group.table)
+    axis = axis_of(source, Table([row for group in groups for row in group.table.rows]))
+    try:
+        found = compare_groups(
+            groups,
+            axis,
+            items_of=_answers,
+            alpha=alpha,
+            workers=workers,
+            progress=progress("judged"),
+        )
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    if json_:
+        print_json(as_plain(found))
+        return
+    several = len(groups) > 2 or any("/" in one.group for one in found.differences)
+    metrics = len({one.metric for one in found.differences}) > 1
+    rows: list[list[object]] = []
+    for one in found.differences:
+        name = f"{one.task}/{one.metric}" if metrics else one.task
+        of = "×" if one.ratio else ""
+        span = None if one.low is None else f"{of}{one.low:.3g} to {of}{one.high:.3g}"
+        later = one.later and f"{one.later.value:.2g} ({one.later.low:.2g} to {one.later.high:.2g})"
+        rows.append([*[one.group] * several, name, *(f"{mean:.3g}" for mean in one.means)])
+        rows[-1] += [f"{of}{one.difference:.3g}", span, one.q and _short(one.q), one.over, later]
+    header = ["ability", "baseline", "group", "difference", "95%", "q", "over", "later"]
+    print_table([*["of"] * several, *header], rows)
+    for text in found.left_out:
+        say(f"left out: {text}")
+    _say_better(found)
+
+
+def _groups(source: TableSource, baseline: str | None) -> list[Group]:
+    """The groups that are named, the baseline first."""
+    from emergectl.analysis.compare import Group, groups_in
+
+    if len(source.names) > 1:
+        groups = [Group(name, read_source(replace(source, names=[name]))) for name in source.names]
+    else:
+        groups = groups_in(read_source(source))
+    names = [group.name for group in groups]
+    if len(names) < 2:
+        raise RequestError("there is one group: name two sources, or a column with --group")
+    if baseline is not None and baseline not in names:
+        raise RequestError(f"--baseline {baseline}: the groups are {', '.join(names)}")
+    return sorted(groups, key=lambda group: group.name != (baseline or names[0]))
+
+
+def _answers(row: TableRow) -> dict[str, float] | None:
+    """The values item by item of a row that a run's `evals/` hold."""
+    run, measured, _ = row.where.partition(f"/{MEASUREMENTS}:")
+    items = (row.record or {}).get("items")
+    if not measured or items is None:
+        return None
+    from emergectl.evaluation.item_values import item_values
+
+    return item_values(
+        Path(run), items=items, step=int(row.step or 0), metric=row.metric, asked=dict(row.asked)
+    )
+
+
+def _say_better(found: Comparison) -> None:
+    """Who is better in how many, and where nothing tells the noise."""
+    shown: dict[str, int] = {}
+    for one in found.differences:
+        if one.better:
+            shown[one.better] = shown.get(one.better, 0) + 1
+    counts = ", ".join(f"{name} is better in {count}" for name, count in shown.items())
+    open_ = sum(not one.better for one in found.differences)
+    if unknown := sum(one.low is None for one in found.differences):
+        say(
+            f"{unknown} differences have no interval: nothing tells their noise (--seed, three "
+            "scales, answers of runs, or --n for shares)"
+        )
+    say(f"{counts or 'no difference is shown'}; not shown in {open_} (q ≤ {found.alpha:g})")
 
 
 @reads_tables
