@@ -74,7 +74,7 @@ class Difference:
 class Comparison:
     """All differences; `axis` is that of `later`, `left_out` says what has no partner."""
 
-    axis: str
+    axis: str | None
     alpha: float
     differences: tuple[Difference, ...]
     left_out: tuple[str, ...]
@@ -90,19 +90,20 @@ def groups_in(table: Table) -> list[Group]:
 
 def compare_groups(
     groups: Sequence[Group],
-    axis: Axis,
+    axis: Axis | None,
     *,
     items_of: ItemsOf = lambda _: None,
     alpha: float = ALPHA,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """Compare every group with the first one.
+    """Compare every group with the first one; without an axis nothing is said of where they rise.
 
     Raises ValueError where no ability has models of both groups at one place.
     """
     first, *others = groups
-    rises = _rises(groups, axis, partial(judge, alpha=alpha, workers=workers, progress=progress))
+    judged = partial(judge, alpha=alpha, workers=workers, progress=progress)
+    rises = _rises(groups, axis, judged) if axis else {}
     found: list[Difference] = []
     left_out: list[str] = []
     for other in others:

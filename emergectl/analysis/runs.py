@@ -15,6 +15,8 @@ from emergectl.analysis.formats.records import BESIDE, FileRecords, Record, coll
 from emergectl.store.rows import Lookup, MeasuredRun, Row, rows_of_run
 from emergectl.store.table import flatten
 
+PLAIN = {"shots": 0, "samples": 1}
+"""how what does not say it was asked"""
 NEVER_APART = ("seed", "name")
 """keys of an experiment that do not make another curve of it"""
 
@@ -31,8 +33,11 @@ def run_records(runs: Sequence[Path], lookup: Lookup | None = None) -> FileRecor
     asked = {
         key: None for rows in measured.values() for row in rows for key in row.measurement.asked
     }
+    plain = {key: PLAIN[key] for key in asked if key in PLAIN}
     records = (
-        (_where(row), _record(row, apart[run])) for run, rows in measured.items() for row in rows
+        (_where(row), {**plain, **_record(row, apart[run])})
+        for run, rows in measured.items()
+        for row in rows
     )
     return collected(records, asked=(*asked, "part"))
 

@@ -46,12 +46,14 @@ def compare(
     """
     from emergectl.analysis.compare import compare_groups
     from emergectl.analysis.plain import as_plain
-    from emergectl.analysis.table import Table
+    from emergectl.analysis.table import AXES, Table
 
     groups = _groups(source, baseline)
     for group in groups:
         tell(group.table)
-    axis = axis_of(source, Table([row for group in groups for row in group.table.rows]))
+    every = Table([row for group in groups for row in group.table.rows])
+    scaled = source.options.get("x") or any(row.scale(a) for row in every.rows for a in AXES)
+    axis = axis_of(source, every) if scaled else None
     try:
         found = compare_groups(
             groups,
@@ -87,6 +89,8 @@ def _groups(source: TableSource, baseline: str | None) -> list[Group]:
     """The groups that are named, the baseline first."""
     from emergectl.analysis.compare import Group, groups_in
 
+    if len({*source.names}) < len(source.names):
+        raise RequestError("a source is named twice: it does not differ from itself")
     if len(source.names) > 1:
         groups = [Group(name, read_source(replace(source, names=[name]))) for name in source.names]
     else:
@@ -105,10 +109,12 @@ def _answers(row: TableRow) -> dict[str, float] | None:
     items = (row.record or {}).get("items")
     if not measured or items is None:
         return None
+    from emergectl.analysis.runs import PLAIN
     from emergectl.evaluation.item_values import item_values
 
+    asked = {key: value for key, value in row.asked if value != str(PLAIN.get(key))}
     return item_values(
-        Path(run), items=items, step=int(row.step or 0), metric=row.metric, asked=dict(row.asked)
+        Path(run), items=items, step=int(row.step or 0), metric=row.metric, asked=asked
     )
 
 

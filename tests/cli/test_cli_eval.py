@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from emergectl.cli.evaluate import split
 from emergectl.cli.evaluate_display import AskingDisplay
@@ -574,3 +575,24 @@ def test_what_a_models_tokenizer_does_not_know_is_told_and_such_choices_are_skip
     assert "knows no character of '三'" in reasons
     assert "has the same for '4天' and '4地'" in reasons
     assert "the tokenizer does not know 20% of the characters that are asked" in said
+
+
+def test_two_models_are_compared_by_the_items_that_both_answered(
+    run: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = directory.with_name("earlier")
+    shutil.copytree(run / "snapshots" / "step-00000012", earlier)
+    (earlier / "manifest.json").unlink()
+    names, answers = [], []
+    for model in (earlier, directory):
+        (found,) = results_of(capsys, "eval", str(model), "--tasks", TASK)
+        folder = Path(found["path"])
+        names.append(folder.parent.parent.name)
+        answers.append({one["item"]: one["target_score"]["logprob"] for one in items(folder)})
+    assert main(["analyze", "compare", *names, "--json"]) == 0
+    differences = json.loads(told(capsys)[0])["differences"]
+    found = next(one for one in differences if one["metric"] == "logprob")
+    assert (found["over"], found["items"]) == ("items", 60)
+    first, second = ([side[item] for item in sorted(side)] for side in answers)
+    assert found["p"] == pytest.approx(stats.ttest_rel(second, first).pvalue)
+    assert main(["analyze", "compare", names[0], names[0]]) == 2
