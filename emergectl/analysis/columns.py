@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.cells import number
-from emergectl.analysis.formats.model_names import read_name
 from emergectl.analysis.formats.records import BESIDE, FileRecords, Record
 from emergectl.analysis.table import AXES, Table, listed
 from emergectl.errors import RequestError
+from emergectl.store.model_names import read_name
 
 HINTS = ("what", "higher_is_better", "stderr", "count", "total_params")
 """columns in which a format says what it knows of a metric or a model"""

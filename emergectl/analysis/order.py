@@ -254,7 +254,7 @@ def _interval(at: Floats, draws: Floats, drawn: Floats, pairs: Sequence[Pair]) -
     jackknife = (count - 1) ** 2 / count * left_out.var(ddof=1)
     least = (1 + rho**2 / 2) / (count - 3) / len(pairs)  # Bonett and Wright 2000
     variance = max(jackknife, least) + z(drawn.mean(axis=0)).var()
-    half = stats.t.ppf(0.975, count - 1) * np.sqrt(variance)
+    half = stats.norm.ppf(0.975) * np.sqrt(variance)
     best = float(
         np.mean([_unattenuated(r, draws, pair) for r, pair in zip(rhos, pairs, strict=True)])
     )

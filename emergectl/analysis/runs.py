@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emergectl.analysis.formats.identity import identify
 from emergectl.analysis.formats.records import BESIDE, FileRecords, Record, collected
+from emergectl.store.measurements import Measurement
+from emergectl.store.model_names import read_name, split_revision
 from emergectl.store.rows import Lookup, MeasuredRun, Row, rows_of_run
 from emergectl.store.table import flatten
 
@@ -39,6 +42,7 @@ def run_records(runs: Sequence[Path], lookup: Lookup | None = None) -> FileRecor
         for run, rows in measured.items()
         for row in rows
     )
+    asked.pop("revision", None)  # a step or a seed, and no way of asking
     return collected(records, asked=(*asked, "part"))
 
 
@@ -67,11 +71,23 @@ def _record(row: Row, differs: Mapping[str, Any]) -> Record:
         "parameters": run.parameters,
         "non_embedding_parameters": without,
         "group": ", ".join(f"{k.rpartition('.')[2]} {_told(v)}" for k, v in differs.items()),
+        **_told_by_name(one, run),
     }
     if one.group is not None:
         record["part"] = f"{one.group[0]} {one.group[1]}"
         record[BESIDE] = "of a part of the items alone"
     return record
+
+
+def _told_by_name(one: Measurement, run: MeasuredRun) -> dict[str, Any]:
+    """What the name and revision of a model that was only asked tell: its size, step, seed."""
+    if run.parameters is not None or not run.model or Path(run.model).is_absolute():
+        return {}
+    name, _ = split_revision(run.model)
+    revision = str(one.asked.get("revision") or "")
+    who = identify(name, revision)
+    told = {**who.fields(), "seed": who.seed or read_name(revision).seed}
+    return {key: value for key, value in told.items() if value not in (None, "")}
 
 
 def _what_differs(runs: Mapping[Path, MeasuredRun]) -> dict[Path, dict[str, Any]]:

@@ -92,6 +92,7 @@ def evaluate_file(
         "file": str(task.path),
         "file_sha256": hashlib.sha256(task.path.read_bytes()).hexdigest(),
         "model": weights.name,
+        "revision": weights.revision,
         "shots": asking.shots,
         "limit": asking.limit,
         "seed": asking.seed,

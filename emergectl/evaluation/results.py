@@ -20,7 +20,7 @@ from emergectl.evaluation.records import ItemRecord
 from emergectl.store.measurements import Fact, Measurement, Source
 from emergectl.tasks.task import ItemKey, fingerprint_of
 
-ASKED_APART = ("shots", "samples", "temperature", "until_passes", "bf16", "generates")
+ASKED_APART = ("shots", "samples", "temperature", "until_passes", "bf16", "generates", "revision")
 """of what an evaluation was asked with, what tells two of the same items apart, where it is set"""
 
 

@@ -121,8 +121,9 @@ def evaluate_tasks(
     watch: Watch | None = None,
 ) -> Iterator[TaskResult]:
     """Ask every task of every step; results go to `folder/step-N/TASK` and are yielded as they
-    stand (of a model that is no run's, to `folder/TASK`). `folder` is the `evals` of a run, whose
-    measurements.jsonl is told of them.
+    stand (of a revision on the hub, to `folder/REVISION/TASK`; of any other model that is no
+    run's, to `folder/TASK`). `folder` is the `evals` of a run, whose measurements.jsonl is told of
+    them.
 
     `place`: where it computes and with which ranks, all of which yield everything while rank 0
     alone writes; None is this process on its GPU, if there is one.
@@ -134,8 +135,7 @@ def evaluate_tasks(
     models = _Models(bf16, place)
     for some in weights:
         for task in tasks:
-            at = folder / (step_name(some.step) if some.step is not None else "")
-            at = at / _folder_name(task)
+            at = folder / _folder_of(some) / _folder_name(task)
             if isinstance(task, HarnessTask):
                 watch.check()
                 load = partial(models.holding, some)
@@ -168,7 +168,8 @@ class _Models:
 
     def holding(self, weights: Weights) -> LanguageModel:
         """The model with these weights in it."""
-        if self._model is None:
+        if self._model is None or weights.revision not in (None, self._model.weights.revision):
+            self._model = None  # its memory is free before the next one comes
             self._model = on_every_rank(
                 self._place,
                 lambda: load_language_model(weights, place=self._place, bf16=self._bf16),
@@ -249,6 +250,7 @@ def _asked(task: PreparedTask, weights: Weights, bf16: bool) -> dict[str, Any]:
         "task": task.label,
         "params": task.task.model_dump(mode="json"),
         "model": weights.name,
+        "revision": weights.revision,
         "shots": asking.shots,
         "limit": asking.limit,
         "seed": asking.seed,
@@ -287,6 +289,13 @@ def _finish(
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
     file.finish(records, told, run=run, measured=result.values)
     return replace(result, notes=(*task.task.notes, *result.notes))
+
+
+def _folder_of(weights: Weights) -> str:
+    """The folder of a step, or of a revision; "" where there is one state of the model."""
+    if weights.revision is not None:
+        return _NO_NAME.sub("-", weights.revision).strip(".-") or "revision"
+    return "" if weights.step is None else step_name(weights.step)
 
 
 def _folder_name(task: Prepared) -> str:
