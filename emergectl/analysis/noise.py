@@ -5,7 +5,7 @@ relative dispersion, max |m_j − m_k| / mean of the final scores; its noise is 
 deviation of the last checkpoints of a model, here pooled over the models, with n − 1 below; and the
 ratio of both says how well it tells models apart. Noise alone gives a ratio too, and the larger
 the more models there are: that stands beside it, with the p-value of no signal (the studentized
-range). Where the same recipes were trained at several scales, decision accuracy is the share of
+range, simulated). Where the same recipes were trained at several scales, decision accuracy is the share of
 pairs of recipes that a smaller scale puts in the order of the largest (Magnusson et al. 2025, arXiv
 2504.11393): each seed of the smaller scale decides by itself, the mean of its seeds is the largest
 scale's, and a tie is half a decision.
@@ -178,8 +178,7 @@ def _benchmark(
     again = np.ptp(values + deviations[:, None] * shaken, axis=1)
     alone = np.ptp(shaken, axis=1) * deviations / deviation
     ratio = spread / mean / (deviation / level)
-    runs = stats.hmean(seeds)
-    p = stats.studentized_range.sf(spread / deviation * math.sqrt(runs), len(values), freedom)
+    p = (1 + (alone >= spread / deviation).sum()) / (DRAWS + 1)
     without = np.maximum(2 * spread - again, 0) * (p <= ALPHA)
     scaled = deviations * mean / level
     return Benchmark(
