@@ -5,10 +5,10 @@ relative dispersion, max |m_j − m_k| / mean of the final scores; its noise is 
 deviation of the last checkpoints of a model, here pooled over the models, with n − 1 below; and the
 ratio of both says how well it tells models apart. Noise alone gives a ratio too, and the larger
 the more models there are: that stands beside it, with the p-value of no signal (the studentized
-range, simulated). Where the same recipes were trained at several scales, decision accuracy is the share of
-pairs of recipes that a smaller scale puts in the order of the largest (Magnusson et al. 2025, arXiv
-2504.11393): each seed of the smaller scale decides by itself, the mean of its seeds is the largest
-scale's, and a tie is half a decision.
+range, simulated). Where the same recipes were trained at several scales, decision accuracy is the
+share of pairs of recipes that a smaller scale puts in the order of the largest (Magnusson et al.
+2025, arXiv 2504.11393): each seed of the smaller scale decides by itself, the mean of its seeds is
+the largest scale's, and a tie is half a decision.
 
 Intervals are of these models: the noise of their checkpoints is drawn again, as if independent.
 Those of decision accuracy are over recipes.
