@@ -8,13 +8,15 @@ no), and the fact `label` says which, since one likelihood cannot rank sets of l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import ClassVar
 
 from emergectl.data.sources import Converter, SourceRow, as_label, as_labels
 from emergectl.tasks.file_task import FileTask
-from emergectl.tasks.task import Ask, Item
+from emergectl.tasks.shortcuts import MOST_FREQUENT
+from emergectl.tasks.task import Answering, Ask, Item
 
 _LISTED = 8
 
@@ -43,6 +45,15 @@ class Classification(FileTask):
     def chance(self) -> Mapping[str, float]:
         """Every label is as likely as any other, where they are known without reading."""
         return {} if self.choices is None else {"accuracy": 1 / len(self.choices), "mcc": 0.0}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """The label that most rows to learn from have, where there are any."""
+        times = Counter(row.values["label"] for row in self.rows.train)
+        if not times:
+            return {}
+        word = self.words[times.most_common(1)[0][0]]
+        return {MOST_FREQUENT: lambda _: [word]}
 
     @cached_property
     def words(self) -> dict[str, str]:
@@ -103,6 +114,16 @@ class MultiLabel(FileTask):
     def chance(self) -> Mapping[str, float]:
         """Yes is as likely as no."""
         return {"accuracy": 0.5, "mcc": 0.0, "roc_auc": 0.5}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Whether most rows to learn from have the label that is asked for."""
+        rows = self.rows.train
+        if not rows:
+            return {}
+        times = Counter(label for row in rows for label in set(row.values["labels"]))
+        usual = {name: self.yes if times[name] > len(rows) / 2 else self.no for name in self.words}
+        return {"answering what is usual of the label": lambda i: [usual[str(i.facts["label"])]]}
 
     @cached_property
     def words(self) -> dict[str, str]:
