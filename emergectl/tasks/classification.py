@@ -15,7 +15,6 @@ from typing import ClassVar
 
 from emergectl.data.sources import Converter, SourceRow, as_label, as_labels
 from emergectl.tasks.file_task import FileTask
-from emergectl.tasks.shortcuts import MOST_FREQUENT
 from emergectl.tasks.task import Answering, Ask, Item
 
 _LISTED = 8
@@ -45,15 +44,6 @@ class Classification(FileTask):
     def chance(self) -> Mapping[str, float]:
         """Every label is as likely as any other, where they are known without reading."""
         return {} if self.choices is None else {"accuracy": 1 / len(self.choices), "mcc": 0.0}
-
-    @property
-    def shortcuts(self) -> Mapping[str, Answering]:
-        """The label that most rows to learn from have, where there are any."""
-        times = Counter(row.values["label"] for row in self.rows.train)
-        if not times:
-            return {}
-        word = self.words[times.most_common(1)[0][0]]
-        return {MOST_FREQUENT: lambda _: [word]}
 
     @cached_property
     def words(self) -> dict[str, str]:

@@ -124,17 +124,17 @@ def bounds_of_items(
         }
         for judge in dict.fromkeys(judged.values())
     }
-    most = _ceiling(asked)
     return Bounds(
         shortcuts={metric: scores[judge] for metric, judge in judged.items()},
-        ceiling={**dict.fromkeys(judged, most), **(ceiling or {})},
+        ceiling={**dict.fromkeys(judged, _ceiling(asked, ask)), **(ceiling or {})},
     )
 
 
 def most_frequent(values: Sequence[str]) -> tuple[str, ...]:
     """The values that come most often; several where they come equally often."""
     times = Counter(values)
-    return tuple(value for value, count in times.items() if count == max(times.values()))
+    most = max(times.values(), default=0)
+    return tuple(value for value, count in times.items() if count == most)
 
 
 def _common(items: Sequence[Item], extract: Callable[[str], str]) -> dict[str, Answering]:
@@ -156,10 +156,11 @@ def _common(items: Sequence[Item], extract: Callable[[str], str]) -> dict[str, A
 
 
 def _best_position(items: Sequence[Item]) -> int:
+    most = max(len(item.choices) for item in items)
     times = Counter(
         place
         for item in items
-        for place in range(max(len(one.choices) for one in items))
+        for place in range(most)
         if min(place, len(item.choices) - 1) in item.right
     )
     return times.most_common(1)[0][0] if times else 0
@@ -191,8 +192,11 @@ def _share(right: Iterable[bool]) -> float:
     return sum(given) / len(given) if given else 0.0
 
 
-def _ceiling(items: Sequence[Item]) -> float:
-    """The share that is right at best: questions that are asked alike get one answer."""
+def _ceiling(items: Sequence[Item], ask: Ask) -> float:
+    """What is reached at best: questions that are asked alike get one answer, and of several
+    relevant candidates one alone stands first."""
+    if ask == "rank":
+        return sum(1 / len(item.right) for item in items if item.right) / len(items)
     answers: dict[tuple[object, ...], Counter[str]] = {}
     for item in items:
         # Where the question is not known (records of the harness), the item stands for it.

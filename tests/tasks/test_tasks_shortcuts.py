@@ -27,12 +27,12 @@ from emergectl.tasks.task import Item, TextTask
 DRAWS = 200_000
 
 
-def scores(task: TextTask, count: int = 4000, metric: str = "exact_match") -> dict[str, float]:
+def scores(task: TextTask, count: int = 2000, metric: str = "exact_match") -> dict[str, float]:
     some = list(islice(task.items("test", seed=0), count))
     return dict(bounds_of(task, some).shortcuts[metric])
 
 
-def near(share: float, count: int = 4000) -> Any:
+def near(share: float, count: int = 2000) -> Any:
     """Within four standard errors of a share of so many items."""
     return pytest.approx(share, abs=4 * np.sqrt(max(share * (1 - share), 1e-3) / count))
 
@@ -43,12 +43,12 @@ def test_naming_the_most_frequent_listed_value_scores_a_third_of_recall_with_fou
     times = (listed[:, :, None] == np.arange(16)).sum(axis=1)  # [draws, values]
     expected = times.max(axis=1).mean() / 4  # any of the keys is asked for
     assert expected == pytest.approx(0.338, abs=0.002)
-    task = make("recall", pairs=4, values=16, test_items=4000)
-    found = scores(task)
+    task = make("recall", pairs=4, values=16, test_items=2000)
+    found = scores(task, 2000)
     assert found["naming the most frequent listed value"] == near(expected)
     assert found["naming any listed value"] == near(1 / 4 + 3 / 4 / 16)
     assert found["naming the last listed value"] == near(1 / 4 + 3 / 4 / 16)
-    some = list(islice(task.items("test", seed=0), 4000))
+    some = list(islice(task.items("test", seed=0), 2000))
     score, name = bounds_of(task, some).best("exact_match")
     assert name == "naming the most frequent listed value"
     assert score == near(expected)
@@ -62,7 +62,7 @@ def test_recall_counts_the_values_of_longer_lists_too() -> None:
     there = np.arange(6) < sizes[:, None]
     times = ((listed[:, :, None] == np.arange(8)) & there[:, :, None]).sum(axis=1)
     expected = (times.max(axis=1) / sizes).mean()
-    found = scores(make("recall", pairs=6, min_pairs=2, values=8, test_items=4000))
+    found = scores(make("recall", pairs=6, min_pairs=2, values=8, test_items=2000))
     assert found["naming the most frequent listed value"] == near(expected)
 
 
@@ -182,7 +182,8 @@ def test_the_length_of_options_is_that_of_their_texts_where_letters_are_asked_fo
     assert one.shortcuts["accuracy"][SHORTEST] == 1
 
 
-def test_the_majority_class_is_that_of_the_rows_to_learn_from(tmp_path) -> None:
+def test_the_majority_class_is_that_of_the_items_asked(tmp_path) -> None:
+    # A model that always says `b` is right so often, whatever it has learnt from.
     learnt = [{"text": f"l{n}", "label": "a" if n % 3 else "b"} for n in range(30)]
     tested = [{"text": f"t{n}", "label": "b" if n % 5 else "a"} for n in range(20)]
     task = make(
@@ -190,9 +191,14 @@ def test_the_majority_class_is_that_of_the_rows_to_learn_from(tmp_path) -> None:
         path=write_rows(tmp_path / "learnt.jsonl", learnt),
         test_path=write_rows(tmp_path / "tested.jsonl", tested),
     )
-    assert bounds_of(task, items(task)).shortcuts["accuracy"][MOST_FREQUENT] == 4 / 20
-    alone = make("classification", path=write_rows(tmp_path / "t.jsonl", tested), held_out=1.0)
-    assert bounds_of(alone, items(alone)).shortcuts["accuracy"][MOST_FREQUENT] == 16 / 20
+    assert bounds_of(task, items(task)).best("accuracy") == (16 / 20, MOST_FREQUENT)
+
+
+def test_of_balanced_classes_no_shortcut_is_above_chance(tmp_path) -> None:
+    rows = [{"text": f"t{n}", "label": "ab"[n % 2]} for n in range(20)]
+    path = write_rows(tmp_path / "t.jsonl", rows)
+    task = make("classification", path=path, held_out=1.0, choices=["a", "b"])
+    assert bounds_of(task, items(task)).best("accuracy")[0] == task.chance["accuracy"] == 0.5
 
 
 def test_each_of_several_labels_is_answered_by_what_is_usual_of_it(tmp_path) -> None:
@@ -253,3 +259,54 @@ def test_items_without_a_right_answer_count_in_nothing() -> None:
 
 def test_all_that_come_most_often_are_named() -> None:
     assert most_frequent(["b", "a", "b", "a", "c"]) == ("b", "a")
+
+
+def test_of_several_relevant_candidates_one_stands_first() -> None:
+    some = [
+        Item("1", "?", choices=("a", "b", "c"), right=(0, 1)),
+        Item("2", "?", choices=("a", "b", "c"), right=(2,)),
+    ]
+    found = bounds_of_items(some, ask="rank")
+    assert found.ceiling == {"recall@1": 0.75}  # half of the first, all of the second
+    assert found.best("recall@1")[0] <= 0.75
+
+
+def test_parity_by_one_bit_is_a_coin_but_for_rows_of_one_bit() -> None:
+    assert scores(make("parity", length=16), 1000)["naming the last bit"] == near(0.5, 1000)
+    of_one = [Item(bit, f"{bit}=", target=bit) for bit in "0110"]
+    assert bounds_of(make("parity", length=1), of_one).best("exact_match") == (
+        1,
+        "naming the last bit",
+    )
+
+
+def test_dyck_by_one_kind_alone_lies_between_blind_guessing_and_knowing_one_bracket() -> None:
+    task = make("dyck", depth=3, kinds=2, pairs=2, test_items=1000)
+    some = list(task.items("test", seed=0))
+    partner = {"(": ")", "[": "]"}
+    right = 0
+    for item in some:  # by hand: is everything that is still open of the kind opened last?
+        stack: list[str] = []
+        for sign in item.prompt.rstrip(":"):
+            if sign in partner:
+                stack.append(sign)
+            else:
+                stack.pop()
+        opened = [sign for sign in item.prompt if sign in partner]
+        right += set(stack) == {opened[-1]}
+    found = scores(task, 1000)["closing only the kind that was opened last"]
+    assert found == right / len(some)
+    assert 1 / 8 < found <= 1 / 4
+
+
+def test_guessing_by_position_is_the_share_of_the_best_position() -> None:
+    rng = np.random.default_rng(5)
+    right = rng.choice(4, size=300, p=[0.1, 0.2, 0.45, 0.25])
+    some = [
+        Item(str(n), f"{n}?", choices=tuple(f"{n}{c}" for c in "wxyz"), right=(int(place),))
+        for n, place in enumerate(right)
+    ]
+    found = bounds_of_items(some, ask="choice")
+    expected = np.bincount(right).max() / 300
+    assert found.shortcuts["accuracy"][BY_POSITION] == pytest.approx(expected)
+    assert found.best("accuracy") == (pytest.approx(expected), BY_POSITION)
