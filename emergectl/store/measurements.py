@@ -65,10 +65,11 @@ class Measurement:
     """One value of one metric of one task at one step of a run.
 
     `low`, `high`: its 95% interval, None where there is none. `n`: how many it is of, counted in
-    `unit`s. `chance`: what needs no ability; `ceiling`: the best that can be reached; both where
-    known. `group`: the fact and its value, where only such items are meant. `asked`: how it was
-    asked, as far as that tells two askings apart (shots, filter). `items`: a fingerprint of the
-    items, so that the same items are known again under another name.
+    `unit`s. `chance`: what blind guessing gets; `shortcut`: what the best way around the ability
+    scores on these very items, and `shortcut_by` what that way is; `ceiling`: the best that can be
+    reached; each where known. `group`: the fact and its value, where only such items are
+    meant. `asked`: how it was asked, as far as that tells two askings apart (shots, filter).
+    `items`: a fingerprint of the items, so that the same items are known again under another name.
     """
 
     task: str
@@ -82,6 +83,8 @@ class Measurement:
     n: int | None = None
     unit: str = "item"
     chance: float | None = None
+    shortcut: float | None = None
+    shortcut_by: str | None = None
     ceiling: float | None = None
     group: tuple[str, Fact] | None = None
     asked: Mapping[str, Fact] = field(default_factory=dict)

@@ -48,10 +48,9 @@ class Bounds:
         return scores[name], name
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as results.json has it."""
-        return {"shortcuts": {m: dict(s) for m, s in self.shortcuts.items()}} | {
-            "ceiling": dict(self.ceiling)
-        }
+        """Plain data."""
+        shortcuts = {metric: dict(scores) for metric, scores in self.shortcuts.items()}
+        return {"shortcuts": shortcuts, "ceiling": dict(self.ceiling)}
 
 
 GroupBounds = Mapping[tuple[str, Fact] | None, Bounds]
@@ -77,14 +76,34 @@ def bounds_of(task: TextTask, items: Sequence[Item], *, as_learnt: bool = False)
     )
 
 
-def bounds_by_group(task: TextTask, items: Sequence[Item], by: Sequence[str]) -> GroupBounds:
-    """The bounds of all items and of every group by each fact."""
+def bounds_by_group(
+    task: TextTask, items: Sequence[Item], facts: Sequence[Mapping[str, Fact]], by: Sequence[str]
+) -> GroupBounds:
+    """The bounds of all items and of every group by each fact of `by`; `facts`: of each item."""
     found: dict[tuple[str, Fact] | None, Bounds] = {None: bounds_of(task, items)}
     for fact in by:
-        values = dict.fromkeys(item.facts[fact] for item in items if fact in item.facts)
-        for value in values:
-            group = [item for item in items if item.facts.get(fact) == value]
-            found[fact, value] = bounds_of(task, group)
+        groups: dict[Fact, list[Item]] = {}
+        for item, own in zip(items, facts, strict=True):
+            if fact in own:
+                groups.setdefault(own[fact], []).append(item)
+        found |= {(fact, value): bounds_of(task, group) for value, group in groups.items()}
+    return found
+
+
+def group_bounds_to_json(bounds: GroupBounds) -> list[dict[str, Any]]:
+    """Plain data, as results.json has it."""
+    return [
+        {"group": None if group is None else dict([group]), **one.to_json()}
+        for group, one in bounds.items()
+    ]
+
+
+def group_bounds_from_json(data: Iterable[Mapping[str, Any]]) -> GroupBounds:
+    """The inverse of `group_bounds_to_json`."""
+    found: dict[tuple[str, Fact] | None, Bounds] = {}
+    for one in data:
+        group = None if one["group"] is None else next(iter(one["group"].items()))
+        found[group] = Bounds(one["shortcuts"], one["ceiling"])
     return found
 
 

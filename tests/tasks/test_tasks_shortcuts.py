@@ -69,7 +69,7 @@ def test_recall_counts_the_values_of_longer_lists_too() -> None:
 def test_a_group_has_the_shortcuts_of_its_own_items() -> None:
     task = make("recall", pairs=8, min_pairs=1, values=64, test_items=2000)
     some = list(task.items("test", seed=0))
-    found = bounds_by_group(task, some, ["pairs"])
+    found = bounds_by_group(task, some, [item.facts for item in some], ["pairs"])
     assert found["pairs", 1].best("exact_match")[0] == 1.0  # the only value is the one
     assert found["pairs", 8].best("exact_match")[0] < found["pairs", 2].best("exact_match")[0] < 1
     assert found[None] == bounds_of(task, some)
