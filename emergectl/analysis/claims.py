@@ -120,7 +120,7 @@ def bounded(claim: SharpnessClaim, e: Evidence, alpha: float) -> SharpnessClaim:
 
     Takes a second or two where onsets scatter, so only abilities shown in full are asked.
     """
-    if e.convention is None or e.reason or e.p_rise > alpha:
+    if e.convention is None or e.reason or e.p_rise > alpha or e.p_begins > alpha:
         return claim
     sample = sample_of(e.judged, e.convention.t)
     assumed = assumed_scatter(e.curve.axis)

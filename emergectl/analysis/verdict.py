@@ -96,6 +96,8 @@ class Evidence:
 
     `p_above`: the largest scales are above chance; `p_chance`: those below the rise are at chance;
     `p_sharp`: of a rise as long as the convention or longer; `p_gradual`: of one that is narrow;
+    `p_begins`: of a rise through a shortcut that is long, and only sharp over that (part of
+    `p_sharp`);
     `p_rise`, `p_fall`: of no rise, no fall; `p_flat`: the largest scales differ from chance. NaN
     where it was not asked, or `reason` says why nothing could be tested.
     """
@@ -107,6 +109,7 @@ class Evidence:
     p_chance: float = float("nan")
     p_sharp: float = float("nan")
     p_gradual: float = float("nan")
+    p_begins: float = float("nan")
     p_rise: float = float("nan")
     p_fall: float = float("nan")
     p_flat: float = float("nan")
@@ -297,6 +300,11 @@ def gather(
         p_gradual = p_not_narrow(sample, convention, sharpness, assumed)
     break_ = locate_in(judged, convention, free, rng) if rises else None
     below, largest = _around(curve, break_)
+    begins = float("nan")
+    if p_sharp <= alpha and (judged.level > curve.level).any():
+        height = float(sample.levels[largest].mean()) - (judged.chance_level or 0.0)
+        begins = p_begins(measured, judged, convention, below, HEIGHT_MARGIN * height)
+        p_sharp = max(p_sharp, begins)
     above = chance = floor = off = float("nan")
     between: tuple[int | None, int | None] = (None, None)
     if no_ability is not None:
@@ -314,6 +322,7 @@ def gather(
         p_chance=chance,
         p_sharp=p_sharp,
         p_gradual=p_gradual,
+        p_begins=begins,
         p_rise=moves.p_rise,
         p_fall=moves.p_fall,
         p_flat=p_flat(measured, free.noise, no_ability, margin, alpha),
@@ -337,6 +346,26 @@ def _around(curve: Curve, break_: Break | None) -> tuple[Rungs, Rungs]:
     if not below.any():
         below = curve.x < break_.onset.value
     return below, largest & (curve.x > break_.position.value)
+
+
+def p_begins(
+    measured: Sample, judged: Curve, convention: Convention, below: Rungs, margin: float
+) -> float:
+    """P of a rise that only looks sharp since a shortcut hides its lower part.
+
+    A line that passes the shortcut takes little time above it. So either the curve is shown to stay
+    at the shortcut for the last decade before it rises (half of the convention at least), or the
+    rise is sharp over all of its height too; of the two P the smaller, for two were tried.
+    """
+    free = fit_freely(measured, convention.width)
+    whole = is_narrower(free, assumed=assumed_scatter(judged.axis)).p
+    stays = 1.0
+    t, level = convention.t, judged.chance_level
+    if below.any() and level is not None:
+        last = below & (t >= t[below].max() - convention.width)
+        if np.ptp(t[last]) >= convention.width / 2:
+            stays = p_near(measured, free.noise, last, level, margin)
+    return min(1.0, 2 * min(whole, stays))
 
 
 def p_not_narrow(
@@ -475,6 +504,11 @@ class _Said:
             if e.p_fall <= alpha:
                 return f"it falls with scale (p={e.p_fall:.2g})"
             return f"neither a rise (p={e.p_rise:.2g}) nor its absence is shown"
+        if e.p_begins > alpha and e.no_ability is not None:
+            return (
+                f"over {e.no_ability.name} it rises sharply, but it is not shown to begin there "
+                f"(p={e.p_begins:.2g}): that score may hide the lower part of a longer rise"
+            )
         if e.p_sharp > alpha:
             open_ = (
                 f"it rises, but neither a sharp rise (p={e.p_sharp:.2g}) nor a long one "
@@ -534,6 +568,8 @@ class _Said:
                 return f"{more} at the {e.below} scales below the rise"
             if self.metric.partner:
                 return f"more seeds, for {self.metric.partner}"
+        if e.p_begins > self.alpha:
+            return "items whose shortcuts score no more than guessing"
         assert e.break_ is not None  # it rises, so a rise was fitted
         position = e.break_.position
         if e.sharpness and e.sharpness.p_without_scatter <= self.alpha < e.p_sharp:
