@@ -64,7 +64,8 @@ def advise(finding: Finding, *, alpha: float, margin: float, seed: int = 0) -> D
     """The first design that settles `PROMISED` of its simulated outcomes; else the best of all.
 
     None where more of the same would not settle it: no rise was fitted, chance or compute is not
-    known or stated wrong, or it is the continuous metric that is open.
+    known or stated wrong, a shortcut may hide where it begins, or it is the continuous metric that
+    is open.
     """
     e = finding.evidence
     if e.break_ is None or e.break_.draws is None or e.convention is None:
@@ -72,7 +73,7 @@ def advise(finding: Finding, *, alpha: float, margin: float, seed: int = 0) -> D
     sharp = e.p_sharp <= alpha
     if sharp and (e.no_ability is None or not e.convention.decides or e.is_off_chance(alpha)):
         return None
-    if finding.metric.partner and e.p_breaks <= alpha:
+    if e.p_begins > alpha or (finding.metric.partner and e.p_breaks <= alpha):
         return None
     best: Design | None = None
     for extra in _designs(e, e.break_.draws):

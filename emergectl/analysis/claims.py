@@ -26,11 +26,12 @@ FALLS_AT = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 
 @dataclass(frozen=True)
 class OnsetClaim:
-    """At chance below the rise, above it at the largest scales: the better of guessing (`chance`)
-    and of a shortcut (`floor` is the score, `shortcut` which; empty where chance is it). `holds`: shown (True), shown not to
-    be for nothing tells it from chance (False), neither (None). `p` is the larger of both parts;
-    None where chance is unknown. `below`: how many scales lie below the rise. `last_at_chance`: the
-    last scale before anything is above chance; `first_above`: the first from which on all are."""
+    """At chance below the rise, above it at the largest scales: what needs no ability, the better
+    of guessing (`chance`) and of a shortcut (`floor` is its score, `shortcut` which it is, empty
+    where it is chance). `holds`: shown (True), shown not to be for nothing tells it from chance
+    (False), neither (None). `p` is the larger of both parts; None where chance is unknown. `below`:
+    how many scales lie below the rise. `last_at_chance`: the last scale before anything is above
+    chance; `first_above`: the first from which on all are."""
 
     holds: bool | None
     p: float | None

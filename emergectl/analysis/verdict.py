@@ -303,7 +303,8 @@ def gather(
     begins = float("nan")
     if p_sharp <= alpha and (judged.level > curve.level).any():
         height = float(sample.levels[largest].mean()) - (judged.chance_level or 0.0)
-        begins = p_begins(measured, judged, convention, below, HEIGHT_MARGIN * height)
+        margin_there = HEIGHT_MARGIN * height
+        begins = p_begins(measured, free.noise, judged, convention, below, margin_there)
         p_sharp = max(p_sharp, begins)
     above = chance = floor = off = float("nan")
     between: tuple[int | None, int | None] = (None, None)
@@ -349,22 +350,28 @@ def _around(curve: Curve, break_: Break | None) -> tuple[Rungs, Rungs]:
 
 
 def p_begins(
-    measured: Sample, judged: Curve, convention: Convention, below: Rungs, margin: float
+    measured: Sample,
+    noise: Noise,
+    judged: Curve,
+    convention: Convention,
+    below: Rungs,
+    margin: float,
 ) -> float:
     """P of a rise that only looks sharp since a shortcut hides its lower part.
 
     A line that passes the shortcut takes little time above it. So either the curve is shown to stay
     at the shortcut for the last decade before it rises (half of the convention at least), or the
-    rise is sharp over all of its height too; of the two P the smaller, for two were tried.
+    rise is sharp over all of its height too; of the two P the smaller, for two were tried. noise:
+    that of the curve over the shortcut, which the steps below it do not trouble.
     """
     free = fit_freely(measured, convention.width)
     whole = is_narrower(free, assumed=assumed_scatter(judged.axis)).p
     stays = 1.0
     t, level = convention.t, judged.chance_level
     if below.any() and level is not None:
-        last = below & (t >= t[below].max() - convention.width)
+        last = below & (t >= t[below].max() - (1 + ROUNDING) * convention.width)
         if np.ptp(t[last]) >= convention.width / 2:
-            stays = p_near(measured, free.noise, last, level, margin)
+            stays = p_near(measured, noise, last, level, margin)
     return min(1.0, 2 * min(whole, stays))
 
 

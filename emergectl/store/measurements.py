@@ -95,6 +95,18 @@ class Measurement:
         """What metrics.jsonl and a person call it: `task/metric`."""
         return f"{self.task}/{self.metric}"
 
+    @property
+    def floor(self) -> tuple[float, str] | None:
+        """The best that needs no ability and what that is: `chance`, or the shortcut where that is
+        better; None where neither is known."""
+        if self.shortcut is not None:
+            ahead = 1.0 if self.chance is None else self.shortcut - self.chance
+            if ahead and self.chance is not None and self.what.direction == "down":
+                ahead = -ahead
+            if ahead > 0:
+                return self.shortcut, self.shortcut_by or "a shortcut"
+        return None if self.chance is None else (self.chance, "chance")
+
     @cached_property
     def outputs(self) -> tuple[object, ...]:
         """What it was computed from: metrics of equal `outputs` are of the same outputs."""
