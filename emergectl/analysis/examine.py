@@ -178,6 +178,9 @@ def describe_finding(finding: Finding, alpha: float) -> AbilityFinding:
             for s in shapes
         ),
         chance=curve.chance,
+        shortcut=curve.shortcut,
+        shortcut_by=curve.shortcut_by,
+        ceiling=curve.ceiling,
         scales=tuple(curve.x.tolist()),
         values=tuple(curve.values.tolist()),
         seeds=tuple(curve.seeds.tolist()),

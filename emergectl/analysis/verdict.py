@@ -3,7 +3,8 @@
 Each claim is tested by itself and has its number:
 
 1. **onset**: below the rise the ability is shown to be at chance, and at the largest scales above
-   it (`onset`); chance is the best of guessing and of the task's shortcuts;
+   it (`onset`); chance is the best of guessing and of the task's shortcuts (`floor`), and the rise
+   that the other claims are of is that above it;
 2. **sharpness**: the rise is narrower than the convention (`sharpness`), in decades of training
    compute (`convention`);
 3. **metric**: a continuous metric of the same outputs rises sharply too (`metric_claim`);
@@ -25,7 +26,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -39,7 +40,8 @@ from emergectl.analysis.convention import (
     Convention,
     convention_for,
 )
-from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.curves import ROUNDING, Curve, Floats
+from emergectl.analysis.floor import Floor, floor_of, over_floor
 from emergectl.analysis.metric_claim import MetricClaim, claim_of_metric
 from emergectl.analysis.onset import (
     HEIGHT_MARGIN,
@@ -94,6 +96,8 @@ class Evidence:
 
     `p_above`: the largest scales are above chance; `p_chance`: those below the rise are at chance;
     `p_sharp`: of a rise as long as the convention or longer; `p_gradual`: of one that is narrow;
+    `p_begins`: of a rise through a shortcut that is long, and only sharp over that (part of
+    `p_sharp`);
     `p_rise`, `p_fall`: of no rise, no fall; `p_flat`: the largest scales differ from chance. NaN
     where it was not asked, or `reason` says why nothing could be tested.
     """
@@ -105,6 +109,7 @@ class Evidence:
     p_chance: float = float("nan")
     p_sharp: float = float("nan")
     p_gradual: float = float("nan")
+    p_begins: float = float("nan")
     p_rise: float = float("nan")
     p_fall: float = float("nan")
     p_flat: float = float("nan")
@@ -120,6 +125,16 @@ class Evidence:
     """the mean level of the rungs below the rise, and the two-sided p of the stated chance level"""
     noise: Noise | None = None
     break_: Break | None = None
+
+    @cached_property
+    def no_ability(self) -> Floor | None:
+        """The best that needs no ability; None where none is known."""
+        return floor_of(self.curve)
+
+    @cached_property
+    def judged(self) -> Curve:
+        """The curve over that."""
+        return over_floor(self.curve)
 
     def is_off_chance(self, alpha: float) -> bool:
         """Whether what lies below the rise is significantly off the chance level that was stated,
@@ -267,9 +282,10 @@ def gather(
     if len(curve.x) < FEWEST_RUNGS:
         return Evidence(curve, reason=f"{len(curve.x)} scales; {FEWEST_RUNGS} are the fewest")
     convention = convention_for(curve, sharp_decades=sharp_decades)
-    sample = sample_of(curve, convention.t)
-    if np.ptp(curve.level) == 0:
-        return _constant(curve, convention, sample, margin, alpha)
+    no_ability, judged = floor_of(curve), over_floor(curve)
+    measured, sample = sample_of(curve, convention.t), sample_of(judged, convention.t)
+    if np.ptp(judged.level) <= ROUNDING * np.ptp(curve.level):
+        return _constant(curve, convention, measured, margin, alpha)
     rng = np.random.default_rng([seed, zlib.crc32(f"{curve.axis}/{curve.name}".encode())])
     free = fit_freely(sample, convention.width)
     assumed = assumed_scatter(curve.axis)
@@ -282,17 +298,24 @@ def gather(
     p_gradual = float("nan")
     if rises and p_sharp > alpha:
         p_gradual = p_not_narrow(sample, convention, sharpness, assumed)
-    break_ = locate_in(curve, convention, free, rng) if rises else None
+    break_ = locate_in(judged, convention, free, rng) if rises else None
     below, largest = _around(curve, break_)
+    begins = float("nan")
+    if p_sharp <= alpha and (judged.level > curve.level).any():
+        height = float(sample.levels[largest].mean()) - (judged.chance_level or 0.0)
+        margin_there = HEIGHT_MARGIN * height
+        begins = p_begins(measured, free.noise, judged, convention, below, margin_there)
+        p_sharp = max(p_sharp, begins)
     above = chance = floor = off = float("nan")
     between: tuple[int | None, int | None] = (None, None)
-    if curve.chance_level is not None:
-        between = onset_between(sample, free.noise, curve.chance_level, alpha)
-        above = p_above(sample, free.noise, largest, curve.chance_level)
-        off = p_off_floor(sample, free.noise, below, curve.chance_level)
+    if no_ability is not None:
+        level = no_ability.level
+        between = onset_between(measured, free.noise, level, alpha)
+        above = p_above(measured, free.noise, largest, level)
+        off = p_off_floor(sample, free.noise, below, level)
         floor = float(sample.levels[below].mean()) if below.any() else floor
-        height = float(sample.levels[largest].mean()) - curve.chance_level if largest.any() else 0.0
-        chance = p_near(sample, free.noise, below, curve.chance_level, HEIGHT_MARGIN * height)
+        height = float(sample.levels[largest].mean()) - level if largest.any() else 0.0
+        chance = p_near(sample, free.noise, below, level, HEIGHT_MARGIN * height)
     return Evidence(
         curve=curve,
         convention=convention,
@@ -300,11 +323,12 @@ def gather(
         p_chance=chance,
         p_sharp=p_sharp,
         p_gradual=p_gradual,
+        p_begins=begins,
         p_rise=moves.p_rise,
         p_fall=moves.p_fall,
-        p_flat=p_flat(sample, free.noise, curve.chance_level, margin, alpha),
+        p_flat=p_flat(measured, free.noise, no_ability, margin, alpha),
         sharpness=sharpness,
-        turn=_turn(curve, moves, alpha),
+        turn=_turn(judged, moves, alpha),
         below=int(below.sum()),
         onset_between=_scales(curve, between),
         floor=floor,
@@ -323,6 +347,32 @@ def _around(curve: Curve, break_: Break | None) -> tuple[Rungs, Rungs]:
     if not below.any():
         below = curve.x < break_.onset.value
     return below, largest & (curve.x > break_.position.value)
+
+
+def p_begins(
+    measured: Sample,
+    noise: Noise,
+    judged: Curve,
+    convention: Convention,
+    below: Rungs,
+    margin: float,
+) -> float:
+    """P of a rise that only looks sharp since a shortcut hides its lower part.
+
+    A line that passes the shortcut takes little time above it. So either the curve is shown to stay
+    at the shortcut for the last decade before it rises (half of the convention at least), or the
+    rise is sharp over all of its height too; of the two P the smaller, for two were tried. noise:
+    that of the curve over the shortcut, which the steps below it do not trouble.
+    """
+    free = fit_freely(measured, convention.width)
+    whole = is_narrower(free, assumed=assumed_scatter(judged.axis)).p
+    stays = 1.0
+    t, level = convention.t, judged.chance_level
+    if below.any() and level is not None:
+        last = below & (t >= t[below].max() - (1 + ROUNDING) * convention.width)
+        if np.ptp(t[last]) >= convention.width / 2:
+            stays = p_near(measured, noise, last, level, margin)
+    return min(1.0, 2 * min(whole, stays))
 
 
 def p_not_narrow(
@@ -353,11 +403,16 @@ def _turn(curve: Curve, moves: Moves, alpha: float) -> float | None:
 def _constant(
     curve: Curve, convention: Convention, sample: Sample, margin: float, alpha: float
 ) -> Evidence:
-    """A curve without variation can be flat, nothing else."""
-    p = float("nan")
+    """A curve without variation above its floor can be flat, nothing else."""
+    p, no_ability = float("nan"), floor_of(curve)
+    varies = np.ptp(curve.level) > 0
     if curve.is_binomial:
-        p = p_flat(sample, Noise(1.0, np.inf), curve.chance_level, margin, alpha)
+        p = p_flat(sample, Noise(1.0, np.inf), no_ability, margin, alpha)
+    elif varies:
+        p = p_flat(sample, fit_freely(sample, convention.width).noise, no_ability, margin, alpha)
     reason = "the value is the same at every scale"
+    if varies and no_ability is not None:
+        reason = f"it is {no_ability.at_it} at any scale"
     return Evidence(curve, convention, reason, p_rise=1.0, p_fall=1.0, p_flat=p)
 
 
@@ -376,7 +431,7 @@ class _Said:
         """The verdict and what it stands on."""
         e, alpha = self.e, self.alpha
         if e.p_flat <= alpha:
-            return "flat", f"nothing tells it from {self._floor} (p={e.p_flat:.2g})"
+            return "flat", f"{self._flatness} (p={e.p_flat:.2g})"
         if e.reason:
             return "undetermined", e.reason
         if e.turn is not None:
@@ -391,8 +446,17 @@ class _Said:
         return "undetermined", self._why_open()
 
     @property
-    def _floor(self) -> str:
-        return "chance" if self.e.curve.chance is not None else "the smallest scales"
+    def _flatness(self) -> str:
+        chance = self.e.no_ability
+        if chance is None:
+            return "nothing tells it from the smallest scales"
+        if chance.shortcut:
+            return f"it is {chance.at_it}, which needs no ability, at any scale"
+        return "nothing tells it from chance"
+
+    @property
+    def _at_chance(self) -> str:
+        return "at chance" if self.e.no_ability is None else self.e.no_ability.at_it
 
     @property
     def _decides(self) -> bool:
@@ -401,7 +465,7 @@ class _Said:
     def _sharp(self) -> tuple[Word, str]:
         e, metric = self.e, self.metric
         shown = (
-            f"at chance below (p={e.p_chance:.2g}), above it at the largest scales "
+            f"{self._at_chance} below (p={e.p_chance:.2g}), above it at the largest scales "
             f"(p={e.p_above:.2g}), and {self._how_sharp}"
         )
         if metric.holds is None and not metric.partner:
@@ -436,7 +500,7 @@ class _Said:
         )
         if e.p_onset <= self.alpha:
             return "gradual", (
-                f"at chance below (p={e.p_chance:.2g}), above it at the largest scales "
+                f"{self._at_chance} below (p={e.p_chance:.2g}), above it at the largest scales "
                 f"(p={e.p_above:.2g}), but {long}"
             )
         return "smooth", f"it rises (p={e.p_rise:.2g}), but {long}"
@@ -447,6 +511,11 @@ class _Said:
             if e.p_fall <= alpha:
                 return f"it falls with scale (p={e.p_fall:.2g})"
             return f"neither a rise (p={e.p_rise:.2g}) nor its absence is shown"
+        if e.p_begins > alpha and e.no_ability is not None:
+            return (
+                f"over {e.no_ability.name} it rises sharply, but it is not shown to begin there "
+                f"(p={e.p_begins:.2g}): that score may hide the lower part of a longer rise"
+            )
         if e.p_sharp > alpha:
             open_ = (
                 f"it rises, but neither a sharp rise (p={e.p_sharp:.2g}) nor a long one "
@@ -462,15 +531,18 @@ class _Said:
         sharp = f"{self._how_sharp}, but "
         if not self._decides:
             return sharp + "over loss alone that decides nothing; training compute would"
-        if e.curve.chance is None:
+        if e.no_ability is None:
             return sharp + "the chance level is unknown"
         if e.below == 0:
             return sharp + "no scale lies below it"
         if e.p_chance > alpha:
-            return sharp + f"the scales below it are not shown to be at chance (p={e.p_chance:.2g})"
+            return sharp + (
+                f"the scales below it are not shown to be {self._at_chance} (p={e.p_chance:.2g})"
+            )
         if e.p_above > alpha:
             return sharp + (
-                f"the largest scales are not shown to be above chance (p={e.p_above:.2g})"
+                f"the largest scales are not shown to be above {e.no_ability.name} "
+                f"(p={e.p_above:.2g})"
             )
         return sharp + (
             f"among all abilities judged together that may be chance (q={self.q_breaks:.2g})"
@@ -487,14 +559,15 @@ class _Said:
         if e.p_rise > self.alpha:
             return f"larger scales than {_short(curve.x[-1])}, or {more}"
         if e.p_sharp <= self.alpha:
-            if curve.chance is None:
+            if e.no_ability is None:
                 return "the chance level (--chance)"
             if not self._decides:
                 return "the training compute of each row (--flops)"
             if e.is_off_chance(self.alpha):
+                stated = e.no_ability.name if e.no_ability.shortcut else "the stated one"
                 return (
                     f"the right chance level: below the rise it lies at {e.floor:.3g}, "
-                    f"significantly off the stated one (p={e.p_floor:.2g})"
+                    f"significantly off {stated} (p={e.p_floor:.2g})"
                 )
             if e.below < 2:
                 return f"smaller scales than {_short(curve.x[0])}, two or three"
@@ -502,6 +575,8 @@ class _Said:
                 return f"{more} at the {e.below} scales below the rise"
             if self.metric.partner:
                 return f"more seeds, for {self.metric.partner}"
+        if e.p_begins > self.alpha:
+            return "items whose shortcuts score no more than guessing"
         assert e.break_ is not None  # it rises, so a rise was fitted
         position = e.break_.position
         if e.sharpness and e.sharpness.p_without_scatter <= self.alpha < e.p_sharp:

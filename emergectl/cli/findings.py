@@ -195,7 +195,8 @@ def _width() -> int:
 
 
 def plot(ability: AbilityFinding, over: str, *, alpha: float, width: int, color: bool) -> str:
-    """An ability over log scale as text: fit, seeds, chance (dotted), break (dotted upright).
+    """An ability over log scale as text: fit, seeds, chance and shortcut (dotted), break (dotted
+    upright).
 
     over: the axis in words.
     """
@@ -226,8 +227,10 @@ def plot(ability: AbilityFinding, over: str, *, alpha: float, width: int, color:
         marker=plotext.marker("dot" if color else "o", 1),
     )
     figure.draw(points)
-    if ability.chance is not None and not logged:
-        figure.line(ability.chance, orientation="horizontal", pixel=8, style="dotted")
+    around = [ability.chance, ability.shortcut if ability.onset.shortcut else None]
+    for level in around if not logged else ():
+        if level is not None:
+            figure.line(level, orientation="horizontal", pixel=8, style="dotted")
     found = ability.break_
     if found is not None and ability.has_rise(alpha):
         at = math.log10(found.position.value)

@@ -124,6 +124,7 @@ def methods_paragraph(findings: Findings) -> str:
             "Onset: the scales below the rise are at chance (two one-sided tests with a margin of "
             f"{HEIGHT_MARGIN:.0%} of the ability's height; Schuirmann 1987) and the largest ones "
             "above it.",
+            *_shortcuts(judged),
             _sharpness(findings),
             _metric(judged),
             "Surprise: what was measured at the largest scale lies outside the 95% prediction "
@@ -136,6 +137,18 @@ def methods_paragraph(findings: Findings) -> str:
             f"Verdicts: {_counts(findings)}.",
         ]
     )
+
+
+def _shortcuts(judged: Sequence[AbilityFinding]) -> list[str]:
+    """What chance was taken to be where a shortcut is better than guessing."""
+    names = dict.fromkeys(a.onset.shortcut for a in judged if a.onset.shortcut)
+    if not names:
+        return []
+    return [
+        "Chance is the best of guessing and of shortcuts that need no ability, scored on the very "
+        f"items ({'; '.join(names)}); it is the rise above that which was judged, what lies below "
+        "being raised to it."
+    ]
 
 
 def bibtex_of_emergectl() -> str:

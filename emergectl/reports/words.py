@@ -66,7 +66,7 @@ def sentence(ability: AbilityFinding, findings: Findings) -> str:
     """What the verdict says, in one plain sentence without tests."""
     a, over = ability, findings.over
     where = f"half of it by {_at(a)} {over}" if a.has_rise(findings.alpha) else ""
-    chance = "chance" if a.chance is None else f"chance ({format_number(a.chance)})"
+    chance = no_ability(a)
     convention, unit = a.sharpness.convention, a.sharpness.unit
     width = f"{format_number(convention)} {decades(convention)} of {unit}" if convention else ""
     partner = a.metric_claim.partner
@@ -95,9 +95,23 @@ def sentence(ability: AbilityFinding, findings: Findings) -> str:
         turn = f", and turns at {short(a.turn)} {over}" if a.turn is not None else ""
         return f"It rises and falls{turn}."
     if a.verdict == "flat":
+        up_to = f"up to {short(a.scales[-1])} {over}"
+        if a.onset.shortcut:
+            score = format_number(a.onset.floor)
+            return (
+                f"It is no better than {a.onset.shortcut} ({score}) {up_to}, and that needs no "
+                "ability."
+            )
         floor = chance if a.chance is not None else "the smallest scales"
-        return f"Nothing tells it from {floor} up to {short(a.scales[-1])} {over}."
+        return f"Nothing tells it from {floor} {up_to}."
     return f"Open: {a.reason}."
+
+
+def no_ability(a: AbilityFinding) -> str:
+    """What needs no ability, with its score: `chance (0.25)`, `what naming … scores (0.34)`."""
+    if a.onset.shortcut:
+        return f"what {a.onset.shortcut} scores ({format_number(a.onset.floor)})"
+    return "chance" if a.chance is None else f"chance ({format_number(a.chance)})"
 
 
 def claims_of(ability: AbilityFinding, alpha: float) -> tuple[ClaimShown, ...]:
@@ -136,19 +150,24 @@ def _at(ability: AbilityFinding) -> str:
 def _onset(a: AbilityFinding) -> ClaimShown:
     onset = a.onset
     if onset.p is None:
-        if a.chance is None:
+        if onset.floor is None:
             return ClaimShown("onset", "not asked", "", "no chance level is known")
         return ClaimShown("onset", _state(onset.holds), "", "")
+    score = format_number(onset.floor)
+    no_better = f"no better than {onset.shortcut} ({score})" if onset.shortcut else ""
     if onset.holds is False:
-        said = "nothing tells it from chance"
+        said = no_better or "nothing tells it from chance"
         return ClaimShown("onset", _state(onset.holds), p_equals(a.p_flat), said)
     between = ""
     if onset.last_at_chance is not None:
-        between = f"last at chance: {short(onset.last_at_chance)}"
+        last = "last so" if no_better else "last at chance"
+        between = f"{last}: {short(onset.last_at_chance)}"
     if onset.first_above is not None:
         between += f"{'; ' if between else ''}above from {short(onset.first_above)} on"
     parts = [
-        f"at chance below, {p_equals(onset.p_at_chance)}" if onset.p_at_chance is not None else "",
+        f"{no_better or 'at chance'} below, {p_equals(onset.p_at_chance)}"
+        if onset.p_at_chance is not None
+        else "",
         f"above at the largest, {p_equals(onset.p_above)}" if onset.p_above is not None else "",
         between,
     ]

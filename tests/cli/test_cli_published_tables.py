@@ -35,6 +35,29 @@ def test_items_and_guessing_may_differ_by_task_in_every_way_of_telling(tmp_path:
     assert levels(wide, n=[items, "arc=100"])["arc"] == (100, None)  # What was typed wins.
 
 
+def test_what_a_shortcut_scores_is_told_as_chance_is(tmp_path: Path) -> None:
+    wide = write(tmp_path / "wide.csv", WIDE)
+    file = str(write(tmp_path / "shortcut.csv", "task,shortcut\narc,0.3\npiqa,50.5%\n"))
+    ways: list[dict[str, object]] = [
+        {"shortcut": [file]},
+        {"shortcut": ["arc=0.3", "0.505"]},
+        {"shortcut": ["piqa=piqa_guess", "arc=0.3"]},
+    ]
+    expected = [{"arc": 0.3, "piqa": 0.505}, {"arc": 0.3, "piqa": 0.505}, {"arc": 0.3, "piqa": 0.5}]
+    for way, told in zip(ways, expected, strict=True):
+        options = {"params": "size", "values": ["arc,piqa"], "n": ["1000"], **way}
+        rows = read_source(TableSource([str(wide)], options)).rows
+        assert {row.task: row.shortcut for row in rows} == told
+    tidy = write(
+        tmp_path / "tidy.csv",
+        "params,task,metric,value,shortcut,shortcut_by,ceiling\n"
+        "1e6,arc,acc,0.2,0.3,the longest choice,0.9\n1e6,arc,loss,2.5,,,\n",
+    )
+    first, second = read_source(TableSource([str(tidy)], {"shortcut": ["0.4"]})).rows
+    assert (first.shortcut, first.shortcut_by, first.ceiling) == (0.3, "the longest choice", 0.9)
+    assert (second.shortcut, second.ceiling) == (None, None)  # Of a loss there is no shortcut.
+
+
 def test_what_a_file_of_levels_does_not_fit_is_told(tmp_path: Path) -> None:
     wide = write(tmp_path / "wide.csv", WIDE)
     items = str(
