@@ -15,7 +15,8 @@ import numpy as np
 
 from emergectl.analysis.breaks import Draws
 from emergectl.analysis.curves import Curve, Floats, make_curve
-from emergectl.analysis.verdict import Evidence, Finding, conclude, gather
+from emergectl.analysis.evidence import Evidence, gather
+from emergectl.analysis.verdict import Finding, conclude
 
 PROMISED, HOPEFUL = 0.8, 0.5
 SCREENED, CONFIRMED = 8, 16

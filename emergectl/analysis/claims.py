@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emergectl.analysis.breaks import Interval
+from emergectl.analysis.evidence import Evidence
 from emergectl.analysis.forecast import Backtest
 from emergectl.analysis.sample import sample_of
 from emergectl.analysis.sharpness import assumed_scatter, fit_freely, is_narrower, p_narrow
-from emergectl.analysis.verdict import Evidence
 
 CONVENTIONS = (0.1, 0.15, 0.2, 0.31, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """widths at which it is asked whether the rise is sharper, as multiples of the convention"""

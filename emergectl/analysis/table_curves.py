@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.numbers import several
 from emergectl.analysis.stretches import MOST_SCALES, in_stretches
 from emergectl.analysis.table import MOST_NAMED, Axis, Table, TableRow, listed
 from emergectl.errors import DataError, RequestError
@@ -138,7 +139,8 @@ def _note_together(table: Table, axis: Axis, together: Mapping[float, set[str]])
     if first is not None:
         count = sum(len(models) > 1 for models in shared.values())
         table.note(
-            f"{count} scales have several models, whose mean is judged, such as "
+            f"{several(count, 'scale')} {'has' if count == 1 else 'have'} several models, whose mean "
+            "is judged, such as "
             f"{listed(shared[first])} at {axis} {first[0]:.4g}; --group keeps families apart, "
             "--where keeps one"
         )

@@ -59,7 +59,7 @@ def as_row(ability: AbilityFinding, findings: Findings) -> list[object]:
 
 def as_narrow_row(ability: AbilityFinding, findings: Findings) -> list[object]:
     """An ability as one row of `NARROW`."""
-    from emergectl.reports.numbers import short, span
+    from emergectl.analysis.numbers import short, span
 
     full = dict(zip(ROW, as_row(ability, findings), strict=True))
     if ability.break_ is not None and ability.has_rise(findings.alpha):
@@ -98,7 +98,7 @@ def _sentence(ability: AbilityFinding, findings: Findings) -> str:
 
 def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
     """The claims, what would settle or overturn the verdict, and what else was found."""
-    from emergectl.reports.numbers import short
+    from emergectl.analysis.numbers import short
     from emergectl.reports.words import claims_of, pair_words
 
     for claim in claims_of(ability, findings.alpha):
@@ -140,7 +140,7 @@ def _replicates(ability: AbilityFinding) -> str:
 
 
 def _seeds(found: SeedsFinding, replicates: str) -> Iterator[str]:
-    from emergectl.reports.numbers import short
+    from emergectl.analysis.numbers import short
 
     if found.level is not None and found.seeds_needed is not None and found.at is not None:
         shares = ", ".join(f"{s.success.succeeded}/{s.seeds}" for s in found.scales if s.success)

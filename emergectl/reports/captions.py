@@ -7,10 +7,9 @@ from statistics import median
 
 from emergectl.analysis.convention import NARROW_SHARE
 from emergectl.analysis.findings import AbilityFinding, Findings
+from emergectl.analysis.numbers import decades_of, format_number, p_equals, several, short, span
 from emergectl.reports.figures import FigureKind, levels_drawn
-from emergectl.reports.numbers import format_number, p_equals, several, short, span
 from emergectl.reports.summary import MOST_ROWS
-from emergectl.reports.words import decades
 
 RUN_CAPTION = (
     "The run over its steps: losses as logged, other metrics as measured. A marked step is the "
@@ -161,14 +160,13 @@ def _verdict(ability: AbilityFinding) -> str:
 
 def _width(ability: AbilityFinding) -> str:
     sharp = ability.sharpness
-    width = format_number(sharp.convention)
-    return f"a rise within less than {width} {decades(sharp.convention)} of {sharp.unit}"
+    return f"a rise within less than {decades_of(sharp.convention or 0, sharp.unit)}"
 
 
 def _length(ability: AbilityFinding) -> str:
     sharp = ability.sharpness
-    narrow = format_number(NARROW_SHARE * sharp.convention) if sharp.convention else ""
+    narrow = decades_of(NARROW_SHARE * (sharp.convention or 0), sharp.unit)
     return (
-        f"takes longer than {narrow} decades of {sharp.unit}, {p_equals(ability.p_gradual)}; "
+        f"takes longer than {narrow}, {p_equals(ability.p_gradual)}; "
         f"{_width(ability)} is not shown, {p_equals(sharp.p)}"
     )

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emergectl.analysis.findings import AbilityFinding, Findings
 from emergectl.analysis.forecast import Forecast
+from emergectl.analysis.numbers import short
 from emergectl.analysis.seeds import SeedsFinding
 from emergectl.analysis.verdict import Word
 from emergectl.reports.curves import CJK_FONTS
-from emergectl.reports.numbers import short
 from emergectl.reports.panels import printable_line
 
 if TYPE_CHECKING:

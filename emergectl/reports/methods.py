@@ -7,12 +7,11 @@ from statistics import median
 
 from emergectl import __version__
 from emergectl.analysis.convention import NARROW_SHARE
+from emergectl.analysis.evidence import FEWEST_RUNGS
 from emergectl.analysis.findings import AbilityFinding, Findings
+from emergectl.analysis.numbers import decades_of, format_number, several, span
 from emergectl.analysis.onset import HEIGHT_MARGIN
 from emergectl.analysis.sharpness import ALONG_TRAINING, ONE_RUN_SCATTER
-from emergectl.analysis.verdict import FEWEST_RUNGS
-from emergectl.reports.numbers import format_number, several, span
-from emergectl.reports.words import decades
 
 YEAR = 2026
 OWN = """@software{{emergectl,
@@ -222,7 +221,7 @@ def _sharpness(findings: Findings) -> str:
     )
     if not widths:
         widths = [(findings.sharp_decades, "training FLOPs")]
-    width = " or ".join(f"{format_number(w)} {decades(w)} of {unit}" for w, unit in widths)
+    width = " or ".join(decades_of(w, unit) for w, unit in widths)
     said = (
         "Sharpness: the core of the rise, the shortest stretch with 80% of the rise that the "
         f"ladder shows, takes less than {width}. The null hypothesis holds every rise of one mode "

@@ -12,7 +12,7 @@ from typing import Literal
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.findings import AbilityFinding, Findings
-from emergectl.reports.numbers import format_number, p_equals, short, span
+from emergectl.analysis.numbers import decades_of, format_number, p_equals, short, span
 
 State = Literal["holds", "does not hold", "not shown", "not asked"]
 MARKS: dict[State, str] = {
@@ -68,7 +68,7 @@ def sentence(ability: AbilityFinding, findings: Findings) -> str:
     where = f"half of it by {_at(a)} {over}" if a.has_rise(findings.alpha) else ""
     chance = no_ability(a)
     convention, unit = a.sharpness.convention, a.sharpness.unit
-    width = f"{format_number(convention)} {decades(convention)} of {unit}" if convention else ""
+    width = f"{decades_of(convention, unit)}" if convention else ""
     partner = a.metric_claim.partner
     if a.verdict == "emergent":
         said = f"It leaves {chance} and rises within less than {width}, {where}"
@@ -117,11 +117,6 @@ def no_ability(a: AbilityFinding) -> str:
 def claims_of(ability: AbilityFinding, alpha: float) -> tuple[ClaimShown, ...]:
     """The four claims, in their order."""
     return (_onset(ability), _sharpness(ability, alpha), _metric(ability), _surprise(ability))
-
-
-def decades(count: float | None) -> str:
-    """`decade` of one, else `decades`."""
-    return "decade" if count == 1 else "decades"
 
 
 def pair_words(ability: AbilityFinding) -> str:
@@ -181,13 +176,13 @@ def _sharpness(a: AbilityFinding, alpha: float) -> ClaimShown:
         return ClaimShown("sharpness", "not asked", "", "no rise is shown")
     parts = []
     if sharp.sharp_from is not None:
-        parts.append(f"sharp by any convention from {_length(sharp.sharp_from, sharp.unit)} up")
+        parts.append(f"sharp by any convention from {decades_of(sharp.sharp_from, sharp.unit)} up")
         if sharp.longer_than is not None:
             parts.append(f"takes longer than {_two(sharp.longer_than)}")
     elif sharp.longer_than is not None:
-        parts.append(f"takes longer than {_length(sharp.longer_than, sharp.unit)}")
+        parts.append(f"takes longer than {decades_of(sharp.longer_than, sharp.unit)}")
     else:
-        parts.append(f"asked: less than {_length(sharp.convention, sharp.unit)}")
+        parts.append(f"asked: less than {decades_of(sharp.convention, sharp.unit)}")
     if sharp.falls_at is not None:
         parts.append(
             f"falls if onsets scatter by {_two(sharp.falls_at)} decades or more from run to run"
@@ -236,10 +231,6 @@ def _state(holds: bool | None) -> State:
 
 def _joined(parts: Sequence[str]) -> str:
     return "; ".join(part for part in parts if part)
-
-
-def _length(width: float, unit: str) -> str:
-    return f"{_two(width)} {decades(width)} of {unit}"
 
 
 def _two(value: float) -> str:

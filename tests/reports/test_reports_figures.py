@@ -10,6 +10,7 @@ import pytest
 
 from emergectl.analysis.examine import examine
 from emergectl.analysis.findings import AbilityFinding, Findings
+from emergectl.analysis.numbers import short
 from emergectl.analysis.shapes import FORMS
 from emergectl.analysis.table import Table, TableRow
 from emergectl.analysis.table_curves import curves_of
@@ -18,7 +19,6 @@ from emergectl.reports.captions import summary_caption
 from emergectl.reports.figures import LOOKS, draw_figure, figures_of
 from emergectl.reports.methods import methods_paragraph
 from emergectl.reports.numbered import number_figures, strongest_first
-from emergectl.reports.numbers import short
 from emergectl.reports.summary import MOST_ROWS, WIDE, draw_summary, summary_size
 from emergectl.reports.words import CURVES, DEFINITIONS, claims_of, sentence
 from emergectl.store.measurements import MetricFacts
