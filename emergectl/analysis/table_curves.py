@@ -139,8 +139,8 @@ def _note_together(table: Table, axis: Axis, together: Mapping[float, set[str]])
     if first is not None:
         count = sum(len(models) > 1 for models in shared.values())
         table.note(
-            f"{several(count, 'scale')} {'has' if count == 1 else 'have'} several models, whose mean "
-            "is judged, such as "
+            f"{several(count, 'scale')} {'has' if count == 1 else 'have'} several models, "
+            "whose mean is judged, such as "
             f"{listed(shared[first])} at {axis} {first[0]:.4g}; --group keeps families apart, "
             "--where keeps one"
         )

@@ -116,9 +116,9 @@ def test_models_that_share_a_size_are_no_seeds(
     tmp_path: Path, seeds: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = ["model,params,task,value,n" + ",seed" * seeds]
-    for i, params in enumerate((1e6, 3e6, 1e7, 3e7, 1e8, 3e8)):
+    for i, params in enumerate((1e6, 1e7, 1e8, 1e9)):  # too few for a verdict, which takes long
         for j, model in enumerate("abc"):
-            value = 0.8 if i > 3 and j != i % 3 else 0.0
+            value = 0.8 if i > 1 and j != i % 3 else 0.0
             name = "m" if seeds else model
             lines.append(f"{name},{params:g},t,{value},500" + f",{j}" * seeds)
     path = write(tmp_path / "t.csv", "\n".join(lines) + "\n")
