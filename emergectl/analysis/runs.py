@@ -61,6 +61,7 @@ def _record(row: Row, differs: Mapping[str, Any]) -> Record:
         **differs,
         **{"task": one.task, "metric": one.metric, "value": one.value, "what": one.what},
         **{"n": one.n, "unit": one.unit, "chance": one.chance, "ceiling": one.ceiling},
+        **{"shortcut": one.shortcut, "shortcut_by": one.shortcut_by},
         **{"low": one.low, "high": one.high, "source": one.source},
         "items": one.items,
         **{"model": run.model or run.name, "seed": run.seed, "run": run.id},

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.numbers import several
 from emergectl.analysis.stretches import MOST_SCALES, in_stretches
 from emergectl.analysis.table import MOST_NAMED, Axis, Table, TableRow, listed
 from emergectl.errors import DataError, RequestError
@@ -90,6 +91,7 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
             series.setdefault((group, row.task, row.metric), []).append(row)
     curves: list[Curve] = []
     cut: list[str] = []
+    averaged: list[str] = []
     together: dict[float, set[str]] = {}
     merged: Counter[str] = Counter()
     for (group, task, metric), rows in sorted(series.items(), key=_as_people_count):
@@ -102,12 +104,20 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
             kept = shorter
         for row in kept:
             together.setdefault(float(row.scale(axis) or 0), set()).add(f"{group}\0{row.model}")
-        curves.append(_curve(kept, axis, group, task, metric))
+        shortcut, by, least, most = _shortcut(kept)
+        if most > least:
+            averaged.append(f"{task}/{metric}: {least:.3g} to {most:.3g}")
+        curves.append(_curve(kept, axis, group, task, metric, shortcut=shortcut, by=by))
     _note_together(table, axis, together)
     if cut:
         table.note(
             f"{len(cut)} long series, such as {cut[0]}, are judged as means over {MOST_SCALES} "
             f"stretches of log {axis}"
+        )
+    if averaged:
+        table.note(
+            f"what shortcuts score differs with the items in {len(averaged)} curves, such as "
+            f"{averaged[0]}: their mean is taken"
         )
     note_merged(table, merged)
     return curves
@@ -134,7 +144,8 @@ def _note_together(table: Table, axis: Axis, together: Mapping[float, set[str]])
     if first is not None:
         count = sum(len(models) > 1 for models in shared.values())
         table.note(
-            f"{count} scales have several models, whose mean is judged, such as "
+            f"{several(count, 'scale')} {'has' if count == 1 else 'have'} several models, "
+            "whose mean is judged, such as "
             f"{listed(shared[first])} at {axis} {first[0]:.4g}; --group keeps families apart, "
             "--where keeps one"
         )
@@ -218,10 +229,33 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-_OF_VALUE = ("value", "n", "chance", "low", "high", "stderr")
+_OF_VALUE = ("value", "n", "chance", "shortcut", "low", "high", "stderr")
 
 
-def _curve(rows: list[TableRow], axis: Axis, group: str, task: str, metric: str) -> Curve:
+def _shortcut(rows: Sequence[TableRow]) -> tuple[float | None, str, float, float]:
+    """(the mean of what the shortcuts of rows score, the name that most have, lowest, highest).
+
+    It is scored on the very items, so rows of other items may have another.
+    """
+    told = [(row.shortcut, row.shortcut_by) for row in rows if row.shortcut is not None]
+    if not told:
+        return None, "", 0.0, 0.0
+    scores = [score for score, _ in told]
+    ((name, _),) = Counter(name for _, name in told).most_common(1)
+    least, most = min(scores), max(scores)
+    return (least if least == most else float(np.mean(scores))), name, least, most
+
+
+def _curve(
+    rows: list[TableRow],
+    axis: Axis,
+    group: str,
+    task: str,
+    metric: str,
+    *,
+    shortcut: float | None,
+    by: str,
+) -> Curve:
     chances = {row.chance for row in rows}
     if len(chances) > 1:
         at = rows[0].where
@@ -241,6 +275,8 @@ def _curve(rows: list[TableRow], axis: Axis, group: str, task: str, metric: str)
         [[row.value] for row in rows],
         items=[float(row.n or math.nan) for row in rows] if known else None,
         chance=chance,
+        shortcut=shortcut,
+        shortcut_by=by,
         ceiling=ceilings.pop() if len(ceilings) == 1 else None,
         what=rows[0].what,
         task=task,

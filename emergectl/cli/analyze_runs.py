@@ -193,7 +193,7 @@ def noise(
     """
     from emergectl.analysis.noise import judge_noise
     from emergectl.analysis.plain import as_plain
-    from emergectl.reports.numbers import short
+    from emergectl.analysis.numbers import short
 
     table = read_source(source)
     try:

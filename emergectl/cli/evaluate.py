@@ -209,7 +209,7 @@ def _ask(
             if os.environ.get("RANK", "0") == "0":
                 names = [str(one.revision) for one in weights]
                 shown = ", ".join(names if len(names) < 8 else [*names[:3], "…", names[-1]])
-                say(f"{len(names)} revisions of {model}: {shown}")
+                say(f"{model}: {shown} ({len(names)} in all)")
         elif weights[0].run is None and not Path(weights[0].source).exists():
             _tell_near_run(weights[0].source, root)
         if contamination and weights[0].run is None:

@@ -27,7 +27,7 @@ from emergectl.evaluation.contamination import RULE
 from emergectl.evaluation.harness import HarnessTask, evaluate_file, prepare_file
 from emergectl.evaluation.item_files import FollowedItems, ItemFile, ResumeMode, open_items
 from emergectl.evaluation.records import ItemRecord
-from emergectl.evaluation.results import TaskResult, summarize
+from emergectl.evaluation.results import TaskResult, facts_of, summarize
 from emergectl.evaluation.task_items import (
     Asking,
     PreparedTask,
@@ -43,6 +43,7 @@ from emergectl.store.checkpoints import step_name
 from emergectl.tasks.catalog import make_task
 from emergectl.tasks.references import harness_file, load_task
 from emergectl.tasks.resolve import objective_of, task_label
+from emergectl.tasks.shortcuts import bounds_by_group, group_bounds_to_json
 from emergectl.tasks.task import TextTask
 
 _NO_NAME = re.compile(r"[^\w.=,+-]+")
@@ -274,12 +275,18 @@ def _finish(
     run: Path,
 ) -> TaskResult:
     marks = [record.extra["contaminated"] for record in records if "contaminated" in record.extra]
+    by = [*task.asking.by, *(["contaminated"] if any(marks) else [])]
+    judged = [pair for pair in zip(task.items, records, strict=True) if pair[1].skipped is None]
+    bounds = bounds_by_group(
+        task.task, [item for item, _ in judged], [facts_of(record) for _, record in judged], by
+    )
     asked: dict[str, Any] = {
         **file.asked,
         "step": weights.step,
         "metric_names": [metric.name for metric in task.metrics],
-        "by": [*task.asking.by, *(["contaminated"] if any(marks) else [])],
+        "by": by,
         "chance": dict(task.task.chance),
+        "bounds": group_bounds_to_json(bounds),
         "generates": task.task.ask == "generate",
     }
     if marks:

@@ -166,9 +166,10 @@ MMLU_CHANCE, MMLU_ITEMS, LAMBADA_ITEMS = 0.25, 14042, 5153
 def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
     from emergectl.analysis.columns import ColumnMapping
     from emergectl.analysis.reading import read_tables
+    from emergectl.analysis.sharpness import ALPHA
     from emergectl.analysis.table import Table, with_defaults
     from emergectl.analysis.table_curves import curves_of
-    from emergectl.analysis.verdict import ALPHA, judge
+    from emergectl.analysis.verdict import judge
     from emergectl.evaluation.metrics import metric_facts
 
     conditions = {"variant": "standard"}

@@ -84,7 +84,7 @@ def test_branches_and_tags_that_fit_are_the_steps_of_one_run(
     assert main(["eval", f"hub:{NAME}@step*", *ASK]) == 0
     out = capsys.readouterr()
     assert fetched == ["step3", "step20", "step1000-tokens4B"]  # by step, each once
-    assert "3 revisions" in out.err
+    assert "step3, step20, step1000-tokens4B (3 in all)" in out.err
     assert json.loads(out.out)[0]["model"] == f"{NAME}@step3"
     (run,) = runs_in(tmp_path)
     assert rows_of(run) == [
