@@ -283,21 +283,22 @@ _MOST_LETTERS = 34
 
 
 def _draw_levels(axes: Axes, ability: AbilityFinding) -> None:
-    """What needs no ability and the best that can be reached, each line named over its right end;
-    chance under it where a shortcut is better."""
+    """What needs no ability and the best that can be reached, each line named over the end that is
+    further from the curve; chance under it where a shortcut is better."""
     drawn = levels_drawn(ability)
     under = "shortcut" in drawn and ability.what.direction == "up"
     for what, level in drawn.items():
         below = what == "chance" and under
         axes.axhline(level, color=FAINT, linewidth=1.0, linestyle=(0, _LINES[what]), zorder=1)
         name = printable_line(ability.shortcut_by) if what == "shortcut" else what
+        left = abs(ability.values[0] - level) > abs(ability.values[-1] - level)
         axes.annotate(
             what if len(name) > _MOST_LETTERS or not name else name,
-            (1.0, level),
+            (0.0 if left else 1.0, level),
             xycoords=("axes fraction", "data"),
-            xytext=(-2, -2 if below else 2),
+            xytext=(2 if left else -2, -2 if below else 2),
             textcoords="offset points",
-            ha="right",
+            ha="left" if left else "right",
             va="top" if below else "bottom",
             color=FAINT,
             fontsize=8,
