@@ -192,8 +192,8 @@ def noise(
     scale puts in the order of the largest one.
     """
     from emergectl.analysis.noise import judge_noise
-    from emergectl.analysis.plain import as_plain
     from emergectl.analysis.numbers import short
+    from emergectl.analysis.plain import as_plain
 
     table = read_source(source)
     try:
