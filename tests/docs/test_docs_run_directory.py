@@ -18,6 +18,8 @@ FREE = {
     "versions",
     "environment",
     "chance",
+    "shortcuts",
+    "ceiling",
     "held_out",
     "facts",
     "params",
