@@ -192,9 +192,8 @@ def ask(
     weights = find_weights(name, which=checkpoint, root=root)
     given = {"shots": shots, "limit": limit, "metrics": list(metrics), "by": list(by)}
     asked = {key: value for key, value in given.items() if value}
-    experiment = experiment_that_asks(
-        weights[0].source, tasks, asked, seed=seed, precision=precision
-    )
+    source = weights[0].source if weights[0].revision is None else name
+    experiment = experiment_that_asks(source, tasks, asked, seed=seed, precision=precision)
     with join_evaluation("auto", StopRequest()) as (place, stop):
         return ask_model(
             weights,

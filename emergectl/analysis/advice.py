@@ -15,7 +15,8 @@ import numpy as np
 
 from emergectl.analysis.breaks import Draws
 from emergectl.analysis.curves import Curve, Floats, make_curve
-from emergectl.analysis.verdict import Evidence, Finding, conclude, gather
+from emergectl.analysis.evidence import Evidence, gather
+from emergectl.analysis.verdict import Finding, conclude
 
 PROMISED, HOPEFUL = 0.8, 0.5
 SCREENED, CONFIRMED = 8, 16
@@ -64,15 +65,16 @@ def advise(finding: Finding, *, alpha: float, margin: float, seed: int = 0) -> D
     """The first design that settles `PROMISED` of its simulated outcomes; else the best of all.
 
     None where more of the same would not settle it: no rise was fitted, chance or compute is not
-    known or stated wrong, or it is the continuous metric that is open.
+    known or stated wrong, a shortcut may hide where it begins, or it is the continuous metric that
+    is open.
     """
     e = finding.evidence
     if e.break_ is None or e.break_.draws is None or e.convention is None:
         return None
     sharp = e.p_sharp <= alpha
-    if sharp and (e.curve.chance is None or not e.convention.decides or e.is_off_chance(alpha)):
+    if sharp and (e.no_ability is None or not e.convention.decides or e.is_off_chance(alpha)):
         return None
-    if finding.metric.partner and e.p_breaks <= alpha:
+    if e.p_begins > alpha or (finding.metric.partner and e.p_breaks <= alpha):
         return None
     best: Design | None = None
     for extra in _designs(e, e.break_.draws):
@@ -149,7 +151,7 @@ def _outcome(e: Evidence, extra: _Extra, rng: np.random.Generator) -> Curve:
     assert e.break_ is not None
     assert e.break_.draws is not None
     assert e.convention is not None
-    curve, draws, t = e.curve, e.break_.draws, e.convention.t
+    curve, draws, t = e.judged, e.break_.draws, e.convention.t
     rise = _one_rise(draws, rng)
     phi = e.noise.phi if e.noise else 1.0
     runs = curve.seeds

@@ -21,9 +21,11 @@ from emergectl.analysis.advice import PROMISED, Design, advise
 from emergectl.analysis.breaks import break_difference
 from emergectl.analysis.conditions import CLAIMS, NOTHING, Claim, Promise
 from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.evidence import RATE_MARGIN
 from emergectl.analysis.forecast import FEWEST_BELOW, backtest
 from emergectl.analysis.processes import processes
 from emergectl.analysis.seeds import judge_seeds
+from emergectl.analysis.sharpness import ALPHA
 from emergectl.analysis.simulated import (
     Condition,
     Simulated,
@@ -34,7 +36,7 @@ from emergectl.analysis.simulated import (
     simulate_seeds,
     simulate_together,
 )
-from emergectl.analysis.verdict import ALPHA, RATE_MARGIN, Finding, judge
+from emergectl.analysis.verdict import Finding, judge
 from emergectl.store.measurements import MetricFacts
 
 SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)

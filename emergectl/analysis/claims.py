@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emergectl.analysis.breaks import Interval
+from emergectl.analysis.evidence import Evidence
 from emergectl.analysis.forecast import Backtest
 from emergectl.analysis.sample import sample_of
 from emergectl.analysis.sharpness import assumed_scatter, fit_freely, is_narrower, p_narrow
-from emergectl.analysis.verdict import Evidence
 
 CONVENTIONS = (0.1, 0.15, 0.2, 0.31, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """widths at which it is asked whether the rise is sharper, as multiples of the convention"""
@@ -26,16 +26,20 @@ FALLS_AT = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 
 @dataclass(frozen=True)
 class OnsetClaim:
-    """At chance below the rise, above it at the largest scales. `holds`: shown (True), shown not to
-    be for nothing tells it from chance (False), neither (None). `p` is the larger of both parts;
-    None where chance is unknown. `below`: how many scales lie below the rise. `last_at_chance`: the
-    last scale before anything is above chance; `first_above`: the first from which on all are."""
+    """At chance below the rise, above it at the largest scales: what needs no ability, the better
+    of guessing (`chance`) and of a shortcut (`floor` is its score, `shortcut` which it is, empty
+    where it is chance). `holds`: shown (True), shown not to be for nothing tells it from chance
+    (False), neither (None). `p` is the larger of both parts; None where chance is unknown. `below`:
+    how many scales lie below the rise. `last_at_chance`: the last scale before anything is above
+    chance; `first_above`: the first from which on all are."""
 
     holds: bool | None
     p: float | None
     p_at_chance: float | None
     p_above: float | None
     chance: float | None
+    floor: float | None
+    shortcut: str
     below: int
     last_at_chance: float | None
     first_above: float | None
@@ -90,6 +94,8 @@ def onset_claim(e: Evidence, alpha: float) -> OnsetClaim:
         _known(e.p_chance),
         _known(e.p_above),
         e.curve.chance,
+        None if e.no_ability is None else e.no_ability.value,
+        "" if e.no_ability is None else e.no_ability.shortcut,
         e.below,
         *e.onset_between,
     )
@@ -115,9 +121,9 @@ def bounded(claim: SharpnessClaim, e: Evidence, alpha: float) -> SharpnessClaim:
 
     Takes a second or two where onsets scatter, so only abilities shown in full are asked.
     """
-    if e.convention is None or e.reason or e.p_rise > alpha:
+    if e.convention is None or e.reason or e.p_rise > alpha or e.p_begins > alpha:
         return claim
-    sample = sample_of(e.curve, e.convention.t)
+    sample = sample_of(e.judged, e.convention.t)
     assumed = assumed_scatter(e.curve.axis)
     widths = [each * e.convention.width for each in CONVENTIONS]
     middle = CONVENTIONS.index(1.0)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.cells import number
-from emergectl.analysis.formats.model_names import read_name
 from emergectl.analysis.formats.records import BESIDE, FileRecords, Record
 from emergectl.analysis.table import AXES, Table, listed
 from emergectl.errors import RequestError
+from emergectl.store.model_names import read_name
 
 HINTS = ("what", "higher_is_better", "stderr", "count", "total_params")
 """columns in which a format says what it knows of a metric or a model"""
@@ -47,15 +47,24 @@ class ColumnMapping:
     step: str | None = None
     n: str | None = None
     chance: str | None = None
+    shortcut: str | None = None
+    shortcut_by: str | None = None
+    ceiling: str | None = None
     scales: Mapping[str, float] | None = None
     n_of: Mapping[str, str] = field(default_factory=dict)
     chance_of: Mapping[str, str] = field(default_factory=dict)
-    """columns of a wide table that hold the items and the level of guessing of one of its tasks"""
+    shortcut_of: Mapping[str, str] = field(default_factory=dict)
+    """columns of a wide table that hold the items, the level of guessing and that of a shortcut of
+    one of its tasks"""
+
+    @property
+    def by_task(self) -> dict[str, Mapping[str, str]]:
+        """Word → task → the column that tells it of that task alone."""
+        return {"n": self.n_of, "chance": self.chance_of, "shortcut": self.shortcut_of}
 
 
-WORDS = tuple(
-    f.name for f in fields(ColumnMapping) if f.name not in ("values", "scales", "n_of", "chance_of")
-)
+_NO_WORDS = ("values", "scales", "n_of", "chance_of", "shortcut_of")
+WORDS = tuple(f.name for f in fields(ColumnMapping) if f.name not in _NO_WORDS)
 COUNTS = {
     "parameters": "total",
     "total_params": "total",
@@ -85,7 +94,7 @@ def add_records(
     fields_of = _fields_of(table, found, complete, wide, format_, decimal_comma)
     asked_of = _asked_of(found, complete)
     own = {getattr(complete, word) for word in WORDS} | {column for column, _ in wide}
-    own |= {*complete.n_of.values(), *complete.chance_of.values()}
+    own |= {column for of in complete.by_task.values() for column in of.values()}
     keeps_record = any(name not in own for name in found.names)
     any_ = False
     for place, record in found.rows:
@@ -126,8 +135,7 @@ def _fields_of(
         cells |= {word: word for word in hints if word != "count" or columns.params == "params"}
     sizes = _Sizes(table) if not format_ and _tells_no_scale(columns) else None
     scales = columns.scales or {}
-    by_task = [("n", columns.n_of)] * bool(columns.n_of)
-    by_task += [("chance", columns.chance_of)] * bool(columns.chance_of)
+    by_task = [(word, of) for word, of in columns.by_task.items() if of]
     called_so = all(word == name for word, name in cells.items()) and columns.metric is not None
     if called_so and not (wide or scales or sizes or (hints and not format_)):
         return lambda _, record: (record,)  # Nothing to rename: a third of the time of reading.
@@ -225,7 +233,7 @@ def _complete(
             _known(given, names, path)
     wide = [pair for text in columns.values for pair in _wide_columns(text, names, path)]
     tasks = {part for _, name in wide for part in (name, name.partition("/")[0])}
-    for option, of in (("--n", columns.n_of), ("--chance", columns.chance_of)):
+    for option, of in ((f"--{word}", of) for word, of in columns.by_task.items()):
         for task, column in of.items():
             _known(column, names, path)
             if task not in tasks:

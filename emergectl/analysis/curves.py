@@ -34,8 +34,9 @@ class Curve:
 
     `x` is the scale itself (> 0), `values` the mean over seeds and items in the metric's units,
     `items` the number of items answered at the rung, all seeds together (NaN where unknown),
-    `seed_values` the values of each seed. `chance` is the level of guessing, `ceiling` the best
-    that the task lets one reach (None: what the metric does).
+    `seed_values` the values of each seed. `chance` is the level of guessing, `shortcut` that
+    of the best way around the ability (`shortcut_by` says which), `ceiling` the best that the task
+    lets one reach (None: what the metric does).
     """
 
     task: str
@@ -48,6 +49,8 @@ class Curve:
     seed_values: tuple[Floats, ...]
     seed_items: tuple[Floats, ...]
     chance: float | None = None
+    shortcut: float | None = None
+    shortcut_by: str = ""
     ceiling: float | None = None
     group: str = ""
     log_flops: Floats | None = None
@@ -177,6 +180,8 @@ def make_curve(
     what: MetricFacts,
     items: int | Sequence[float] | None = None,
     chance: float | None = None,
+    shortcut: float | None = None,
+    shortcut_by: str = "",
     ceiling: float | None = None,
     task: str = "ability",
     metric: str = "accuracy",
@@ -240,6 +245,8 @@ def make_curve(
         seed_values=tuple(seed_values),
         seed_items=tuple(seed_items),
         chance=chance,
+        shortcut=shortcut,
+        shortcut_by=shortcut_by,
         ceiling=ceiling,
         group=group,
         log_flops=log_flops,

@@ -27,6 +27,7 @@ from emergectl.analysis.claims import (
 )
 from emergectl.analysis.convention import SHARP_DECADES
 from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.evidence import RATE_MARGIN
 from emergectl.analysis.findings import (
     AbilityFinding,
     DrawnFit,
@@ -46,7 +47,7 @@ from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.shapes import FEWEST_FOR_SHAPES, fit_shapes
 from emergectl.analysis.table import LOSS, Table, TableRow
 from emergectl.analysis.table_curves import LATE_FIRST, count_shown
-from emergectl.analysis.verdict import MANY, RATE_MARGIN, VERDICTS, Finding
+from emergectl.analysis.verdict import MANY, VERDICTS, Finding
 
 ADVISED = 3
 """undetermined abilities for which designs are simulated, which takes seconds each"""
@@ -178,6 +179,9 @@ def describe_finding(finding: Finding, alpha: float) -> AbilityFinding:
             for s in shapes
         ),
         chance=curve.chance,
+        shortcut=curve.shortcut,
+        shortcut_by=curve.shortcut_by,
+        ceiling=curve.ceiling,
         scales=tuple(curve.x.tolist()),
         values=tuple(curve.values.tolist()),
         seeds=tuple(curve.seeds.tolist()),

@@ -27,7 +27,7 @@ from emergectl.errors import DataError
 from emergectl.store.measurements import MetricFacts
 
 FORMAT = "emergectl.findings"
-FINDINGS_VERSION = f"{FORMAT}/2"
+FINDINGS_VERSION = f"{FORMAT}/3"
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class AbilityFinding:
     p-values are of the tests of `verdict.Evidence`, q-values adjusted for all abilities judged
     together. `turn`: the scale at which a non-monotone ability turns. `dispersion`: noise relative
     to that of the items (of metrics that are no shares: the variance of one measurement).
+    `chance`: what guessing gets; `shortcut`: what the best way around the ability scores, whether
+    that is more or not, and `shortcut_by` which it is; `ceiling`: the best that the task allows.
     `scales`, `values`, `seeds` (how many) and `items` are by rung. `pair`: the continuous metric of
     the same outputs beside a discontinuous one. Only what is shown in full has `measured`, `fit`,
     `success` (of the seeds, by scale), `forecast` (each method, scored over all cutoffs), `axes`
@@ -112,6 +114,9 @@ class AbilityFinding:
     linearity: float | None
     shapes: tuple[ShapeWeight, ...]
     chance: float | None
+    shortcut: float | None
+    shortcut_by: str
+    ceiling: float | None
     scales: tuple[float, ...]
     values: tuple[float, ...]
     seeds: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Items and levels of guessing by task, from a file of their own: `task,n` or `task,chance`."""
+"""Items and levels by task, from a file of their own: `task,n`, `task,chance`, `task,shortcut`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from emergectl.errors import DataError, RequestError
 def read_levels(path: Path, word: str) -> dict[str, float]:
     """A number by `task/metric`, `task` or `metric`, from the columns of those names.
 
-    word: `n` or `chance`, the column that has the number (or `value`). Rows without a number are
-    left out. Raises RequestError where such columns are not there, DataError for what is no number
-    and for two numbers of one name.
+    word: `n`, `chance` or `shortcut`, the column that has the number (or `value`). Rows without a
+    number are left out. Raises RequestError where such columns are not there, DataError for what is
+    no number and for two numbers of one name.
     """
     if not path.exists():
         raise RequestError(f"no file {path}")

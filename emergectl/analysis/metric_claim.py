@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from emergectl.analysis.curves import Curve
+from emergectl.analysis.evidence import Evidence
 from emergectl.analysis.metric_order import rank
-
-if TYPE_CHECKING:
-    from emergectl.analysis.verdict import Evidence
+from emergectl.analysis.numbers import p_equals
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,12 @@ def claim_of_metric(e: Evidence, same: Sequence[Evidence], alpha: float) -> Metr
     if other.reason:
         return MetricClaim(None, name, 1.0, f"its continuous metric {name}: {other.reason}")
     if other.p_sharp <= alpha:
-        said = f"{name}, continuous, rises as sharply (p={other.p_sharp:.2g})"
+        said = f"{name}, continuous, rises as sharply ({p_equals(other.p_sharp)})"
         return MetricClaim(True, name, other.p_sharp, said)
     if other.p_gradual <= alpha:
-        said = f"{name} of the same outputs, continuous, rises gradually (p={other.p_gradual:.2g})"
+        said = (
+            f"{name} of the same outputs, continuous, rises gradually ({p_equals(other.p_gradual)})"
+        )
         return MetricClaim(False, name, other.p_sharp, said, other.p_gradual)
-    said = f"whether {name}, continuous, rises as sharply is not shown (p={other.p_sharp:.2g})"
+    said = f"whether {name}, continuous, rises as sharply is not shown ({p_equals(other.p_sharp)})"
     return MetricClaim(None, name, other.p_sharp, said)

@@ -15,7 +15,8 @@ from scipy import optimize
 
 from emergectl.analysis.breaks import Interval, break_difference
 from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.verdict import ALPHA, Finding
+from emergectl.analysis.sharpness import ALPHA
+from emergectl.analysis.verdict import Finding
 
 LENGTHS = (0.05, 200.0)
 

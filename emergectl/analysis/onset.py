@@ -1,9 +1,9 @@
 """Is an ability absent below and there above? The first claim of a verdict.
 
-Chance is what needs no ability: the best of blind guessing and of a task's shortcuts. Absent means
-shown to lie within a tenth of the ability's height of chance (two one-sided tests); there means
-above it at the largest scales. A curve is flat when nothing that was measured tells it from chance,
-and enough was measured to tell.
+Chance is what needs no ability: the best of blind guessing and of a task's shortcuts (`floor`).
+Absent means shown to lie within a tenth of the ability's height of chance (two one-sided tests);
+there means above it at the largest scales. A curve is flat when nothing that was measured tells it
+from chance, and enough was measured to tell.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from emergectl.analysis.floor import Floor
 from emergectl.analysis.sample import Noise, Sample
 
 Flags = NDArray[np.bool_]
@@ -46,33 +47,46 @@ def p_above(sample: Sample, noise: Noise, keep: Flags, chance: float) -> float:
     return float(_tail(noise, (mean - chance) / error))
 
 
-def p_near(sample: Sample, noise: Noise, keep: Flags, level: float, margin: float) -> float:
-    """P of the rungs kept so near to `level`, if they were `margin` off."""
+def p_near(
+    sample: Sample,
+    noise: Noise,
+    keep: Flags,
+    level: float,
+    margin: float,
+    *,
+    lowest: float | None = None,
+) -> float:
+    """P of the rungs kept so near to `level`, or between `lowest` and it, if they were `margin`
+    off."""
     if not keep.any() or margin <= 0:
         return 1.0
     mean, error = mean_and_error(sample, keep, noise.phi)
-    return float(_tail(noise, (margin - abs(mean - level)) / error))
+    within = min(level - mean, mean - (level if lowest is None else lowest))
+    return float(_tail(noise, (margin + within) / error))
 
 
-def p_flat(
-    sample: Sample, noise: Noise, chance: float | None, margin: float, alpha: float
-) -> float:
+def p_flat(sample: Sample, noise: Noise, floor: Floor | None, margin: float, alpha: float) -> float:
     """P of the largest scales so near to chance if they were `margin` off (without a chance level:
-    to the smallest scales); 1 where any part of the curve is significantly above it.
+    to the smallest scales); 1 where any part of the curve is significantly above it. What lies
+    between guessing and a shortcut is as near as can be.
 
     NaN for metrics that are no rates, where no margin is natural.
     """
     if not sample.rate:
         return float("nan")
     largest = largest_scales(len(sample.t))
-    level, own = chance, noise
-    if level is None:
+    own, lowest = noise, None
+    if floor is not None:
+        level = floor.level
+        if floor.shortcut:
+            lowest = -np.inf if floor.guessing is None else floor.guessing
+    else:
         level, _ = mean_and_error(sample, largest[::-1], noise.phi)
         own = Noise(2 * noise.phi, noise.freedom)
     everything = np.ones(len(sample.t), bool)
     if min(p_above(sample, own, largest, level), p_above(sample, own, everything, level)) <= alpha:
         return 1.0
-    return p_near(sample, own, largest, level, margin)
+    return p_near(sample, own, largest, level, margin, lowest=lowest)
 
 
 def onset_between(

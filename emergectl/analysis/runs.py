@@ -11,10 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emergectl.analysis.formats.identity import identify
 from emergectl.analysis.formats.records import BESIDE, FileRecords, Record, collected
+from emergectl.store.measurements import Measurement
+from emergectl.store.model_names import read_name, split_revision
 from emergectl.store.rows import Lookup, MeasuredRun, Row, rows_of_run
 from emergectl.store.table import flatten
 
+PLAIN = {"shots": 0, "samples": 1}
+"""how what does not say it was asked"""
 NEVER_APART = ("seed", "name")
 """keys of an experiment that do not make another curve of it"""
 
@@ -31,9 +36,13 @@ def run_records(runs: Sequence[Path], lookup: Lookup | None = None) -> FileRecor
     asked = {
         key: None for rows in measured.values() for row in rows for key in row.measurement.asked
     }
+    plain = {key: PLAIN[key] for key in asked if key in PLAIN}
     records = (
-        (_where(row), _record(row, apart[run])) for run, rows in measured.items() for row in rows
+        (_where(row), {**plain, **_record(row, apart[run])})
+        for run, rows in measured.items()
+        for row in rows
     )
+    asked.pop("revision", None)  # a step or a seed, and no way of asking
     return collected(records, asked=(*asked, "part"))
 
 
@@ -52,7 +61,9 @@ def _record(row: Row, differs: Mapping[str, Any]) -> Record:
         **differs,
         **{"task": one.task, "metric": one.metric, "value": one.value, "what": one.what},
         **{"n": one.n, "unit": one.unit, "chance": one.chance, "ceiling": one.ceiling},
+        **{"shortcut": one.shortcut, "shortcut_by": one.shortcut_by},
         **{"low": one.low, "high": one.high, "source": one.source},
+        "items": one.items,
         **{"model": run.model or run.name, "seed": run.seed, "run": run.id},
         **{"step": one.step, "tokens": row.tokens, "flops": row.flops, "loss": row.loss},
         "params": run.parameters if without is None else without,
@@ -61,11 +72,23 @@ def _record(row: Row, differs: Mapping[str, Any]) -> Record:
         "parameters": run.parameters,
         "non_embedding_parameters": without,
         "group": ", ".join(f"{k.rpartition('.')[2]} {_told(v)}" for k, v in differs.items()),
+        **_told_by_name(one, run),
     }
     if one.group is not None:
         record["part"] = f"{one.group[0]} {one.group[1]}"
         record[BESIDE] = "of a part of the items alone"
     return record
+
+
+def _told_by_name(one: Measurement, run: MeasuredRun) -> dict[str, Any]:
+    """What the name and revision of a model that was only asked tell: its size, step, seed."""
+    if run.parameters is not None or not run.model or Path(run.model).is_absolute():
+        return {}
+    name, _ = split_revision(run.model)
+    revision = str(one.asked.get("revision") or "")
+    who = identify(name, revision)
+    told = {**who.fields(), "seed": who.seed or read_name(revision).seed}
+    return {key: value for key, value in told.items() if value not in (None, "")}
 
 
 def _what_differs(runs: Mapping[Path, MeasuredRun]) -> dict[Path, dict[str, Any]]:

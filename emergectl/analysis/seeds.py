@@ -17,6 +17,7 @@ import numpy as np
 from scipy import stats
 
 from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.floor import floor_of
 from emergectl.analysis.seed_groups import Humps, adjust_by_holm, find_humps
 
 FEWEST_FOR_HUMPS = 8
@@ -32,19 +33,22 @@ FINEST = 1000
 class SuccessLevel:
     """From `value` on a seed succeeds: half way from `chance` to `best`, in the metric's units.
 
-    Where chance is not known the worst that the metric can be stands for it (`chance_known`).
+    Chance is the better of guessing and of a shortcut (`shortcut` says which, empty where guessing
+    is); where neither is known the worst that the metric can be stands for it (`chance_known`).
     """
 
     value: float
     chance: float
     best: float
     chance_known: bool
+    shortcut: str = ""
 
     @property
     def in_words(self) -> str:
         """`0.5 or better, half way from chance 0 to 1`."""
-        chance = f"chance {self.chance:.3g}" if self.chance_known else f"{self.chance:.3g}"
-        return f"{self.value:.3g} or better, half way from {chance} to {self.best:.3g}"
+        what = self.shortcut or ("chance" if self.chance_known else "")
+        low = f"{what} {self.chance:.3g}".strip()
+        return f"{self.value:.3g} or better, half way from {low} to {self.best:.3g}"
 
 
 @dataclass(frozen=True)
@@ -121,22 +125,25 @@ def judge_seeds(curve: Curve, rng: np.random.Generator) -> SeedsFinding | None:
 def success_level(curve: Curve) -> SuccessLevel | None:
     """The level from which on a seed succeeds, in the metric's units.
 
-    Half way between chance (else the worst value of the metric) and the task's ceiling (else the
-    best value of the metric), on the scale that is fitted; None where either has no end.
+    Half way between what needs no ability (else the worst value of the metric) and the task's
+    ceiling (else the best value of the metric), on the scale that is fitted; None where either has
+    no end.
     """
     worst, best = curve.what.least, curve.what.most
     if curve.falls:
         worst, best = best, worst
     if curve.what.quantity == "loss":
         best = None  # Zero bounds it, and is nothing that a model could reach.
-    low = worst if curve.chance is None else curve.chance
+    floor = floor_of(curve)
+    low = worst if floor is None else floor.value
     high = best if curve.ceiling is None else curve.ceiling
     if low is None or high is None or (curve.is_logged and min(low, high) <= 0):
         return None
     if curve.to_level(np.array([low]))[0] >= curve.to_level(np.array([high]))[0]:
         return None
     middle = curve.to_level(np.array([low, high])).mean(keepdims=True)
-    return SuccessLevel(float(curve.to_value(middle)[0]), low, high, curve.chance is not None)
+    value = float(curve.to_value(middle)[0])
+    return SuccessLevel(value, low, high, floor is not None, floor.shortcut if floor else "")
 
 
 def success(curve: Curve, values: Floats, level: SuccessLevel) -> Success:

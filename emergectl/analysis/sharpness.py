@@ -2,10 +2,10 @@
 
 H0: the core of the rise (`rises`) is at least `width` decades long. For every mode the best rise of
 any shape and the best wide one are fitted; the statistic T is how much more the best wide one
-leaves, in units of the noise. Where the constraint binds, T is at worst a mixture of χ²₁ and χ²₂
-(one constraint, and a mode that is searched for); p is the tail of ½χ²₁ + ½χ²₂. That is a
-convention in the sense of Davies (1977, 1987), not a derivation: `calibration` measures how often
-it errs, with a simulator that shares nothing with this.
+leaves, in units of the noise. One constraint that binds makes T ½χ²₀ + ½χ²₁ (Chernoff 1954); the
+mode is searched for too, so p is the tail of χ²₁, twice that. It is a convention in the sense of
+Davies (1977, 1987), not a derivation: `calibration` measures how often it errs, with a simulator
+that shares nothing with this.
 
 Where runs scatter in *where* they rise, the mean of a sharp rise is wide and a wide rise looks
 sharp at rungs where few runs fall by chance. So a rise that is called sharp must also be so when
@@ -118,7 +118,7 @@ def is_narrower(free: FreeFit, *, assumed: float = ONE_RUN_SCATTER) -> Sharpness
         (tuple(a for a, _ in wide), left),
         SCATTERS if several else (assumed,),
     )
-    scattered = tail(statistic, np.inf)  # what it does not know is the scatter, not the noise
+    scattered = _tail_of_scattered(statistic)
     # Where runs plainly scatter the mean is no run's rise, and its width not theirs.
     return Sharpness(free.width, scattered if shows else max(p, scattered), p, likeliest)
 
@@ -143,13 +143,18 @@ def p_narrow(free: FreeFit) -> float:
     return tail((least - free.left.min()) / free.noise.phi, free.noise.freedom)
 
 
-def tail(statistic: float, freedom: float) -> float:
-    """½·P(χ²₁ > T) + ½·P(χ²₂ > T); F in place of χ² where the noise is estimated."""
+def _tail_of_scattered(statistic: float) -> float:
+    """½·P(χ²₁ > T) + ½·P(χ²₂ > T): the scatter was searched too. What is not known is that, not
+    the noise."""
     if statistic <= 0:
         return 1.0
-    if freedom == 0:
+    return float(0.5 * (stats.chi2.sf(statistic, 1) + stats.chi2.sf(statistic, 2)))
+
+
+def tail(statistic: float, freedom: float) -> float:
+    """P(χ²₁ > T); F in place of χ² where the noise is estimated."""
+    if statistic <= 0 or freedom == 0:
         return 1.0
     if np.isinf(freedom):
-        return float(0.5 * (stats.chi2.sf(statistic, 1) + stats.chi2.sf(statistic, 2)))
-    one, two = stats.f.sf(statistic, 1, freedom), stats.f.sf(statistic / 2, 2, freedom)
-    return float(0.5 * (one + two))
+        return float(stats.chi2.sf(statistic, 1))
+    return float(stats.f.sf(statistic, 1, freedom))

@@ -1,10 +1,10 @@
 """The tidy table: one measurement a row, from whoever measured it.
 
 A row says which model (params, tokens, flops, loss, step, seed), which task under which metric and
-what that metric is, the value, the number of items and the level of chance. Everything but task and
-value may be missing. What cannot be used is left out and counted, by reason, with the first place
-where it stood; what contradicts itself is an error, for nobody but its owner can say which of two
-values is true; what had to be chosen stands in the notes.
+what that metric is, the value, the number of items, and the levels of chance and of a shortcut.
+Everything but task and value may be missing. What cannot be used is left out and counted, by
+reason, with the first place where it stood; what contradicts itself is an error, for nobody but its
+owner can say which of two values is true; what had to be chosen stands in the notes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class TableRow:
 
     `params` is what stands on the axis, `count` which count that is (`non-embedding`, `total`,
     `named` in the model's name; "" where the table does not say), `total_params` all parameters,
-    where both are known. `chance` needs no ability, `ceiling` is the best that can be reached.
+    where both are known. `chance` is what guessing gets, `shortcut` what a way around the ability
+    does (`shortcut_by` says which; "" where a person told the score alone), `ceiling` the best that
+    can be reached.
     `asked`: how it was asked (shots, filter). `unsure`: what of `what` nobody has said. `record`:
     the fields that the row was read from.
     """
@@ -61,6 +63,8 @@ class TableRow:
     step: float | None = None
     n: float | None = None
     chance: float | None = None
+    shortcut: float | None = None
+    shortcut_by: str = ""
     ceiling: float | None = None
     where: str = ""
     what: MetricFacts = UNKNOWN
@@ -190,6 +194,7 @@ class Table:
                 model=str(fields.get("model") or ""),
                 group=str(fields.get("group") or ""),
                 seed="" if seed is None else str(seed),
+                shortcut_by=str(fields.get("shortcut_by") or ""),
                 where=where,
                 what=what,
                 unsure=unsure,
@@ -248,7 +253,7 @@ _REVERSED = frozenset(
     )
 )
 """words that turn a metric's direction, or make another one of it"""
-_NUMBERS = (*AXES, "n", "chance", "ceiling", "total_params")
+_NUMBERS = (*AXES, "n", "chance", "shortcut", "ceiling", "total_params")
 
 
 def check_range(value: float, what: MetricFacts, metric: str, where: str) -> None:
@@ -266,23 +271,27 @@ def with_defaults(
     *,
     n: float | Mapping[str, float] | None,
     chance: Mapping[str, float],
+    shortcut: Mapping[str, float] | None = None,
     lower: Sequence[str] = (),
 ) -> Table:
     """The table with items, chance levels and directions filled in where rows do not say.
 
-    n, chance: by `task/metric`, `task` or `metric`; "" for all, of chance for all metrics that rise
-    (of a loss or a perplexity blind guessing has a level of its own). lower: metrics (or
+    n, chance, shortcut: by `task/metric`, `task` or `metric`; "" for all, of chance for all metrics
+    that rise and of a shortcut for all shares of items (of a loss or a perplexity blind guessing
+    has a level of its own). lower: metrics (or
     `task/metric`, `task`) that fall when a model gets better. Of a metric that nobody knows it is
     taken that it rises and, where a number of items is told, that it is a share of them; both are
     noted. Raises RequestError for a name that no row has, DataError for a share of items outside 0
     to 1.
     """
     items = n if isinstance(n, Mapping) else {} if n is None else {"": n}
-    for option, names in (("--n", items), ("--chance", chance), ("--lower", lower)):
+    around = shortcut or {}
+    asked = (("--n", items), ("--chance", chance), ("--shortcut", around), ("--lower", lower))
+    for option, names in asked:
         _check_names(option, [name for name in names if name], table.rows)
     if items and table.rows and all(row.n is not None for row in table.rows):
         table.note("--n says nothing new: every row tells its number of items")
-    rows = [_filled(_settled(row, items, lower), items, chance) for row in table.rows]
+    rows = [_filled(_settled(row, items, lower), items, chance, around) for row in table.rows]
     for row in rows:
         if row.unsure and row.what.quantity == "share":
             check_range(row.value, row.what, row.called, row.where)
@@ -314,13 +323,23 @@ def _settled(row: TableRow, n: Mapping[str, float], lower: Sequence[str]) -> Tab
     return row
 
 
-def _filled(row: TableRow, n: Mapping[str, float], chance: Mapping[str, float]) -> TableRow:
-    items, level = row.n, row.chance
+def _filled(
+    row: TableRow,
+    n: Mapping[str, float],
+    chance: Mapping[str, float],
+    shortcut: Mapping[str, float],
+) -> TableRow:
+    items, level, around = row.n, row.chance, row.shortcut
     if n and items is None:
         items = _look_up(n, row, n.get(""))
     if chance and level is None:
         level = _look_up(chance, row, None if row.what.direction == "down" else chance.get(""))
-    return row if (items, level) == (row.n, row.chance) else replace(row, n=items, chance=level)
+    if shortcut and around is None:
+        is_share = row.what.quantity == "share" and row.what.direction == "up"
+        around = _look_up(shortcut, row, shortcut.get("") if is_share else None)
+    if (items, level, around) == (row.n, row.chance, row.shortcut):
+        return row
+    return replace(row, n=items, chance=level, shortcut=around)
 
 
 def _look_up(levels: Mapping[str, float], row: TableRow, otherwise: float | None) -> float | None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.numbers import several
 from emergectl.analysis.stretches import MOST_SCALES, in_stretches
 from emergectl.analysis.table import MOST_NAMED, Axis, Table, TableRow, listed
 from emergectl.errors import DataError, RequestError
@@ -35,7 +36,7 @@ def choose_axis(table: Table) -> Axis:
     then with one. Raises RequestError where there is no scale at all.
     """
     order: tuple[Axis, ...] = ("params", "flops", "step", "tokens", "loss")
-    latest = _latest(table.rows)
+    latest = latest_rows(table.rows)
     scales = {
         axis: {row.scale(axis) for row in (table.rows if axis in LATE_FIRST else latest)} - {None}
         for axis in order
@@ -90,11 +91,12 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
             series.setdefault((group, row.task, row.metric), []).append(row)
     curves: list[Curve] = []
     cut: list[str] = []
+    averaged: list[str] = []
     together: dict[float, set[str]] = {}
     merged: Counter[str] = Counter()
     for (group, task, metric), rows in sorted(series.items(), key=_as_people_count):
-        kept = rows if axis in LATE_FIRST else _latest(rows)
-        kept = _without_doubles(table, kept, axis, merged)
+        kept = rows if axis in LATE_FIRST else latest_rows(rows)
+        kept = without_doubles(table, kept, axis, merged)
         if axis in LATE_FIRST:
             shorter = in_stretches(kept, axis)
             if len(shorter) < len(kept):
@@ -102,20 +104,33 @@ def curves_of(table: Table, axis: Axis) -> list[Curve]:
             kept = shorter
         for row in kept:
             together.setdefault(float(row.scale(axis) or 0), set()).add(f"{group}\0{row.model}")
-        curves.append(_curve(kept, axis, group, task, metric))
+        shortcut, by, least, most = _shortcut(kept)
+        if most > least:
+            averaged.append(f"{task}/{metric}: {least:.3g} to {most:.3g}")
+        curves.append(_curve(kept, axis, group, task, metric, shortcut=shortcut, by=by))
     _note_together(table, axis, together)
     if cut:
         table.note(
             f"{len(cut)} long series, such as {cut[0]}, are judged as means over {MOST_SCALES} "
             f"stretches of log {axis}"
         )
+    if averaged:
+        table.note(
+            f"what shortcuts score differs with the items in {len(averaged)} curves, such as "
+            f"{averaged[0]}: their mean is taken"
+        )
+    note_merged(table, merged)
+    return curves
+
+
+def note_merged(table: Table, merged: Counter[str]) -> None:
+    """Say which values others stand for."""
     if merged:
         kept_as = {"mean": "their mean is taken", "first": "the first counts"}
         table.note(
             f"{merged.total()} values stand for measurements that have another one, such as "
             f"{next(iter(merged))}: {kept_as.get(table.duplicates, 'the last counts')}"
         )
-    return curves
 
 
 def _note_together(table: Table, axis: Axis, together: Mapping[float, set[str]]) -> None:
@@ -129,7 +144,8 @@ def _note_together(table: Table, axis: Axis, together: Mapping[float, set[str]])
     if first is not None:
         count = sum(len(models) > 1 for models in shared.values())
         table.note(
-            f"{count} scales have several models, whose mean is judged, such as "
+            f"{several(count, 'scale')} {'has' if count == 1 else 'have'} several models, "
+            "whose mean is judged, such as "
             f"{listed(shared[first])} at {axis} {first[0]:.4g}; --group keeps families apart, "
             "--where keeps one"
         )
@@ -141,21 +157,21 @@ def _as_people_count(named: tuple[tuple[str, str, str], Any]) -> list[Any]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def _time(row: TableRow) -> float:
+def time_of(row: TableRow) -> float:
     """When in training; what does not say it is of the end."""
     return row.step if row.step is not None else row.tokens if row.tokens is not None else math.inf
 
 
-def _latest(rows: Sequence[TableRow]) -> list[TableRow]:
+def latest_rows(rows: Sequence[TableRow]) -> list[TableRow]:
     """Each model and seed at its last step (most tokens)."""
     last: dict[tuple[Any, ...], float] = {}
     for row in rows:
         key = (row.model, row.params, row.seed)
-        last[key] = max(_time(row), last.get(key, -math.inf))
-    return [row for row in rows if _time(row) == last[(row.model, row.params, row.seed)]]
+        last[key] = max(time_of(row), last.get(key, -math.inf))
+    return [row for row in rows if time_of(row) == last[(row.model, row.params, row.seed)]]
 
 
-def _without_doubles(
+def without_doubles(
     table: Table, rows: list[TableRow], axis: Axis, merged: Counter[str]
 ) -> list[TableRow]:
     """One row of each measurement; `merged` counts the values that others stand for, by name."""
@@ -213,10 +229,33 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-_OF_VALUE = ("value", "n", "chance", "low", "high", "stderr")
+_OF_VALUE = ("value", "n", "chance", "shortcut", "low", "high", "stderr")
 
 
-def _curve(rows: list[TableRow], axis: Axis, group: str, task: str, metric: str) -> Curve:
+def _shortcut(rows: Sequence[TableRow]) -> tuple[float | None, str, float, float]:
+    """(the mean of what the shortcuts of rows score, the name that most have, lowest, highest).
+
+    It is scored on the very items, so rows of other items may have another.
+    """
+    told = [(row.shortcut, row.shortcut_by) for row in rows if row.shortcut is not None]
+    if not told:
+        return None, "", 0.0, 0.0
+    scores = [score for score, _ in told]
+    ((name, _),) = Counter(name for _, name in told).most_common(1)
+    least, most = min(scores), max(scores)
+    return (least if least == most else float(np.mean(scores))), name, least, most
+
+
+def _curve(
+    rows: list[TableRow],
+    axis: Axis,
+    group: str,
+    task: str,
+    metric: str,
+    *,
+    shortcut: float | None,
+    by: str,
+) -> Curve:
     chances = {row.chance for row in rows}
     if len(chances) > 1:
         at = rows[0].where
@@ -236,6 +275,8 @@ def _curve(rows: list[TableRow], axis: Axis, group: str, task: str, metric: str)
         [[row.value] for row in rows],
         items=[float(row.n or math.nan) for row in rows] if known else None,
         chance=chance,
+        shortcut=shortcut,
+        shortcut_by=by,
         ceiling=ceilings.pop() if len(ceilings) == 1 else None,
         what=rows[0].what,
         task=task,

@@ -3,7 +3,8 @@
 Each claim is tested by itself and has its number:
 
 1. **onset**: below the rise the ability is shown to be at chance, and at the largest scales above
-   it (`onset`); chance is the best of guessing and of the task's shortcuts;
+   it (`onset`); chance is the best of guessing and of the task's shortcuts (`floor`), and the rise
+   that the other claims are of is that above it;
 2. **sharpness**: the rise is narrower than the convention (`sharpness`), in decades of training
    compute (`convention`);
 3. **metric**: a continuous metric of the same outputs rises sharply too (`metric_claim`);
@@ -22,56 +23,27 @@ once (Benjamini and Hochberg 1995; weighted as in Benjamini and Hochberg 1997).
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emergectl.analysis.breaks import Break, locate_in
-from emergectl.analysis.contrasts import Moves, find_moves, noise_between_neighbours, rung_variances
-from emergectl.analysis.convention import (
-    NARROW_SHARE,
-    SHARP_DECADES,
-    Convention,
-    convention_for,
-)
+from emergectl.analysis.breaks import Break
+from emergectl.analysis.convention import NARROW_SHARE, SHARP_DECADES
 from emergectl.analysis.curves import Curve, Floats
+from emergectl.analysis.evidence import FEWEST_RUNGS, RATE_MARGIN, Evidence, gather
 from emergectl.analysis.metric_claim import MetricClaim, claim_of_metric
-from emergectl.analysis.onset import (
-    HEIGHT_MARGIN,
-    largest_scales,
-    onset_between,
-    p_above,
-    p_flat,
-    p_near,
-    p_off_floor,
-)
+from emergectl.analysis.numbers import decades_of, p_equals
 from emergectl.analysis.processes import processes
-from emergectl.analysis.sample import Noise, Sample, sample_of
-from emergectl.analysis.sharpness import (
-    Sharpness,
-    assumed_scatter,
-    fit_freely,
-    is_narrower,
-    p_narrow,
-)
+from emergectl.analysis.sharpness import ALPHA
 
 Word = Literal[
     "emergent", "metric-made", "gradual", "smooth", "non-monotone", "undetermined", "flat"
 ]
 VERDICTS: tuple[Word, ...] = get_args(Word)
 """the verdicts, the strongest first"""
-Rungs = NDArray[np.bool_]
-ALPHA = 0.05
-RATE_MARGIN = 0.05
-"""how near to chance is as good as chance, for rates, where nothing tells them apart"""
-FEWEST_RUNGS = 5
-NORMAL_WIDTH = 2.563
-"""deviations from 10 to 90 percent of a normal distribution"""
 OVERTURNED_BY: dict[Word, str] = {
     "emergent": "a gradual rise through further scales within it, scales below that prove to be "
     "above chance, or onsets that scatter more from run to run",
@@ -82,59 +54,8 @@ OVERTURNED_BY: dict[Word, str] = {
     "flat": "a larger scale above chance, or a continuous metric of the same outputs that rises",
     "undetermined": "",
 }
-MATERIAL = 0.2
-"""of its range: a curve that falls by less on its way up is not called non-monotone"""
 MANY = 40
 """from so many curves on, a second process pays for its start"""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one curve shows, before it is judged beside the others.
-
-    `p_above`: the largest scales are above chance; `p_chance`: those below the rise are at chance;
-    `p_sharp`: of a rise as long as the convention or longer; `p_gradual`: of one that is narrow;
-    `p_rise`, `p_fall`: of no rise, no fall; `p_flat`: the largest scales differ from chance. NaN
-    where it was not asked, or `reason` says why nothing could be tested.
-    """
-
-    curve: Curve
-    convention: Convention | None = None
-    reason: str = ""
-    p_above: float = float("nan")
-    p_chance: float = float("nan")
-    p_sharp: float = float("nan")
-    p_gradual: float = float("nan")
-    p_rise: float = float("nan")
-    p_fall: float = float("nan")
-    p_flat: float = float("nan")
-    sharpness: Sharpness | None = None
-    turn: float | None = None
-    """the scale from which on it goes the other way, where it rises and falls"""
-    below: int = 0
-    """rungs below the rise"""
-    onset_between: tuple[float | None, float | None] = (None, None)
-    """the last scale before anything is above chance, the first from which on everything is"""
-    floor: float = float("nan")
-    p_floor: float = float("nan")
-    """the mean level of the rungs below the rise, and the two-sided p of the stated chance level"""
-    noise: Noise | None = None
-    break_: Break | None = None
-
-    def is_off_chance(self, alpha: float) -> bool:
-        """Whether what lies below the rise is significantly off the chance level that was stated,
-        and not shown to be near it."""
-        return self.p_floor <= alpha < self.p_chance
-
-    @property
-    def p_onset(self) -> float:
-        """The p-value of the onset; NaN without a chance level."""
-        return float(np.max([self.p_above, self.p_chance]))
-
-    @property
-    def p_breaks(self) -> float:
-        """The p-value of an onset that is sharp; NaN without a chance level."""
-        return float(np.max([self.p_onset, self.p_sharp]))
 
 
 @dataclass(frozen=True)
@@ -255,112 +176,6 @@ def adjust(p: Floats, outputs: Sequence[object] | None = None) -> Floats:
     return q
 
 
-def gather(
-    curve: Curve,
-    *,
-    margin: float = RATE_MARGIN,
-    alpha: float = ALPHA,
-    sharp_decades: float = SHARP_DECADES,
-    seed: int = 0,
-) -> Evidence:
-    """Test one curve. The same curve and seed give the same numbers."""
-    if len(curve.x) < FEWEST_RUNGS:
-        return Evidence(curve, reason=f"{len(curve.x)} scales; {FEWEST_RUNGS} are the fewest")
-    convention = convention_for(curve, sharp_decades=sharp_decades)
-    sample = sample_of(curve, convention.t)
-    if np.ptp(curve.level) == 0:
-        return _constant(curve, convention, sample, margin, alpha)
-    rng = np.random.default_rng([seed, zlib.crc32(f"{curve.axis}/{curve.name}".encode())])
-    free = fit_freely(sample, convention.width)
-    assumed = assumed_scatter(curve.axis)
-    apart = noise_between_neighbours(sample)
-    variances = rung_variances(sample, free.levels, apart, assumed)
-    moves = find_moves(sample.levels, variances, apart.freedom, rng)
-    rises = moves.p_rise <= alpha
-    sharpness = is_narrower(free, assumed=assumed) if rises else None
-    p_sharp = sharpness.p if sharpness else 1.0
-    p_gradual = float("nan")
-    if rises and p_sharp > alpha:
-        p_gradual = p_not_narrow(sample, convention, sharpness, assumed)
-    break_ = locate_in(curve, convention, free, rng) if rises else None
-    below, largest = _around(curve, break_)
-    above = chance = floor = off = float("nan")
-    between: tuple[int | None, int | None] = (None, None)
-    if curve.chance_level is not None:
-        between = onset_between(sample, free.noise, curve.chance_level, alpha)
-        above = p_above(sample, free.noise, largest, curve.chance_level)
-        off = p_off_floor(sample, free.noise, below, curve.chance_level)
-        floor = float(sample.levels[below].mean()) if below.any() else floor
-        height = float(sample.levels[largest].mean()) - curve.chance_level if largest.any() else 0.0
-        chance = p_near(sample, free.noise, below, curve.chance_level, HEIGHT_MARGIN * height)
-    return Evidence(
-        curve=curve,
-        convention=convention,
-        p_above=above,
-        p_chance=chance,
-        p_sharp=p_sharp,
-        p_gradual=p_gradual,
-        p_rise=moves.p_rise,
-        p_fall=moves.p_fall,
-        p_flat=p_flat(sample, free.noise, curve.chance_level, margin, alpha),
-        sharpness=sharpness,
-        turn=_turn(curve, moves, alpha),
-        below=int(below.sum()),
-        onset_between=_scales(curve, between),
-        floor=floor,
-        p_floor=off,
-        noise=free.noise,
-        break_=break_,
-    )
-
-
-def _around(curve: Curve, break_: Break | None) -> tuple[Rungs, Rungs]:
-    """(rungs below a rise, the largest scales above it); without a rise none lies below."""
-    largest = largest_scales(len(curve.x))
-    if break_ is None:
-        return np.zeros(len(curve.x), bool), largest
-    below = curve.x < break_.onset.low
-    if not below.any():
-        below = curve.x < break_.onset.value
-    return below, largest & (curve.x > break_.position.value)
-
-
-def p_not_narrow(
-    sample: Sample, convention: Convention, sharpness: Sharpness | None, assumed: float
-) -> float:
-    """P of a rise that is no longer than a narrow one whose onsets scatter."""
-    scatter = assumed if (sample.runs < 2).all() else 0.0
-    if sharpness is not None and sharpness.scatter is not None:
-        scatter = sharpness.scatter
-    narrow = float(np.hypot(NARROW_SHARE * convention.width, NORMAL_WIDTH * scatter))
-    return p_narrow(fit_freely(sample, narrow))
-
-
-def _scales(
-    curve: Curve, rungs: tuple[int | None, int | None]
-) -> tuple[float | None, float | None]:
-    low, high = (None if rung is None else float(curve.x[rung]) for rung in rungs)
-    return low, high
-
-
-def _turn(curve: Curve, moves: Moves, alpha: float) -> float | None:
-    spread = float(np.ptp(curve.level))
-    if max(moves.p_rise, moves.p_fall) > alpha or moves.least < MATERIAL * spread:
-        return None
-    return float(curve.x[moves.turn])
-
-
-def _constant(
-    curve: Curve, convention: Convention, sample: Sample, margin: float, alpha: float
-) -> Evidence:
-    """A curve without variation can be flat, nothing else."""
-    p = float("nan")
-    if curve.is_binomial:
-        p = p_flat(sample, Noise(1.0, np.inf), curve.chance_level, margin, alpha)
-    reason = "the value is the same at every scale"
-    return Evidence(curve, convention, reason, p_rise=1.0, p_fall=1.0, p_flat=p)
-
-
 @dataclass(frozen=True)
 class _Said:
     """One curve's evidence on its way to a word."""
@@ -376,12 +191,12 @@ class _Said:
         """The verdict and what it stands on."""
         e, alpha = self.e, self.alpha
         if e.p_flat <= alpha:
-            return "flat", f"nothing tells it from {self._floor} (p={e.p_flat:.2g})"
+            return "flat", f"{self._flatness} ({p_equals(e.p_flat)})"
         if e.reason:
             return "undetermined", e.reason
         if e.turn is not None:
             return "non-monotone", (
-                f"it rises (p={e.p_rise:.2g}) and falls (p={e.p_fall:.2g}), and turns at "
+                f"it rises ({p_equals(e.p_rise)}) and falls ({p_equals(e.p_fall)}), and turns at "
                 f"{_short(e.turn)}"
             )
         if self.q_breaks <= alpha and self._decides:
@@ -391,8 +206,17 @@ class _Said:
         return "undetermined", self._why_open()
 
     @property
-    def _floor(self) -> str:
-        return "chance" if self.e.curve.chance is not None else "the smallest scales"
+    def _flatness(self) -> str:
+        chance = self.e.no_ability
+        if chance is None:
+            return "nothing tells it from the smallest scales"
+        if chance.shortcut:
+            return f"it is {chance.at_it}, which needs no ability, at any scale"
+        return "nothing tells it from chance"
+
+    @property
+    def _at_chance(self) -> str:
+        return "at chance" if self.e.no_ability is None else self.e.no_ability.at_it
 
     @property
     def _decides(self) -> bool:
@@ -401,8 +225,8 @@ class _Said:
     def _sharp(self) -> tuple[Word, str]:
         e, metric = self.e, self.metric
         shown = (
-            f"at chance below (p={e.p_chance:.2g}), above it at the largest scales "
-            f"(p={e.p_above:.2g}), and {self._how_sharp}"
+            f"{self._at_chance} below ({p_equals(e.p_chance)}), above it at the largest scales "
+            f"({p_equals(e.p_above)}), and {self._how_sharp}"
         )
         if metric.holds is None and not metric.partner:
             return "emergent", f"{shown}; {metric.sentence}"
@@ -413,7 +237,7 @@ class _Said:
         if metric.holds:
             return "undetermined", (
                 f"{shown}; {metric.sentence}, but among all abilities judged together that may be "
-                f"chance (q={self.q_emergent:.2g})"
+                f"chance ({p_equals(self.q_emergent, 'q')})"
             )
         return "undetermined", f"{shown}, but {metric.sentence}"
 
@@ -422,58 +246,69 @@ class _Said:
         e = self.e
         assert e.convention is not None
         return (
-            f"its rise takes less than {e.convention.width:.2g} decades of {e.convention.unit} "
-            f"(p={e.p_sharp:.2g})"
+            f"its rise takes less than {decades_of(e.convention.width, e.convention.unit)} "
+            f"({p_equals(e.p_sharp)})"
         )
 
     def _not_sharp(self) -> tuple[Word, str]:
         e = self.e
         assert e.convention is not None
+        narrow = NARROW_SHARE * e.convention.width
         long = (
-            f"its rise takes longer than {NARROW_SHARE * e.convention.width:.2g} decades of "
-            f"{e.convention.unit} (p={e.p_gradual:.2g}), and less than "
-            f"{e.convention.width:.2g} is not shown (p={e.p_sharp:.2g})"
+            f"its rise takes longer than {decades_of(narrow, e.convention.unit)} "
+            f"({p_equals(e.p_gradual)}), and less than {e.convention.width:.2g} is not shown "
+            f"({p_equals(e.p_sharp)})"
         )
         if e.p_onset <= self.alpha:
             return "gradual", (
-                f"at chance below (p={e.p_chance:.2g}), above it at the largest scales "
-                f"(p={e.p_above:.2g}), but {long}"
+                f"{self._at_chance} below ({p_equals(e.p_chance)}), above it at the largest scales "
+                f"({p_equals(e.p_above)}), but {long}"
             )
-        return "smooth", f"it rises (p={e.p_rise:.2g}), but {long}"
+        return "smooth", f"it rises ({p_equals(e.p_rise)}), but {long}"
 
     def _why_open(self) -> str:
         e, alpha = self.e, self.alpha
         if e.p_rise > alpha:
             if e.p_fall <= alpha:
-                return f"it falls with scale (p={e.p_fall:.2g})"
-            return f"neither a rise (p={e.p_rise:.2g}) nor its absence is shown"
+                return f"it falls with scale ({p_equals(e.p_fall)})"
+            return f"neither a rise ({p_equals(e.p_rise)}) nor its absence is shown"
+        if e.p_begins > alpha and e.no_ability is not None:
+            return (
+                f"over {e.no_ability.name} it rises sharply, but it is not shown to begin there "
+                f"({p_equals(e.p_begins)}): that score may hide the lower part of a longer rise"
+            )
         if e.p_sharp > alpha:
             open_ = (
-                f"it rises, but neither a sharp rise (p={e.p_sharp:.2g}) nor a long one "
-                f"(p={e.p_gradual:.2g}) is shown"
+                f"it rises, but neither a sharp rise ({p_equals(e.p_sharp)}) nor a long one "
+                f"({p_equals(e.p_gradual)}) is shown"
             )
             if e.sharpness and e.sharpness.p_without_scatter <= alpha:
                 open_ += (
                     f"; it would be sharp if onsets did not scatter between runs "
-                    f"(p={e.sharpness.p_without_scatter:.2g}; "
+                    f"({p_equals(e.sharpness.p_without_scatter)}; "
                     f"{e.sharpness.scatter:.2g} decades were allowed)"
                 )
             return open_
         sharp = f"{self._how_sharp}, but "
         if not self._decides:
             return sharp + "over loss alone that decides nothing; training compute would"
-        if e.curve.chance is None:
+        if e.no_ability is None:
             return sharp + "the chance level is unknown"
         if e.below == 0:
             return sharp + "no scale lies below it"
         if e.p_chance > alpha:
-            return sharp + f"the scales below it are not shown to be at chance (p={e.p_chance:.2g})"
+            return sharp + (
+                f"the scales below it are not shown to be {self._at_chance} "
+                f"({p_equals(e.p_chance)})"
+            )
         if e.p_above > alpha:
             return sharp + (
-                f"the largest scales are not shown to be above chance (p={e.p_above:.2g})"
+                f"the largest scales are not shown to be above {e.no_ability.name} "
+                f"({p_equals(e.p_above)})"
             )
         return sharp + (
-            f"among all abilities judged together that may be chance (q={self.q_breaks:.2g})"
+            "among all abilities judged together that may be chance "
+            f"({p_equals(self.q_breaks, 'q')})"
         )
 
     def settling(self) -> str:
@@ -487,14 +322,15 @@ class _Said:
         if e.p_rise > self.alpha:
             return f"larger scales than {_short(curve.x[-1])}, or {more}"
         if e.p_sharp <= self.alpha:
-            if curve.chance is None:
+            if e.no_ability is None:
                 return "the chance level (--chance)"
             if not self._decides:
                 return "the training compute of each row (--flops)"
             if e.is_off_chance(self.alpha):
+                stated = e.no_ability.name if e.no_ability.shortcut else "the stated one"
                 return (
                     f"the right chance level: below the rise it lies at {e.floor:.3g}, "
-                    f"significantly off the stated one (p={e.p_floor:.2g})"
+                    f"significantly off {stated} ({p_equals(e.p_floor)})"
                 )
             if e.below < 2:
                 return f"smaller scales than {_short(curve.x[0])}, two or three"
@@ -502,6 +338,8 @@ class _Said:
                 return f"{more} at the {e.below} scales below the rise"
             if self.metric.partner:
                 return f"more seeds, for {self.metric.partner}"
+        if e.p_begins > self.alpha:
+            return "items whose shortcuts score no more than guessing"
         assert e.break_ is not None  # it rises, so a rise was fitted
         position = e.break_.position
         if e.sharpness and e.sharpness.p_without_scatter <= self.alpha < e.p_sharp:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emergectl.cli import analyze_runs
 from emergectl.cli.output import print_json, print_table, say
 from emergectl.cli.tables import TableSource, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
@@ -23,6 +24,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command()(analyze_runs.compare)
+app.command()(analyze_runs.order)
+app.command()(analyze_runs.noise)
 
 
 @app.command()

@@ -27,7 +27,8 @@ def evaluate(
         str,
         typer.Argument(
             help="A run (id, unique prefix, name, `latest`, path; RUN@STEP), a sweep (its file or "
-            "name: all its models), a model directory, or a name on the hub."
+            "name: all its models), a model directory, a name on the hub, or revisions of one "
+            "(hub:org/model@step*)."
         ),
     ],
     tasks: Annotated[
@@ -204,13 +205,18 @@ def _ask(
     def settle(model: str) -> tuple[list[Weights], Experiment]:
         """What is asked of what."""
         weights = find_weights(model, which=checkpoint, root=root)
-        if weights[0].run is None and not Path(weights[0].source).exists():
+        if weights[0].revision is not None:
+            if os.environ.get("RANK", "0") == "0":
+                names = [str(one.revision) for one in weights]
+                shown = ", ".join(names if len(names) < 8 else [*names[:3], "…", names[-1]])
+                say(f"{model}: {shown} ({len(names)} in all)")
+        elif weights[0].run is None and not Path(weights[0].source).exists():
             _tell_near_run(weights[0].source, root)
         if contamination and weights[0].run is None:
             name = weights[0].name
             raise RequestError(f"--contamination: what {name} was trained on is not known")
         precision = "bf16" if bf16 else "fp32"
-        source = weights[0].source
+        source = weights[0].source if weights[0].revision is None else model
         return weights, experiment_that_asks(source, tasks, asked, seed=seed, precision=precision)
 
     several = len(models) > 1 or checkpoint == "all"
@@ -233,7 +239,7 @@ def _ask(
                     place=at,
                     stop=agreed,
                     tell=display.tell,
-                    resume=resume or ("same" if several else False),
+                    resume=resume or ("same" if several or len(weights) > 1 else False),
                     contamination=contamination,
                 )
             except (RequestError, AlreadyRunningError) as error:

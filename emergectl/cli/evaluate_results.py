@@ -9,6 +9,7 @@ from emergectl.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from emergectl.evaluation.results import TaskResult
+    from emergectl.store.measurements import Measurement
 
 
 def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> None:
@@ -32,18 +33,21 @@ def show_results(results: Sequence[TaskResult], *, json_: bool, csv: bool) -> No
             value.value,
             *((value.low, value.high) if csv else (_interval(value.low, value.high),)),
             value.chance,
+            *_shortcut(value, csv=csv),
             value.n,
         ]
         for result in results
         for value in result.values
     ]
     bounds = ["low", "high"] if csv else ["95% interval"]
-    columns = ["model", "step", "task", "group", "metric", "value", *bounds, "chance", "n"]
+    around = ["shortcut", "shortcut_by", "ceiling"] if csv else ["shortcut"]
+    columns = ["model", "step", "task", "group", "metric", "value", *bounds, "chance", *around, "n"]
     if not csv:  # A column that says nothing is left out for people.
         kept = [
             i
             for i, name in enumerate(columns)
-            if name not in ("model", "step", "group") or _says(rows, i)
+            if (name not in ("model", "step", "group") or _says(rows, i))
+            and (name != "shortcut" or any(row[i] for row in rows))
         ]
         columns = [columns[i] for i in kept]
         rows = [[_for_people(row[i], columns[n]) for n, i in enumerate(kept)] for row in rows]
@@ -88,6 +92,13 @@ def _as_json(result: TaskResult) -> dict[str, object]:
 
 def _interval(low: float | None, high: float | None) -> str | None:
     return None if low is None or high is None else f"{low:.3g} … {high:.3g}"
+
+
+def _shortcut(value: Measurement, *, csv: bool) -> tuple[object, ...]:
+    """The score of the best shortcut and which that is; for people in one cell."""
+    if csv:
+        return value.shortcut, value.shortcut_by, value.ceiling
+    return (None if value.shortcut is None else f"{value.shortcut:.4g} {value.shortcut_by}",)
 
 
 def _says(rows: Sequence[Sequence[object]], column: int) -> bool:

@@ -59,7 +59,7 @@ def as_row(ability: AbilityFinding, findings: Findings) -> list[object]:
 
 def as_narrow_row(ability: AbilityFinding, findings: Findings) -> list[object]:
     """An ability as one row of `NARROW`."""
-    from emergectl.reports.numbers import short, span
+    from emergectl.analysis.numbers import short, span
 
     full = dict(zip(ROW, as_row(ability, findings), strict=True))
     if ability.break_ is not None and ability.has_rise(findings.alpha):
@@ -98,7 +98,7 @@ def _sentence(ability: AbilityFinding, findings: Findings) -> str:
 
 def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
     """The claims, what would settle or overturn the verdict, and what else was found."""
-    from emergectl.reports.numbers import short
+    from emergectl.analysis.numbers import short
     from emergectl.reports.words import claims_of, pair_words
 
     for claim in claims_of(ability, findings.alpha):
@@ -140,7 +140,7 @@ def _replicates(ability: AbilityFinding) -> str:
 
 
 def _seeds(found: SeedsFinding, replicates: str) -> Iterator[str]:
-    from emergectl.reports.numbers import short
+    from emergectl.analysis.numbers import short
 
     if found.level is not None and found.seeds_needed is not None and found.at is not None:
         shares = ", ".join(f"{s.success.succeeded}/{s.seeds}" for s in found.scales if s.success)
@@ -195,7 +195,8 @@ def _width() -> int:
 
 
 def plot(ability: AbilityFinding, over: str, *, alpha: float, width: int, color: bool) -> str:
-    """An ability over log scale as text: fit, seeds, chance (dotted), break (dotted upright).
+    """An ability over log scale as text: fit, seeds, chance and shortcut (dotted), break (dotted
+    upright).
 
     over: the axis in words.
     """
@@ -226,8 +227,10 @@ def plot(ability: AbilityFinding, over: str, *, alpha: float, width: int, color:
         marker=plotext.marker("dot" if color else "o", 1),
     )
     figure.draw(points)
-    if ability.chance is not None and not logged:
-        figure.line(ability.chance, orientation="horizontal", pixel=8, style="dotted")
+    around = [ability.chance, ability.shortcut if ability.onset.shortcut else None]
+    for level in around if not logged else ():
+        if level is not None:
+            figure.line(level, orientation="horizontal", pixel=8, style="dotted")
     found = ability.break_
     if found is not None and ability.has_rise(alpha):
         at = math.log10(found.position.value)

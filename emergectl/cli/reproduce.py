@@ -13,8 +13,8 @@ from emergectl.cli.output import print_json, print_table, say
 from emergectl.errors import EmergectlError, RequestError
 
 EXPERIMENT_NAMES = (
-    *("chinchilla-refit", "powerlaw-tails", "pythia-lambada", "induction-heads", "grokking"),
-    *("shakespeare-char", "gpt2-flops"),
+    *("chinchilla-refit", "powerlaw-tails", "pythia-lambada", "datadecide", "polypythias"),
+    *("induction-heads", "grokking", "shakespeare-char", "gpt2-flops"),
 )
 
 

@@ -40,7 +40,8 @@ def show_outcome(run: Path) -> None:
         say(terminal_curves(records, measured, width=width, color=color))
     for name, each in by_name.items():
         steps, values = [one.step or 0 for one in each], [one.value for one in each]
-        say(ability_line(name, steps, values, chance=each[0].chance))
+        level, called = each[0].floor or (None, "chance")
+        say(ability_line(name, steps, values, chance=level, called=called))
     say(f"picture: {picture}")
 
 

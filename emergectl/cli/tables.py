@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from emergectl.analysis.table import Axis, Duplicates, Table
 
 AXIS_NAMES = ("params", "tokens", "flops", "loss", "step")
-SCALED_NAMES = (*AXIS_NAMES, "value", "n", "chance")
-LISTS = ("n", "chance", "scale", "where", "values", "lower")
+LEVELS = ("n", "chance", "shortcut")
+"""options that tell a number by task, or where it stands"""
+SCALED_NAMES = (*AXIS_NAMES, "value", *LEVELS)
+LISTS = (*LEVELS, "scale", "where", "values", "lower")
 """options that may be repeated"""
 DUPLICATES: tuple[Duplicates, ...] = ("refuse", "mean", "first", "last")
 SHOW_PROGRESS_AFTER = 5.0
@@ -95,6 +97,13 @@ def _asked(
         typer.Option(
             metavar="P|TASK=P|COLUMN|FILE",
             help="Level of guessing; may be repeated. FILE: columns task and chance.",
+        ),
+    ] = None,
+    shortcut: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="P|TASK=P|COLUMN|FILE",
+            help="What needs no ability, where that is above guessing: the majority's share, say.",
         ),
     ] = None,
     lower: Annotated[
@@ -176,8 +185,8 @@ def read_source(source: TableSource) -> Table:
             files.append(path)
         else:
             runs.append(find_run(name, source.root))
-    items, guessing = (_levels(word, source.options.get(word)) for word in ("n", "chance"))
-    columns = _mapping(source.options, items, guessing)
+    told = {word: _levels(word, source.options.get(word)) for word in LEVELS}
+    columns = _mapping(source.options, told)
     duplicates = next((d for d in DUPLICATES if d == (source.options.get("duplicates") or d)), None)
     if duplicates is None:
         raise RequestError(
@@ -192,13 +201,13 @@ def read_source(source: TableSource) -> Table:
     if not table.rows:
         raise RequestError(f"no evaluations in {', '.join(source.names)}")
     table.duplicates = duplicates
-    n, chance = (
-        {**fitting(table, levels.of_file, f"--{word} {levels.file}"), **levels.known}
-        if levels.file
-        else levels.known
-        for word, levels in (("n", items), ("chance", guessing))
-    )
-    return with_defaults(table, n=n, chance=chance, lower=source.options.get("lower") or ())
+    levels = {
+        word: {**fitting(table, one.of_file, f"--{word} {one.file}"), **one.known}
+        if one.file
+        else one.known
+        for word, one in told.items()
+    }
+    return with_defaults(table, **levels, lower=source.options.get("lower") or ())
 
 
 def tell(table: Table) -> None:
@@ -242,8 +251,8 @@ def _runs_of_sweep(name: str, root: Path) -> list[Path]:
 
 @dataclass
 class _Levels:
-    """What `--n` or `--chance` says: numbers by name ("" for all), typed or in a file, a column, or
-    columns by task."""
+    """What one of the options `LEVELS` says: numbers by name ("" for all), typed or in a file, a
+    column, or columns by task."""
 
     known: dict[str, float] = field(default_factory=dict)
     file: str = ""
@@ -277,11 +286,11 @@ def _levels(word: str, given: Any) -> _Levels:
     return found
 
 
-def _mapping(options: dict[str, Any], items: _Levels, guessing: _Levels) -> ColumnMapping:
+def _mapping(options: dict[str, Any], told: dict[str, _Levels]) -> ColumnMapping:
     """The columns that the options name."""
     from emergectl.analysis.columns import WORDS, ColumnMapping
 
-    plain = {w: options.get(w) for w in WORDS if w not in ("n", "chance")}
+    plain = {w: told[w].column if w in told else options.get(w) for w in WORDS}
     scales = {
         word: _number("--scale", text)
         for word, text in map(_scale_pair, options.get("scale") or ())
@@ -290,10 +299,9 @@ def _mapping(options: dict[str, Any], items: _Levels, guessing: _Levels) -> Colu
         **plain,
         values=tuple(options.get("values") or ()),
         scales=scales,
-        n=items.column,
-        chance=guessing.column,
-        n_of=items.columns,
-        chance_of=guessing.columns,
+        n_of=told["n"].columns,
+        chance_of=told["chance"].columns,
+        shortcut_of=told["shortcut"].columns,
     )
 
 

@@ -17,6 +17,8 @@ Params = Annotated[
     list[str] | None, typer.Argument(metavar="[PARAM=VALUE]...", help="The task's parameters.")
 ]
 EXAMPLES = 3
+SCORED = 1000
+"""test items on which shortcuts are scored, the first ones"""
 
 app = typer.Typer(
     help="List, show and sample the abilities that can be asked.", no_args_is_help=True
@@ -42,7 +44,7 @@ def list_tasks(
 
 @app.command("show")
 def show(name: Name, params: Params = None, json_: Json = False) -> None:
-    """Show what a task asks: parameters, chance, metrics, least work and real examples."""
+    """Show what a task asks: metrics, chance, shortcuts, ceiling, least work, real examples."""
     from emergectl.tasks.catalog import task_class
 
     found: Any = task_class(name)
@@ -53,14 +55,16 @@ def show(name: Name, params: Params = None, json_: Json = False) -> None:
         found = type(task)
         needs = [] if getattr(task, "names_rows", True) else ["path"]
     asked = found if task is None else task  # a file may say itself how it is asked
-    chance, examples = (None, []) if needs else _looked_at(task)
+    known, examples = ({}, []) if needs else _looked_at(task)
     facts: dict[str, Any] = {
         "name": name,
         "description": inspect.getdoc(found),
         "about": inspect.getdoc(inspect.getmodule(found)),
         "asks_for": _asks(asked),
         "metrics": _metrics(asked),
-        "chance": chance,
+        "chance": known.get("chance"),
+        "shortcuts": known.get("shortcuts"),
+        "ceiling": known.get("ceiling"),
         "least_work": getattr(found, "least_work", "") or None,
         "parameters": _parameters(found),
         "examples": examples,
@@ -69,8 +73,11 @@ def show(name: Name, params: Params = None, json_: Json = False) -> None:
         print_json(facts)
         return
     print(f"{name}: {one_line(str(facts['description']))}\n\n{facts['about']}\n")
-    for title in ("asks_for", "metrics", "chance", "least_work"):
+    for title in ("asks_for", "metrics", "chance", "shortcuts", "ceiling", "least_work"):
         value = facts[title]
+        if title == "shortcuts":
+            _print_shortcuts(value or {})
+            continue
         if isinstance(value, dict):
             value = ", ".join(f"{metric} {level:.4g}" for metric, level in value.items())
         elif isinstance(value, list):
@@ -124,13 +131,14 @@ def _made(name: str, params: list[str]) -> Any:
     return load_task(":".join([name, *params]))
 
 
-def _looked_at(task: Any) -> tuple[dict[str, float] | None, list[dict[str, Any]]]:
-    """Chance and examples; neither where the rows of a task cannot be had, which is said."""
+def _looked_at(task: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Chance, shortcuts, ceiling, and examples; neither where the rows of a task cannot be had,
+    which is said."""
     try:
-        return _chance(task), _samples(task, "test", seed=0, count=EXAMPLES)
+        return _levels(task), _samples(task, "test", seed=0, count=EXAMPLES)
     except RequestError as error:
         say(f"no examples: {error}")
-        return None, []
+        return {}, []
 
 
 def _asks(task: Any) -> str:
@@ -148,9 +156,29 @@ def _summary(found: type) -> str:
     return (inspect.getdoc(found) or "").splitlines()[0].rstrip(".")
 
 
-def _chance(task: Any) -> dict[str, float]:
-    chance = task.chance
-    return {"token_accuracy": chance} if isinstance(chance, float) else dict(chance)
+def _levels(task: Any) -> dict[str, Any]:
+    """What needs no ability and the best that can be reached, by metric; shortcuts by name too."""
+    from emergectl.tasks.shortcuts import bounds_of
+    from emergectl.tasks.task import TextTask
+
+    if not isinstance(task, TextTask):
+        shortcuts = {"token_accuracy": dict(getattr(task, "shortcuts", {}))}
+        return {"chance": {"token_accuracy": task.chance}, "shortcuts": shortcuts, "ceiling": {}}
+    items = list(islice(task.items("test", seed=0), SCORED))
+    return {"chance": dict(task.chance), **bounds_of(task, items).to_json()}
+
+
+def _print_shortcuts(by_metric: dict[str, dict[str, float]]) -> None:
+    """A line for each shortcut that is ever right, the best first; metrics that agree in one."""
+    together: dict[tuple[tuple[str, float], ...], list[str]] = {}
+    for metric, scores in by_metric.items():
+        together.setdefault(tuple(scores.items()), []).append(metric)
+    title = "shortcuts"
+    for scored, metrics in together.items():
+        for name, score in sorted(scored, key=lambda pair: -pair[1]):
+            if score > 0:
+                print(f"{title:<11} {', '.join(metrics)} {score:.4g} {clean(name)}")
+                title = ""
 
 
 def _parameters(found: Any) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from emergectl.errors import RequestError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _TASKS = "tasks"
+_NO_EXPERIMENTS = (_TASKS, "tables")
+"""folders of files of other kinds: tasks, and the columns of published tables"""
 
 
 def shipped_folder() -> Path:
@@ -23,7 +26,7 @@ def shipped_folder() -> Path:
 
 def shipped_configs() -> dict[str, Path]:
     """Name → experiment, sorted; the name is the path inside the folder without its ending."""
-    return _named(shipped_folder(), besides=_TASKS)
+    return _named(shipped_folder(), besides=_NO_EXPERIMENTS)
 
 
 @cache
@@ -32,9 +35,9 @@ def shipped_tasks() -> dict[str, Path]:
     return _named(shipped_folder() / _TASKS)
 
 
-def _named(folder: Path, *, besides: str | None = None) -> dict[str, Path]:
+def _named(folder: Path, *, besides: Sequence[str] = ()) -> dict[str, Path]:
     found = {f.relative_to(folder).with_suffix(""): f for f in sorted(folder.rglob("*.yaml"))}
-    return {name.as_posix(): file for name, file in found.items() if name.parts[0] != besides}
+    return {name.as_posix(): file for name, file in found.items() if name.parts[0] not in besides}
 
 
 def find_shipped(name: str) -> Path:

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from emergectl.config.experiment import load_experiment
 from emergectl.errors import RequestError
 from emergectl.evaluation.columns import columns_of_rows
-from emergectl.evaluation.held_out import affordable, chance_of, score_rows
+from emergectl.evaluation.held_out import affordable, bounds_of_rows, chance_of, score_rows
 from emergectl.evaluation.held_out_records import records_of_rows
 from emergectl.evaluation.item_files import RESULTS, open_items, read_json
 from emergectl.evaluation.metrics import held_out_metrics
@@ -38,6 +38,7 @@ from emergectl.tasks.learning.materials import (
     resolve_with_weights,
 )
 from emergectl.tasks.resolve import ResolvedExperiment
+from emergectl.tasks.shortcuts import group_bounds_to_json
 
 
 def evaluate_run(run: Path, which: str, *, say: Say) -> Iterator[TaskResult]:
@@ -98,6 +99,7 @@ class _Asker:
                 records = file.records
                 before = read_json(folder / RESULTS)
                 names, candidates = before["metric_names"], before.get("candidates", [])
+                bounds = before.get("bounds", [])
             else:
                 objective = held_out.objective or self.materials.objective
                 model = self._holding(path)
@@ -125,12 +127,14 @@ class _Asker:
                     rows, bytes_per_token=held_out.bytes_per_token, unfit=held_out.unfit
                 )
                 names = [m.name for m in held_out_metrics() if m.measure(columns) is not None]
+                bounds = group_bounds_to_json({None: bounds_of_rows(held_out, columns)})
             told: dict[str, Any] = {
                 **file.asked,
                 "step": step,
                 "metric_names": names,
                 "by": [],
                 "chance": chance_of(held_out, self.materials.chance),
+                "bounds": bounds,
             }
             if candidates:
                 told["candidates"] = candidates

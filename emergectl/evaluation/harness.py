@@ -28,6 +28,8 @@ from emergectl.evaluation.results import (
 )
 from emergectl.evaluation.task_items import Asking
 from emergectl.store.measurements import Fact, Measurement, measurement_from_json
+from emergectl.tasks.shortcuts import Bounds, bounds_of_items, group_bounds_to_json
+from emergectl.tasks.task import Item
 
 if TYPE_CHECKING:
     from emergectl.evaluation.lm_eval import OwnMetric
@@ -92,6 +94,7 @@ def evaluate_file(
         "file": str(task.path),
         "file_sha256": hashlib.sha256(task.path.read_bytes()).hexdigest(),
         "model": weights.name,
+        "revision": weights.revision,
         "shots": asking.shots,
         "limit": asking.limit,
         "seed": asking.seed,
@@ -135,6 +138,7 @@ def evaluate_file(
             "metric_names": names,
             "by": list(asking.by),
             "chance": {},
+            "bounds": group_bounds_to_json({None: _bounds(records)}),
         }
         result, told = summarize(folder, records, told, seed=asking.seed)
         values = (*theirs, *result.values)
@@ -142,6 +146,17 @@ def evaluate_file(
         file.finish(records, told, run=run, measured=values)
     without = tuple(name for name in result.without if name in asking.metrics)
     return replace(result, values=values, without=without, was_there=was_there)
+
+
+def _bounds(records: Sequence[ItemRecord]) -> Bounds:
+    """What the items come to by what stands in their records; their questions do not."""
+    items = [
+        Item(one.item, "", target=one.target, choices=one.choices, right=one.right)
+        for one in records
+        if one.skipped is None
+    ]
+    chosen = bool(items) and all(item.choices and item.right for item in items)
+    return bounds_of_items(items, ask="choice" if chosen else "target")
 
 
 def _measurements(

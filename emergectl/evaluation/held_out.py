@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from emergectl.data.candidates import MOST_COST
 from emergectl.data.feeds import Feed
-from emergectl.evaluation.columns import Rows, columns_of_rows
+from emergectl.evaluation.columns import Columns, Rows, columns_of_rows
 from emergectl.evaluation.metrics import held_out_metrics
 from emergectl.evaluation.results import Measured, measure_columns
 from emergectl.inference.capabilities import find_ways
@@ -26,6 +26,7 @@ from emergectl.runtime.place import Place
 from emergectl.store.measurements import Measurement, Source
 from emergectl.tasks.learning.materials import HeldOutSet
 from emergectl.tasks.objectives.objective import Objective
+from emergectl.tasks.shortcuts import MOST_FREQUENT, Bounds
 
 
 def score_rows(
@@ -127,8 +128,27 @@ def measure_rows(
         asked={},
         items=held_out.fingerprint,
         chance=chance_of(held_out, chance),
+        bounds=bounds_of_rows(held_out, columns),
     )
     return measure_columns(columns, held_out_metrics(), of)
+
+
+def bounds_of_rows(held_out: HeldOutSet, columns: Columns) -> Bounds:
+    """What held-out rows come to without the ability: by their task, where they are one's."""
+    return bounds_of_classes(columns) if held_out.task is None else held_out.bounds
+
+
+def bounds_of_classes(columns: Columns) -> Bounds:
+    """What answering every row alike gets, where they have classes, candidates, or sets of labels;
+    for other rows nothing is known."""
+    if columns.labels is not None:
+        _, times = np.unique(columns.labels.true, axis=0, return_counts=True)
+        rows = len(columns.labels.true)
+    elif columns.choices is not None:
+        times, rows = columns.choices.right.sum(axis=0), len(columns.choices.right)
+    else:
+        return Bounds()
+    return Bounds({"accuracy": {MOST_FREQUENT: float(times.max()) / rows}})
 
 
 def chance_of(held_out: HeldOutSet, chance: Mapping[str, float]) -> dict[str, float]:

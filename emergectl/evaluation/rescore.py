@@ -26,9 +26,11 @@ def rescore_run(
     """
     for name in metrics:
         find_metric(name)
-    folders = [folder for folder in _finished(run) if not tasks or _task_of(folder) in tasks]
+    folders = [
+        folder for folder in finished_evaluations(run) if not tasks or _task_of(folder) in tasks
+    ]
     if not folders:
-        there = ", ".join(dict.fromkeys(map(_task_of, _finished(run)))) or "none"
+        there = ", ".join(dict.fromkeys(map(_task_of, finished_evaluations(run)))) or "none"
         raise RequestError(f"{run / 'evals'}: no finished evaluation to rescore; tasks: {there}")
     read = {folder: list(read_items(folder / ITEMS)) for folder in folders}
     known = {fact for records in read.values() for one in records for fact in facts_of(one)}
@@ -48,7 +50,7 @@ def rescore_run(
     return results
 
 
-def _finished(run: Path) -> Iterator[Path]:
+def finished_evaluations(run: Path) -> Iterator[Path]:
     """Folders of finished evaluations; what held-out sets left long ago has no `metric_names`."""
     for path in sorted((run / "evals").rglob(RESULTS)):
         if "metric_names" in read_json(path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from emergectl.evaluation.metrics import find_metric
 from emergectl.evaluation.metrics.definition import Metric
 from emergectl.evaluation.records import ItemRecord
 from emergectl.store.measurements import Fact, Measurement, Source
+from emergectl.tasks.shortcuts import Bounds, GroupBounds, group_bounds_from_json
 from emergectl.tasks.task import ItemKey, fingerprint_of
 
-ASKED_APART = ("shots", "samples", "temperature", "until_passes", "bf16", "generates")
+ASKED_APART = ("shots", "samples", "temperature", "until_passes", "bf16", "generates", "revision")
 """of what an evaluation was asked with, what tells two of the same items apart, where it is set"""
 
 
@@ -35,7 +36,9 @@ class Measured:
     items: str | None
     """the fingerprint of the items"""
     chance: Mapping[str, float]
-    """metric → what needs no ability, where the columns cannot tell it"""
+    """metric → what blind guessing gets, where the columns cannot tell it"""
+    bounds: Bounds = field(default_factory=Bounds)
+    """of the items: what shortcuts score, and the best that can be reached"""
     group: tuple[str, Fact] | None = None
 
 
@@ -62,6 +65,7 @@ def measure_columns(
             continue
         low, high = interval(metric.facts, measure, seed=seed)
         chance = of.chance.get(metric.name) if measure.chance is None else measure.chance
+        shortcut, shortcut_by = of.bounds.best(metric.name)
         measured.append(
             Measurement(
                 task=of.task,
@@ -74,6 +78,9 @@ def measure_columns(
                 high=high,
                 n=measure.items,
                 chance=chance,
+                shortcut=shortcut,
+                shortcut_by=shortcut_by,
+                ceiling=of.bounds.ceiling.get(metric.name),
                 group=of.group,
                 asked=of.asked,
                 items=of.items,
@@ -88,20 +95,23 @@ def measure_records(
     of: Measured,
     *,
     by: Sequence[str] = (),
+    bounds: GroupBounds | None = None,
     bytes_per_token: float | None = None,
     seed: int = 0,
 ) -> list[Measurement]:
     """Every metric that the records can give: of all items, then of each group by each fact.
 
-    Skipped items count in none. `of.chance` is the whole's: a group's may be another.
+    Skipped items count in none. `of.chance` is the whole's: a group's may be another. `bounds`: of
+    all items and of the groups, as far as they are known.
     """
+    bounds = bounds or {}
     asked = [record for record in records if record.skipped is None]
 
     def measure(some: Sequence[ItemRecord], what: Measured) -> list[Measurement]:
         columns = columns_of_records(some, bytes_per_token=bytes_per_token)
         return measure_columns(columns, metrics, what, seed=seed)
 
-    values = measure(asked, of)
+    values = measure(asked, replace(of, bounds=bounds.get(None, Bounds())))
     for fact in by:
         groups: dict[Fact, list[ItemRecord]] = {}
         for record in asked:
@@ -109,7 +119,8 @@ def measure_records(
             if fact in found:
                 groups.setdefault(found[fact], []).append(record)
         for name in sorted(groups, key=_in_order):
-            values += measure(groups[name], replace(of, chance={}, group=(fact, name)))
+            own = bounds.get((fact, name), Bounds())
+            values += measure(groups[name], replace(of, chance={}, bounds=own, group=(fact, name)))
     return values
 
 
@@ -142,7 +153,8 @@ def summarize(
 ) -> tuple[TaskResult, dict[str, Any]]:
     """Results of records, and what results.json says of them.
 
-    `asked` holds `task`, `model`, `step`, `metric_names`, `by` and `chance`, and is kept.
+    `asked` holds `task`, `model`, `step`, `metric_names`, `by`, `chance` and `bounds` (as plain
+    data; none in what is older), and is kept.
     """
     metrics = [find_metric(name) for name in asked["metric_names"]]
     values = measure_records(
@@ -157,6 +169,7 @@ def summarize(
             chance=asked["chance"],
         ),
         by=asked["by"],
+        bounds=group_bounds_from_json(asked.get("bounds", ())),
         bytes_per_token=asked.get("bytes_per_token"),
         seed=seed,
     )

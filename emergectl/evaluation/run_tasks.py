@@ -27,7 +27,7 @@ from emergectl.evaluation.contamination import RULE
 from emergectl.evaluation.harness import HarnessTask, evaluate_file, prepare_file
 from emergectl.evaluation.item_files import FollowedItems, ItemFile, ResumeMode, open_items
 from emergectl.evaluation.records import ItemRecord
-from emergectl.evaluation.results import TaskResult, summarize
+from emergectl.evaluation.results import TaskResult, facts_of, summarize
 from emergectl.evaluation.task_items import (
     Asking,
     PreparedTask,
@@ -43,6 +43,7 @@ from emergectl.store.checkpoints import step_name
 from emergectl.tasks.catalog import make_task
 from emergectl.tasks.references import harness_file, load_task
 from emergectl.tasks.resolve import objective_of, task_label
+from emergectl.tasks.shortcuts import bounds_by_group, group_bounds_to_json
 from emergectl.tasks.task import TextTask
 
 _NO_NAME = re.compile(r"[^\w.=,+-]+")
@@ -121,8 +122,9 @@ def evaluate_tasks(
     watch: Watch | None = None,
 ) -> Iterator[TaskResult]:
     """Ask every task of every step; results go to `folder/step-N/TASK` and are yielded as they
-    stand (of a model that is no run's, to `folder/TASK`). `folder` is the `evals` of a run, whose
-    measurements.jsonl is told of them.
+    stand (of a revision on the hub, to `folder/REVISION/TASK`; of any other model that is no
+    run's, to `folder/TASK`). `folder` is the `evals` of a run, whose measurements.jsonl is told of
+    them.
 
     `place`: where it computes and with which ranks, all of which yield everything while rank 0
     alone writes; None is this process on its GPU, if there is one.
@@ -134,8 +136,7 @@ def evaluate_tasks(
     models = _Models(bf16, place)
     for some in weights:
         for task in tasks:
-            at = folder / (step_name(some.step) if some.step is not None else "")
-            at = at / _folder_name(task)
+            at = folder / _folder_of(some) / _folder_name(task)
             if isinstance(task, HarnessTask):
                 watch.check()
                 load = partial(models.holding, some)
@@ -168,7 +169,8 @@ class _Models:
 
     def holding(self, weights: Weights) -> LanguageModel:
         """The model with these weights in it."""
-        if self._model is None:
+        if self._model is None or weights.revision not in (None, self._model.weights.revision):
+            self._model = None  # its memory is free before the next one comes
             self._model = on_every_rank(
                 self._place,
                 lambda: load_language_model(weights, place=self._place, bf16=self._bf16),
@@ -249,6 +251,7 @@ def _asked(task: PreparedTask, weights: Weights, bf16: bool) -> dict[str, Any]:
         "task": task.label,
         "params": task.task.model_dump(mode="json"),
         "model": weights.name,
+        "revision": weights.revision,
         "shots": asking.shots,
         "limit": asking.limit,
         "seed": asking.seed,
@@ -272,12 +275,18 @@ def _finish(
     run: Path,
 ) -> TaskResult:
     marks = [record.extra["contaminated"] for record in records if "contaminated" in record.extra]
+    by = [*task.asking.by, *(["contaminated"] if any(marks) else [])]
+    judged = [pair for pair in zip(task.items, records, strict=True) if pair[1].skipped is None]
+    bounds = bounds_by_group(
+        task.task, [item for item, _ in judged], [facts_of(record) for _, record in judged], by
+    )
     asked: dict[str, Any] = {
         **file.asked,
         "step": weights.step,
         "metric_names": [metric.name for metric in task.metrics],
-        "by": [*task.asking.by, *(["contaminated"] if any(marks) else [])],
+        "by": by,
         "chance": dict(task.task.chance),
+        "bounds": group_bounds_to_json(bounds),
         "generates": task.task.ask == "generate",
     }
     if marks:
@@ -287,6 +296,13 @@ def _finish(
     result, told = summarize(file.folder, records, asked, seed=task.asking.seed)
     file.finish(records, told, run=run, measured=result.values)
     return replace(result, notes=(*task.task.notes, *result.notes))
+
+
+def _folder_of(weights: Weights) -> str:
+    """The folder of a step, or of a revision; "" where there is one state of the model."""
+    if weights.revision is not None:
+        return _NO_NAME.sub("-", weights.revision).strip(".-") or "revision"
+    return "" if weights.step is None else step_name(weights.step)
 
 
 def _folder_name(task: Prepared) -> str:

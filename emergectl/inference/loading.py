@@ -19,6 +19,7 @@ from emergectl.errors import ExperimentError, RequestError
 from emergectl.inference.capabilities import Ways, find_ways
 from emergectl.inference.encoding import Coder, reach_of
 from emergectl.inference.generator import write_texts
+from emergectl.inference.hub import fetch_revision, find_revisions, is_hub_revision
 from emergectl.inference.requests import Question, Scored, TooLong, Writing
 from emergectl.inference.scorer import score_questions, score_texts
 from emergectl.models.build import Head, load_model, load_weights, source_config
@@ -26,6 +27,7 @@ from emergectl.models.model_types import family_kind
 from emergectl.runtime.place import Place
 from emergectl.store import checkpoints
 from emergectl.store.locate import find_run
+from emergectl.store.model_names import HUB, split_revision
 from emergectl.store.origins import find_origin, pick_checkpoints
 
 _DOES_NOT_GO_ON = {
@@ -43,17 +45,21 @@ class Weights:
     """Where a model's weights are.
 
     `source` is a directory or a hub name; `run` and `step` are those of a run's checkpoint or
-    snapshot, None elsewhere.
+    snapshot, None elsewhere. Of a `revision` on the hub, `hub:NAME@REVISION` is the source and
+    `step` what its name tells.
     """
 
     source: str
     run: Path | None = None
     step: int | None = None
+    revision: str | None = None
 
     @property
     def name(self) -> str:
         """What results call it: `RUN@STEP`, or the source."""
-        return self.source if self.run is None else f"{self.run.name}@{self.step}"
+        if self.run is None:
+            return self.source.removeprefix(HUB)
+        return f"{self.run.name}@{self.step}"
 
 
 def find_weights(ref: str, *, which: str = "last", root: Path) -> list[Weights]:
@@ -62,6 +68,14 @@ def find_weights(ref: str, *, which: str = "last", root: Path) -> list[Weights]:
     `which` (last, best, all, or a step) is for a run; `RUN@best` and `RUN@STEP` name one too.
     Raises RequestError where there is nothing of the sort, or where a checkpoint does not verify.
     """
+    if is_hub_revision(ref):
+        if which != "last":
+            raise RequestError(f"{ref} names revisions already, so there is no `{which}` of it")
+        name, _ = split_revision(ref)
+        return [
+            Weights(f"{HUB}{name}@{revision}", step=step, revision=revision)
+            for revision, step in find_revisions(ref)
+        ]
     name, at, asked = ref.rpartition("@")
     run = _run_named(ref, root) or (_run_named(name, root) if at else None)
     if run is not None:
@@ -163,12 +177,13 @@ def load_language_model(
     Raises RequestError for what cannot be had, cannot be trusted (`emergectl.models.safety`), has
     no output head, or goes by another vocabulary than its tokenizer.
     """
+    source = weights.source if weights.revision is None else str(fetch_revision(weights.source))
     try:
-        config = source_config(weights.source)
-        _check_goes_on(weights.source, config)
+        config = source_config(source)
+        _check_goes_on(weights.name, config)
         head: Head = "seq2seq" if config.is_encoder_decoder else "causal"
-        model = load_model(weights.source, head=head, seed=0, say=_refuse)
-        tokenizer = load_tokenizer(weights.source, key="")
+        model = load_model(source, head=head, seed=0, say=_refuse)
+        tokenizer = load_tokenizer(source, key="")
     except ExperimentError as error:
         raise RequestError(error.message) from error
     known = model.get_input_embeddings().weight.shape[0]

@@ -26,7 +26,7 @@ class Appearance:
     step: int | None
     """the first step from which on the ability is there; None if absent"""
     floor: float
-    """the level without the ability: chance, or where the curve begins"""
+    """the level without the ability: chance (or a shortcut's), or where the curve begins"""
     plateau: float
     """the level at which the curve ends"""
 
@@ -48,8 +48,9 @@ def find_appearance(
     The rule, on measurements in order of their steps (NaN left out; a step measured twice counts
     with its last value):
 
-    1. The floor is `chance`, or, where it is not given, the median of the first tenth of the
-       values (three at least). The plateau is the median of the last tenth (three at least).
+    1. The floor is `chance` (the best of guessing and of a task's shortcuts), or, where it is not
+       given, the median of the first tenth of the values (three at least). The plateau is the
+       median of the last tenth (three at least).
     2. The ability is absent where there are fewer than five measurements, or the plateau is not
        above the floor by `least_rise` and by three times the noise. Noise is the spread of
        neighbouring values' differences, by their median absolute deviation, over √2.
@@ -86,13 +87,15 @@ def ability_line(
     values: Sequence[float],
     *,
     chance: float | None = None,
+    called: str = "chance",
 ) -> str:
     """One line saying at which step the ability appears, was there already, or that it does not.
 
-    With fewer measurements than the rule wants (a test set is asked once) it says the last value.
+    `called`: what it is that scores `chance`, where that is a shortcut. With fewer measurements
+    than the rule wants (a test set is asked once) it says the last value.
     """
     found = find_appearance(steps, values, chance=chance)
-    floor = f"{'chance' if chance is not None else 'its start'} ({found.floor:.2f})"
+    floor = f"{called if chance is not None else 'its start'} ({found.floor:.2f})"
     measured = dict(zip(steps, values, strict=True))
     if 0 < len(measured) < FEWEST_POINTS:
         last = max(measured)

@@ -7,10 +7,9 @@ from statistics import median
 
 from emergectl.analysis.convention import NARROW_SHARE
 from emergectl.analysis.findings import AbilityFinding, Findings
-from emergectl.reports.figures import FigureKind
-from emergectl.reports.numbers import format_number, p_equals, several, short, span
+from emergectl.analysis.numbers import decades_of, format_number, p_equals, several, short, span
+from emergectl.reports.figures import FigureKind, levels_drawn
 from emergectl.reports.summary import MOST_ROWS
-from emergectl.reports.words import decades
 
 RUN_CAPTION = (
     "The run over its steps: losses as logged, other metrics as measured. A marked step is the "
@@ -44,8 +43,7 @@ def _curve(ability: AbilityFinding, findings: Findings) -> str:
         parts.append("Points: one run each, with Wilson 95% intervals of its items.")
     else:
         parts.append("Points: one run each.")
-    if ability.chance is not None:
-        parts.append(f"Dashed: chance ({format_number(ability.chance)}).")
+    parts += _levels(ability)
     low, high = ability.onset.last_at_chance, ability.onset.first_above
     if low is not None and high is not None and ability.verdict != "flat":
         parts.append(
@@ -62,6 +60,18 @@ def _curve(ability: AbilityFinding, findings: Findings) -> str:
         parts.append("Line: a fitted curve, for the eye; no test uses it.")
     parts.append(_verdict(ability))
     return " ".join(parts)
+
+
+def _levels(ability: AbilityFinding) -> list[str]:
+    """What the lines across a figure are."""
+    drawn = levels_drawn(ability)
+    said = {
+        "chance": "Dashed: chance ({score}).",
+        "shortcut": f"Dots and dashes: {ability.shortcut_by or 'a shortcut'} ({{score}}), which "
+        "needs no ability.",
+        "ceiling": "Dotted: the best that the task allows ({score}).",
+    }
+    return [said[what].format(score=format_number(level)) for what, level in drawn.items()]
 
 
 def _seeds(ability: AbilityFinding, findings: Findings) -> str:
@@ -126,8 +136,11 @@ def _measured(ability: AbilityFinding) -> str:
 def _verdict(ability: AbilityFinding) -> str:
     """The word, with the tests that it stands on."""
     onset, sharp = ability.onset, ability.sharpness
+    floor = f"{onset.shortcut} ({format_number(onset.floor)})" if onset.shortcut else "chance"
+    at_floor = f"no better than {floor}" if onset.shortcut else "at chance"
+    flatness = at_floor if onset.shortcut else "equivalence to chance"
     leaves = (
-        f"at chance below, {p_equals(onset.p_at_chance)}; above it at the largest scales, "
+        f"{at_floor} below, {p_equals(onset.p_at_chance)}; above it at the largest scales, "
         f"{p_equals(onset.p_above)}"
     )
     partner = ability.metric_claim
@@ -139,7 +152,7 @@ def _verdict(ability: AbilityFinding) -> str:
         "gradual": f"{leaves}; {_length(ability)}",
         "smooth": _length(ability),
         "non-monotone": f"rise, {p_equals(ability.p_rise)}; fall, {p_equals(ability.p_fall)}",
-        "flat": f"equivalence to chance, {p_equals(ability.p_flat)}",
+        "flat": f"{flatness}, {p_equals(ability.p_flat)}",
         "undetermined": "",
     }[ability.verdict]
     return f"Verdict: {ability.verdict}{f' ({numbers})' if numbers else ''}."
@@ -147,14 +160,13 @@ def _verdict(ability: AbilityFinding) -> str:
 
 def _width(ability: AbilityFinding) -> str:
     sharp = ability.sharpness
-    width = format_number(sharp.convention)
-    return f"a rise within less than {width} {decades(sharp.convention)} of {sharp.unit}"
+    return f"a rise within less than {decades_of(sharp.convention or 0, sharp.unit)}"
 
 
 def _length(ability: AbilityFinding) -> str:
     sharp = ability.sharpness
-    narrow = format_number(NARROW_SHARE * sharp.convention) if sharp.convention else ""
+    narrow = decades_of(NARROW_SHARE * (sharp.convention or 0), sharp.unit)
     return (
-        f"takes longer than {narrow} decades of {sharp.unit}, {p_equals(ability.p_gradual)}; "
+        f"takes longer than {narrow}, {p_equals(ability.p_gradual)}; "
         f"{_width(ability)} is not shown, {p_equals(sharp.p)}"
     )

@@ -155,8 +155,11 @@ def _draw_group(axes: Axes, group: Sequence[StepCurve], panels: Panels) -> None:
             label += f", appears at step {curve.appears_at:,}"
         dots = _dots(curve)
         axes.plot(curve.steps, curve.values, color=color, linewidth=2.0, label=label, **dots)
+        hue = color if several_chances else FAINT
         if curve.chance is not None:
-            _draw_chance(axes, curve.chance, color if several_chances else FAINT)
+            _draw_level(axes, curve.chance, "chance", hue)
+        if curve.shortcut is not None:
+            _draw_level(axes, curve.shortcut[0], "shortcut", color if len(group) > 1 else FAINT)
     if group[0].is_rate:
         axes.set_ylim(-0.04, 1.06)
     if len(group) == 1:
@@ -166,10 +169,12 @@ def _draw_group(axes: Axes, group: Sequence[StepCurve], panels: Panels) -> None:
         axes.legend(loc="best")
 
 
-def _draw_chance(axes: Axes, level: float, color: str) -> None:
-    axes.axhline(level, color=color, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+def _draw_level(axes: Axes, level: float, what: str, color: str) -> None:
+    """What needs no ability: `chance` dashed, `shortcut` in dots and dashes."""
+    style = (0, (4, 3)) if what == "chance" else (0, (6, 2, 1, 2))
+    axes.axhline(level, color=color, linewidth=1.0, linestyle=style, zorder=1)
     axes.annotate(
-        "chance",
+        what,
         (1.0, level),
         xycoords=("axes fraction", "data"),
         xytext=(4, 0),
@@ -333,6 +338,8 @@ def _heading(curve: StepCurve, hue: int | None, marker: str) -> str:
     if is_loss(curve.what):
         name = f"{curve.task or 'training'} {curve.metric}"
     facts = [] if curve.chance is None else [f"chance {curve.chance:.2f}"]
+    if curve.shortcut is not None:
+        facts.append(f"{curve.shortcut[1]} {curve.shortcut[0]:.2f}")
     if curve.appears_at is not None:
         facts.append(f"appears at step {curve.appears_at:,}")
     text = name + (f" ({', '.join(facts)})" if facts else "")

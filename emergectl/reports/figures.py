@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emergectl.analysis.findings import AbilityFinding, Findings
 from emergectl.analysis.forecast import Forecast
+from emergectl.analysis.numbers import short
 from emergectl.analysis.seeds import SeedsFinding
 from emergectl.analysis.verdict import Word
 from emergectl.reports.curves import CJK_FONTS
-from emergectl.reports.numbers import short
 from emergectl.reports.panels import printable_line
 
 if TYPE_CHECKING:
@@ -148,7 +148,8 @@ def figure_style() -> dict[str, Any]:
 
 
 def _draw_curve(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -> None:
-    """Runs as points, their mean, a fitted curve, chance, onset, and the rise with its interval."""
+    """Runs as points, their mean, a fitted curve, what needs no ability, onset, and the rise with
+    its interval."""
     rungs = ability.measured
     drawn = as_drawn(ability.axis)
     color, _ = LOOKS[ability.verdict]
@@ -173,7 +174,7 @@ def _draw_curve(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -
             low, high = _binomial_interval(seed.value, seed.items)
             axes.plot([x, x], [low, high], color=INK, linewidth=0.9)
         axes.plot(xs, ys, "o", color=INK, markersize=4, label="measured", mew=0)
-    _draw_chance(axes, ability.chance)
+    _draw_levels(axes, ability)
     _scale_values(axes, ability, ys)
     scale_axis(axes, ability.axis, label, xs)
     _draw_onset(axes, ability)
@@ -231,7 +232,7 @@ def _draw_forecast(axes: Axes, ability: AbilityFinding, label: str, alpha: float
         axes.plot(scales, middle, mark + "-", color=color, markersize=4, label=method)
     axes.plot(xs, ys, "o", color=INK, markersize=4, label="measured", mew=0)
     axes.axvline(drawn(cutoff), color=FAINT, linewidth=1.0, linestyle=(0, (1, 1.5)))
-    _draw_chance(axes, ability.chance)
+    _draw_levels(axes, ability)
     _scale_values(axes, ability, ys)
     scale_axis(axes, ability.axis, label, xs)
     axes.set_title(f"{_heading(ability)}: foretold from {short(cutoff)}")
@@ -264,28 +265,50 @@ def _is_rate(ability: AbilityFinding) -> bool:
     return (ability.what.least, ability.what.most) == (0, 1)
 
 
-def _draw_chance(axes: Axes, level: float | None) -> None:
-    if level is None:
-        return
-    axes.axhline(level, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-    axes.annotate(
-        "chance",
-        (1.0, level),
-        xycoords=("axes fraction", "data"),
-        xytext=(-2, 2),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        color=FAINT,
-        fontsize=8,
-    )
+def levels_drawn(ability: AbilityFinding) -> dict[str, float]:
+    """The lines across a figure: `chance`, `shortcut` where that is better, and `ceiling` where it
+    is short of the best that the metric can be."""
+    found = {"chance": ability.chance}
+    if ability.onset.shortcut:
+        found["shortcut"] = ability.shortcut
+    best = ability.what.least if ability.what.direction == "down" else ability.what.most
+    if ability.ceiling != best:
+        found["ceiling"] = ability.ceiling
+    return {what: level for what, level in found.items() if level is not None}
+
+
+_LINES = {"chance": (4, 3), "shortcut": (6, 2, 1, 2), "ceiling": (1, 2)}
+_MOST_LETTERS = 34
+"""of a shortcut's name that find room in a figure; the caption has all of them"""
+
+
+def _draw_levels(axes: Axes, ability: AbilityFinding) -> None:
+    """What needs no ability and the best that can be reached, each line named over the end that is
+    further from the curve; chance under it where a shortcut is better."""
+    drawn = levels_drawn(ability)
+    under = "shortcut" in drawn and ability.what.direction == "up"
+    for what, level in drawn.items():
+        below = what == "chance" and under
+        axes.axhline(level, color=FAINT, linewidth=1.0, linestyle=(0, _LINES[what]), zorder=1)
+        name = printable_line(ability.shortcut_by) if what == "shortcut" else what
+        left = abs(ability.values[0] - level) > abs(ability.values[-1] - level)
+        axes.annotate(
+            what if len(name) > _MOST_LETTERS or not name else name,
+            (0.0 if left else 1.0, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(2 if left else -2, -2 if below else 2),
+            textcoords="offset points",
+            ha="left" if left else "right",
+            va="top" if below else "bottom",
+            color=FAINT,
+            fontsize=8,
+        )
 
 
 def _scale_values(axes: Axes, ability: AbilityFinding, values: list[float]) -> None:
-    """Metrics from 0 to 1 whole, unless they stay low; those on a log scale in logs. What guessing
-    gets is always inside."""
-    level = ability.chance
-    shown = values if level is None else [*values, level]
+    """Metrics from 0 to 1 whole, unless they stay low; those on a log scale in logs. What needs no
+    ability is always inside, and so is the ceiling."""
+    shown = [*values, *levels_drawn(ability).values()]
     low, high = min(shown), max(shown)
     if ability.what.scale == "log" and low > 0 and high > 3 * low:
         axes.set_yscale("log")

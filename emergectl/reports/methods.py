@@ -7,12 +7,11 @@ from statistics import median
 
 from emergectl import __version__
 from emergectl.analysis.convention import NARROW_SHARE
+from emergectl.analysis.evidence import FEWEST_RUNGS
 from emergectl.analysis.findings import AbilityFinding, Findings
+from emergectl.analysis.numbers import decades_of, format_number, several, span
 from emergectl.analysis.onset import HEIGHT_MARGIN
 from emergectl.analysis.sharpness import ALONG_TRAINING, ONE_RUN_SCATTER
-from emergectl.analysis.verdict import FEWEST_RUNGS
-from emergectl.reports.numbers import format_number, several, span
-from emergectl.reports.words import decades
 
 YEAR = 2026
 OWN = """@software{{emergectl,
@@ -124,6 +123,7 @@ def methods_paragraph(findings: Findings) -> str:
             "Onset: the scales below the rise are at chance (two one-sided tests with a margin of "
             f"{HEIGHT_MARGIN:.0%} of the ability's height; Schuirmann 1987) and the largest ones "
             "above it.",
+            *_shortcuts(judged),
             _sharpness(findings),
             _metric(judged),
             "Surprise: what was measured at the largest scale lies outside the 95% prediction "
@@ -136,6 +136,18 @@ def methods_paragraph(findings: Findings) -> str:
             f"Verdicts: {_counts(findings)}.",
         ]
     )
+
+
+def _shortcuts(judged: Sequence[AbilityFinding]) -> list[str]:
+    """What chance was taken to be where a shortcut is better than guessing."""
+    names = dict.fromkeys(a.onset.shortcut for a in judged if a.onset.shortcut)
+    if not names:
+        return []
+    return [
+        "Chance is the best of guessing and of shortcuts that need no ability, scored on the very "
+        f"items ({'; '.join(names)}); it is the rise above that which was judged, what lies below "
+        "being raised to it."
+    ]
 
 
 def bibtex_of_emergectl() -> str:
@@ -209,7 +221,7 @@ def _sharpness(findings: Findings) -> str:
     )
     if not widths:
         widths = [(findings.sharp_decades, "training FLOPs")]
-    width = " or ".join(f"{format_number(w)} {decades(w)} of {unit}" for w, unit in widths)
+    width = " or ".join(decades_of(w, unit) for w, unit in widths)
     said = (
         "Sharpness: the core of the rise, the shortest stretch with 80% of the rise that the "
         f"ladder shows, takes less than {width}. The null hypothesis holds every rise of one mode "

@@ -24,6 +24,7 @@ from markupsafe import Markup
 from emergectl import __version__
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.findings import AbilityFinding, Findings, axis_in_words
+from emergectl.analysis.numbers import NONE, format_number, p_value, short
 from emergectl.analysis.plain import as_plain
 from emergectl.analysis.table import TableRow
 from emergectl.reports.costs import (
@@ -39,7 +40,6 @@ from emergectl.reports.costs import (
 from emergectl.reports.inline import inline_svg
 from emergectl.reports.methods import bibtex_of_emergectl, bibtex_of_papers, methods_paragraph
 from emergectl.reports.numbered import NumberedFigure, number_figures, sections, strongest_first
-from emergectl.reports.numbers import NONE, format_number, p_value, short
 from emergectl.reports.panels import printable_line
 from emergectl.reports.words import CURVES, DEFINITIONS, MARKS, claims_of, pair_words, sentence
 

@@ -42,6 +42,13 @@ class StepCurve:
     steps: list[float]
     values: list[float]
     chance: float | None = None
+    floor: tuple[float, str] | None = None
+    """the best that needs no ability, and what that is"""
+
+    @property
+    def shortcut(self) -> tuple[float, str] | None:
+        """What a shortcut scores and which that is, where it is better than guessing."""
+        return self.floor if self.floor is not None and self.floor[1] != "chance" else None
 
     @property
     def is_training(self) -> bool:
@@ -57,7 +64,8 @@ class StepCurve:
     @cached_property
     def appearance(self) -> Appearance:
         """What the rule of `appearance.py` says."""
-        return find_appearance(self.steps, self.values, chance=self.chance)
+        floor = None if self.floor is None else self.floor[0]
+        return find_appearance(self.steps, self.values, chance=floor)
 
     @property
     def appears_at(self) -> int | None:
@@ -146,7 +154,9 @@ def collect(
         if name not in curves:
             label = printable_line(labels.get(name, name))
             task = f"{one.task}{asked}"
-            curves[name] = StepCurve(name, label, task, one.metric, one.what, [], [], one.chance)
+            curves[name] = StepCurve(
+                name, label, task, one.metric, one.what, [], [], one.chance, one.floor
+            )
         curves[name].steps.append(float(one.step))
         curves[name].values.append(one.value)
     return curves

@@ -40,7 +40,7 @@ class Reproduced:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file that an experiment needs: where below --data, where it comes from, its licence."""
+    """A file or folder that is needed: where below --data, where it comes from, its licence."""
 
     path: str
     origin: str
@@ -50,7 +50,7 @@ class DataFile:
         """The file below a folder, by its path or by its bare name. Raises RequestError."""
         bare = Path(self.path).name
         for path in (folder / self.path, folder / bare) if folder is not None else ():
-            if path.is_file():
+            if path.exists():
                 return path
         place = "" if folder is None else f" below {folder}"
         raise RequestError(
@@ -166,9 +166,10 @@ MMLU_CHANCE, MMLU_ITEMS, LAMBADA_ITEMS = 0.25, 14042, 5153
 def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
     from emergectl.analysis.columns import ColumnMapping
     from emergectl.analysis.reading import read_tables
+    from emergectl.analysis.sharpness import ALPHA
     from emergectl.analysis.table import Table, with_defaults
     from emergectl.analysis.table_curves import curves_of
-    from emergectl.analysis.verdict import ALPHA, judge
+    from emergectl.analysis.verdict import judge
     from emergectl.evaluation.metrics import metric_facts
 
     conditions = {"variant": "standard"}
@@ -207,6 +208,61 @@ def _pythia(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
             Reproduced(f"MMLU over {axis}: emergent curves of {len(found)}", 0, count, 0, 0)
         )
     return rows
+
+
+# Magnusson et al. 2025 (arXiv 2504.11393), abstract and figure 1: of the pairs of 25 data recipes,
+# 150M puts some 80% in the order of 1B (mean accuracy of ten tasks, one seed of 150M deciding by
+# itself); it is read off a figure, so five points either way.
+RECIPES, SMALL_MODELS = 25, 150e6
+DECISIONS, DECISIONS_HALF = 0.80, 0.05
+
+
+def _data_decide(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
+    from emergectl.analysis.noise import judge_noise
+    from emergectl.analysis.reading import read_tables
+    from emergectl.evaluation.metrics import metric_facts
+
+    where = {"task": "olmes_10_macro_avg", "metric": "primary_metric"}
+    found = judge_noise(read_tables(files, where=where, lookup=metric_facts)).benchmarks
+    told = next((one.decisions for one in found if one.scale == SMALL_MODELS), None)
+    right = None if told is None else told.accuracy.value
+    recipes = None if told is None else float(told.recipes)
+    return [
+        _within("recipes at 150M and 1B", RECIPES, recipes, half=0),
+        _within("pairs of them put in the order of 1B", DECISIONS, right, half=DECISIONS_HALF),
+    ]
+
+
+# Van der Wal et al. 2025 (arXiv 2503.09543), figure 4: of ten runs of 410M, seeds 3 and 4 are
+# outliers by their mean standardised accuracy on these tasks.
+SEEDS, OUTLIERS, LAST_STEP = 10, {"3", "4"}, 143000
+STANDARDISED = ("arc_easy", "lambada_openai", "piqa", "sciq")
+
+
+def _polypythias(files: Sequence[Path], _: Trainer) -> list[Reproduced]:
+    from emergectl.analysis.reading import read_tables
+    from emergectl.evaluation.metrics import metric_facts
+
+    values: dict[str, dict[str, float]] = {}
+    pattern = f"pythia-410m-seed*/step{LAST_STEP}/**/results_*.json"
+    for path in sorted(files[0].glob(pattern), key=lambda path: path.name):  # by time
+        seed = path.relative_to(files[0]).parts[0].rpartition("seed")[2]
+        for row in read_tables([path], lookup=metric_facts).rows:
+            # Some files lie in the folder of another model than they are of.
+            if row.metric == "acc" and (row.seed or "0") == seed and row.task in STANDARDISED:
+                values.setdefault(row.task, {}).setdefault(seed, row.value)
+    seeds = set.intersection(*(set(own) for own in values.values())) if values else set()
+    scores = dict.fromkeys(seeds, 0.0)
+    for own in values.values():
+        kept = np.array([own[seed] for seed in seeds])
+        for seed in seeds if kept.std() > 0 else ():
+            scores[seed] += (own[seed] - kept.mean()) / kept.std()
+    lowest = set(sorted(scores, key=lambda seed: scores[seed])[:2])
+    tasks = f"{', '.join(sorted(values)) or 'no task'} at step {LAST_STEP:,}"
+    return [
+        _within(f"seeds of 410M that have {tasks}", SEEDS, float(len(seeds)), half=0),
+        _within("seeds 3 and 4 are the lowest (1: yes)", 1, float(lowest == OUTLIERS), half=0),
+    ]
 
 
 # One published run: the order, and each step to a factor of two.
@@ -315,6 +371,17 @@ _SHAKESPEARE_FILE = DataFile(
     "MIT; the text is in the public domain",
 )
 
+_DATA_DECIDE_FILE = DataFile(
+    "datadecide/macro_avg-00000-of-00001.parquet",
+    "huggingface.co/datasets/allenai/DataDecide-eval-results (data/, the file of that name)",
+    "ODC-BY 1.0",
+)
+_POLYPYTHIAS_FOLDER = DataFile(
+    "polypythias-evals",
+    "huggingface.co/datasets/EleutherAI/polypythias-evals (the folders pythia-410m-seed*)",
+    "no licence stated there",
+)
+
 EXPERIMENTS = {
     "chinchilla-refit": PublishedResult(
         "L = E + A/N^α + B/D^β refitted to Chinchilla's runs", _chinchilla, (_CHINCHILLA_FILE,)
@@ -322,6 +389,12 @@ EXPERIMENTS = {
     "powerlaw-tails": PublishedResult("power-law tails of three data sets", _tails, _TAIL_FILES),
     "pythia-lambada": PublishedResult(
         "LAMBADA breaks between steps 512 and 1,000; MMLU does not", _pythia, (_PYTHIA_FILE,)
+    ),
+    "datadecide": PublishedResult(
+        "small models order data recipes as 1B does", _data_decide, (_DATA_DECIDE_FILE,)
+    ),
+    "polypythias": PublishedResult(
+        "two of ten seeds of 410M are outliers", _polypythias, (_POLYPYTHIAS_FOLDER,)
     ),
     "induction-heads": PublishedResult("the loss falls off its plateau", _induction),
     "grokking": PublishedResult("the test loss falls long after the training loss", _grokking),

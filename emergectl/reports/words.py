@@ -12,7 +12,7 @@ from typing import Literal
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.findings import AbilityFinding, Findings
-from emergectl.reports.numbers import format_number, p_equals, short, span
+from emergectl.analysis.numbers import decades_of, format_number, p_equals, short, span
 
 State = Literal["holds", "does not hold", "not shown", "not asked"]
 MARKS: dict[State, str] = {
@@ -66,9 +66,9 @@ def sentence(ability: AbilityFinding, findings: Findings) -> str:
     """What the verdict says, in one plain sentence without tests."""
     a, over = ability, findings.over
     where = f"half of it by {_at(a)} {over}" if a.has_rise(findings.alpha) else ""
-    chance = "chance" if a.chance is None else f"chance ({format_number(a.chance)})"
+    chance = no_ability(a)
     convention, unit = a.sharpness.convention, a.sharpness.unit
-    width = f"{format_number(convention)} {decades(convention)} of {unit}" if convention else ""
+    width = f"{decades_of(convention, unit)}" if convention else ""
     partner = a.metric_claim.partner
     if a.verdict == "emergent":
         said = f"It leaves {chance} and rises within less than {width}, {where}"
@@ -95,19 +95,28 @@ def sentence(ability: AbilityFinding, findings: Findings) -> str:
         turn = f", and turns at {short(a.turn)} {over}" if a.turn is not None else ""
         return f"It rises and falls{turn}."
     if a.verdict == "flat":
+        up_to = f"up to {short(a.scales[-1])} {over}"
+        if a.onset.shortcut:
+            score = format_number(a.onset.floor)
+            return (
+                f"It is no better than {a.onset.shortcut} ({score}) {up_to}, and that needs no "
+                "ability."
+            )
         floor = chance if a.chance is not None else "the smallest scales"
-        return f"Nothing tells it from {floor} up to {short(a.scales[-1])} {over}."
+        return f"Nothing tells it from {floor} {up_to}."
     return f"Open: {a.reason}."
+
+
+def no_ability(a: AbilityFinding) -> str:
+    """What needs no ability, with its score: `chance (0.25)`, `what naming … scores (0.34)`."""
+    if a.onset.shortcut:
+        return f"what {a.onset.shortcut} scores ({format_number(a.onset.floor)})"
+    return "chance" if a.chance is None else f"chance ({format_number(a.chance)})"
 
 
 def claims_of(ability: AbilityFinding, alpha: float) -> tuple[ClaimShown, ...]:
     """The four claims, in their order."""
     return (_onset(ability), _sharpness(ability, alpha), _metric(ability), _surprise(ability))
-
-
-def decades(count: float | None) -> str:
-    """`decade` of one, else `decades`."""
-    return "decade" if count == 1 else "decades"
 
 
 def pair_words(ability: AbilityFinding) -> str:
@@ -136,19 +145,24 @@ def _at(ability: AbilityFinding) -> str:
 def _onset(a: AbilityFinding) -> ClaimShown:
     onset = a.onset
     if onset.p is None:
-        if a.chance is None:
+        if onset.floor is None:
             return ClaimShown("onset", "not asked", "", "no chance level is known")
         return ClaimShown("onset", _state(onset.holds), "", "")
+    score = format_number(onset.floor)
+    no_better = f"no better than {onset.shortcut} ({score})" if onset.shortcut else ""
     if onset.holds is False:
-        said = "nothing tells it from chance"
+        said = no_better or "nothing tells it from chance"
         return ClaimShown("onset", _state(onset.holds), p_equals(a.p_flat), said)
     between = ""
     if onset.last_at_chance is not None:
-        between = f"last at chance: {short(onset.last_at_chance)}"
+        last = "last so" if no_better else "last at chance"
+        between = f"{last}: {short(onset.last_at_chance)}"
     if onset.first_above is not None:
         between += f"{'; ' if between else ''}above from {short(onset.first_above)} on"
     parts = [
-        f"at chance below, {p_equals(onset.p_at_chance)}" if onset.p_at_chance is not None else "",
+        f"{no_better or 'at chance'} below, {p_equals(onset.p_at_chance)}"
+        if onset.p_at_chance is not None
+        else "",
         f"above at the largest, {p_equals(onset.p_above)}" if onset.p_above is not None else "",
         between,
     ]
@@ -162,13 +176,13 @@ def _sharpness(a: AbilityFinding, alpha: float) -> ClaimShown:
         return ClaimShown("sharpness", "not asked", "", "no rise is shown")
     parts = []
     if sharp.sharp_from is not None:
-        parts.append(f"sharp by any convention from {_length(sharp.sharp_from, sharp.unit)} up")
+        parts.append(f"sharp by any convention from {decades_of(sharp.sharp_from, sharp.unit)} up")
         if sharp.longer_than is not None:
             parts.append(f"takes longer than {_two(sharp.longer_than)}")
     elif sharp.longer_than is not None:
-        parts.append(f"takes longer than {_length(sharp.longer_than, sharp.unit)}")
+        parts.append(f"takes longer than {decades_of(sharp.longer_than, sharp.unit)}")
     else:
-        parts.append(f"asked: less than {_length(sharp.convention, sharp.unit)}")
+        parts.append(f"asked: less than {decades_of(sharp.convention, sharp.unit)}")
     if sharp.falls_at is not None:
         parts.append(
             f"falls if onsets scatter by {_two(sharp.falls_at)} decades or more from run to run"
@@ -217,10 +231,6 @@ def _state(holds: bool | None) -> State:
 
 def _joined(parts: Sequence[str]) -> str:
     return "; ".join(part for part in parts if part)
-
-
-def _length(width: float, unit: str) -> str:
-    return f"{_two(width)} {decades(width)} of {unit}"
 
 
 def _two(value: float) -> str:

@@ -65,10 +65,11 @@ class Measurement:
     """One value of one metric of one task at one step of a run.
 
     `low`, `high`: its 95% interval, None where there is none. `n`: how many it is of, counted in
-    `unit`s. `chance`: what needs no ability; `ceiling`: the best that can be reached; both where
-    known. `group`: the fact and its value, where only such items are meant. `asked`: how it was
-    asked, as far as that tells two askings apart (shots, filter). `items`: a fingerprint of the
-    items, so that the same items are known again under another name.
+    `unit`s. `chance`: what blind guessing gets; `shortcut`: what the best way around the ability
+    scores on these very items, and `shortcut_by` what that way is; `ceiling`: the best that can be
+    reached; each where known. `group`: the fact and its value, where only such items are
+    meant. `asked`: how it was asked, as far as that tells two askings apart (shots, filter).
+    `items`: a fingerprint of the items, so that the same items are known again under another name.
     """
 
     task: str
@@ -82,6 +83,8 @@ class Measurement:
     n: int | None = None
     unit: str = "item"
     chance: float | None = None
+    shortcut: float | None = None
+    shortcut_by: str | None = None
     ceiling: float | None = None
     group: tuple[str, Fact] | None = None
     asked: Mapping[str, Fact] = field(default_factory=dict)
@@ -91,6 +94,18 @@ class Measurement:
     def name(self) -> str:
         """What metrics.jsonl and a person call it: `task/metric`."""
         return f"{self.task}/{self.metric}"
+
+    @property
+    def floor(self) -> tuple[float, str] | None:
+        """The best that needs no ability and what that is: `chance`, or the shortcut where that is
+        better; None where neither is known."""
+        if self.shortcut is not None:
+            ahead = 1.0 if self.chance is None else self.shortcut - self.chance
+            if ahead and self.chance is not None and self.what.direction == "down":
+                ahead = -ahead
+            if ahead > 0:
+                return self.shortcut, self.shortcut_by or "a shortcut"
+        return None if self.chance is None else (self.chance, "chance")
 
     @cached_property
     def outputs(self) -> tuple[object, ...]:

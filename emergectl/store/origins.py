@@ -15,6 +15,7 @@ from emergectl.config.schema import Experiment, TokenizerSpec
 from emergectl.errors import ExperimentError, RequestError
 from emergectl.store import checkpoints
 from emergectl.store.locate import find_run, name_in_id, short_id
+from emergectl.store.model_names import HUB, split_revision
 
 # name or owner/name, as the hub spells it
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -35,6 +36,11 @@ def find_origin(ref: str, root: Path, *, key: str) -> Origin:
     named, is verified; a directory that was written by something else is taken as it is. Raises
     ExperimentError for `key` where nothing of the sort is there, or where it does not verify.
     """
+    if ref.startswith(HUB):
+        name, revision = split_revision(ref)
+        if revision != "main" or not _HUB_NAME.fullmatch(name):
+            raise ExperimentError(key, f"{ref}: here it is hub:OWNER/NAME, without a revision")
+        return Origin(name, None)
     directory = Path(ref).expanduser()
     if (directory / "run.json").exists():
         return _of_run(directory, "last", key)
@@ -174,7 +180,10 @@ def _may_have_meant(ref: str, source: str) -> bool:
 
 
 def find_asked(ref: str, root: Path, *, key: str) -> Origin:
-    """As `find_origin`; `RUN@all` besides, every step that the run keeps, which stays that."""
+    """As `find_origin`; besides `RUN@all`, every step that the run keeps, and revisions of a model
+    on the hub (`hub:NAME@step*`), which stay that."""
+    if ref.startswith(HUB) and "@" in ref:
+        return Origin(ref, None)
     name, at, which = ref.rpartition("@")
     if not at or which != "all":
         return find_origin(ref, root, key=key)

@@ -120,11 +120,14 @@ def _each_once(measured: list[Measurement]) -> list[Measurement]:
     """Of the same items at one step, the last that was measured besides training wins; all are
     called by the name under which they were measured first."""
     names: dict[object, str] = {}
+    called_so: dict[str, str] = {}  # asked with other shots too, a task has that name
+    for one in measured:
+        called = names.setdefault(one.items or one.task, one.task)
+        called_so[one.task] = called if called != one.task else called_so.get(one.task, called)
     kept: dict[tuple[object, ...], Measurement] = {}
     for one in measured:
         asked = tuple(sorted(one.asked.items())) if one.asked else ()
-        items = one.items or one.task
-        called = names.setdefault(items, one.task)
+        items, called = one.items or one.task, called_so[one.task]
         key = (items, one.group, asked, one.step, one.metric)
         if key not in kept or one.source != "loop":
             kept[key] = one if called == one.task else replace(one, task=called)

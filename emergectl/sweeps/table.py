@@ -24,7 +24,8 @@ from emergectl.sweeps.folder import Planned, SweepFolder, TrialRecord
 
 COLUMNS = (
     *("model", "parameters", "non_embedding_parameters", "tokens", "flops", "loss", "step", "seed"),
-    *("task", "group", "asked", "metric", "value", "low", "high", "n", "unit", "chance", "ceiling"),
+    *("task", "group", "asked", "metric", "value", "low", "high", "n", "unit"),
+    *("chance", "shortcut", "shortcut_by", "ceiling"),
     *("kind", "direction", "quantity", "scale", "source", "trial"),
 )
 TRIAL_DIGITS = 12
@@ -105,7 +106,8 @@ def _cells(each: TrialRow) -> list[Any]:
         *(row.tokens, row.flops, row.loss, one.step, run.seed, one.task),
         None if one.group is None else f"{one.group[0]}={one.group[1]}",
         ", ".join(f"{name}={value}" for name, value in sorted(one.asked.items())) or None,
-        *(one.metric, one.value, one.low, one.high, one.n, one.unit, one.chance, one.ceiling),
+        *(one.metric, one.value, one.low, one.high, one.n, one.unit),
+        *(one.chance, one.shortcut, one.shortcut_by, one.ceiling),
         *(one.what.kind, one.what.direction, one.what.quantity, one.what.scale),
         *(one.source, each.trial[:TRIAL_DIGITS]),
     ]

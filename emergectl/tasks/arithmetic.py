@@ -20,7 +20,7 @@ from pydantic import Field
 
 from emergectl.store.measurements import Fact
 from emergectl.tasks.synthetic import MadeTask, span, work
-from emergectl.tasks.task import Item
+from emergectl.tasks.task import Answering, Item
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +48,21 @@ class ArithmeticTask(MadeTask):
         """Guessing evenly among the possible answers."""
         answers = self._texts() if self.format == "scratchpad" else self._answers()
         return {"exact_match": 1 / answers}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Writing a number of the question, as answers are written; of a scratchpad none."""
+        if self.format == "scratchpad":
+            return {}
+        way = -1 if self.format == "reversed" else 1
+
+        def number(item: Item, index: int) -> list[str]:
+            return [item.prompt.removesuffix("=").split(self.sign)[index][::way]]
+
+        return {
+            "writing the first number": lambda item: number(item, 0),
+            "writing the second number": lambda item: number(item, 1),
+        }
 
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Pairs of numbers, evenly among those with as many digits."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from emergectl.tasks.synthetic import MadeTask, span, work
-from emergectl.tasks.task import Item
+from emergectl.tasks.task import Answering, Item
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +50,17 @@ class Dyck(MadeTask):
         """Guessing evenly among all rows of closing brackets of a possible length."""
         depths = span(self.min_depth, self.depth)
         return {"exact_match": 1 / sum(self.kinds**depth for depth in depths)}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Closing brackets of one kind, as many as there may be at most."""
+        closing = {pair[0]: pair[1] for pair in _BRACKETS}
+
+        def last_opened(item: Item) -> list[str]:
+            opened = [bracket for bracket in item.prompt if bracket in closing]
+            return [closing[opened[-1]] * self.depth]
+
+        return {"closing only the kind that was opened last": last_opened}
 
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Random prefixes, evenly of every depth left."""

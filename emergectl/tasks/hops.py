@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from emergectl.tasks.synthetic import MadeTask, work
-from emergectl.tasks.task import Item, Template
+from emergectl.tasks.task import Answering, Item, Template
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,16 @@ class Hops(MadeTask):
     def chance(self) -> Mapping[str, float]:
         """Guessing evenly among the entities."""
         return {"exact_match": 1 / self.entities}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """No number of hops short of the ring leads back to where it began."""
+        names = _NAMES[: self.entities]
+        return {
+            "naming any entity but the one asked about": lambda item: [
+                name for name in names if name != item.prompt.split()[-4]
+            ],
+        }
 
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Random rings, their facts in random order, evenly of every number of hops."""

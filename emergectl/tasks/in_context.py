@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from emergectl.store.measurements import Fact
+from emergectl.tasks.shortcuts import most_frequent
 from emergectl.tasks.synthetic import MadeTask, work
-from emergectl.tasks.task import Ask, Item, Template
+from emergectl.tasks.task import Answering, Ask, Item, Template
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +62,14 @@ class InContextRegression(MadeTask):
         """Guessing evenly among all values the function could have."""
         largest = self.dimensions * self.coefficient * self.argument
         return {"exact_match": 1 / (2 * largest + 1)}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Naming a value of a point that is shown."""
+        return {
+            "naming the most frequent value shown": lambda item: most_frequent(_shown(item)),
+            "naming the value shown last": lambda item: _shown(item)[-1:],
+        }
 
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Random coefficients and points, drawn again until they determine the function."""
@@ -128,6 +137,11 @@ class InContextLabels(MadeTask):
         """Guessing evenly among the labels."""
         return {"accuracy": 1 / self.classes, "exact_match": 1 / self.classes}
 
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Naming the label of a word that is shown, whatever its class."""
+        return {"naming the label shown last": lambda item: item.prompt.split()[-4:-3]}
+
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Random members under random labels, in random order."""
         classes, members = self.classes, self.members
@@ -159,3 +173,8 @@ class InContextLabels(MadeTask):
 
 def _point(numbers: list[int]) -> str:
     return ",".join(map(str, numbers))
+
+
+def _shown(item: Item) -> list[str]:
+    """The values of the points that are shown, in order."""
+    return [point.partition("=")[2] for point in item.prompt.split("; ")[:-1]]

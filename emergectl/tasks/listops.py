@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from emergectl.tasks.shortcuts import most_frequent
 from emergectl.tasks.synthetic import MadeTask, work
-from emergectl.tasks.task import Item, Template
+from emergectl.tasks.task import Answering, Item, Template
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +75,15 @@ class ListOps(MadeTask):
         """Guessing evenly among the digits."""
         return {"exact_match": 0.1}
 
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Naming a digit that is shown, whatever the operations."""
+        return {
+            "naming the largest digit shown": lambda item: [max(_digits(item))],
+            "naming the smallest digit shown": lambda item: [min(_digits(item))],
+            "naming the most frequent digit shown": lambda item: most_frequent(_digits(item)),
+        }
+
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Random trees, evenly of every depth."""
         depths = rng.integers(self.min_depth or self.depth, self.depth + 1, size=count).tolist()
@@ -84,6 +94,10 @@ class ListOps(MadeTask):
                 tree = _tree(dice, depth, self.arguments)
                 words = list(_words(tree))
             yield _item(tree, words, depth)
+
+
+def _digits(item: Item) -> list[str]:
+    return [word for word in item.prompt.split() if word.isdigit()]
 
 
 class _Dice:

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from emergectl.tasks.synthetic import work
-from emergectl.tasks.task import Item, Split, Template, TextTask
+from emergectl.tasks.task import Answering, Item, Split, Template, TextTask
 
 _SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 
@@ -46,6 +46,15 @@ class Modular(TextTask):
     def chance(self) -> Mapping[str, float]:
         """Guessing among all residues (for division: all that can come out)."""
         return {"exact_match": 1 / self.modulus}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Naming a number of the question."""
+        second = 1 if self.format == "bare" else 2
+        return {
+            "naming the first number": lambda item: item.prompt.split()[:1],
+            "naming the second number": lambda item: item.prompt.split()[second : second + 1],
+        }
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

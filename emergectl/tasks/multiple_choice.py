@@ -7,12 +7,13 @@ without, the option's own text is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from emergectl.data.sources import Converter, SourceRow, as_name, as_text
 from emergectl.tasks.file_task import FileTask
-from emergectl.tasks.task import Ask, Item
+from emergectl.tasks.shortcuts import LONGEST, SHORTEST
+from emergectl.tasks.task import Answering, Ask, Item
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -50,6 +51,16 @@ class MultipleChoice(FileTask):
         shares = [1 / len(item.choices) for item in self.read.test]
         return {"accuracy": sum(shares) / len(shares)} if shares else {}
 
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """By the length of the options themselves, where their letters are asked for."""
+        if "{choices}" not in self.prompt:
+            return {}
+        return {
+            LONGEST: lambda item: _letters_by_length(item, max),
+            SHORTEST: lambda item: _letters_by_length(item, min),
+        }
+
     def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item: every option is a choice."""
         if self.choice_columns:
@@ -82,6 +93,18 @@ class MultipleChoice(FileTask):
                 f"`answer_is: {self.answer_is}`"
             )
         return index
+
+
+def _letters_by_length(item: Item, which: Callable[[Iterable[int]], int]) -> list[str]:
+    """The letters of the longest or shortest options, as they are listed in the prompt."""
+    texts = f"\n{item.prompt}".rpartition("\nA. ")[2]
+    lengths = {}
+    for letter, following in zip(item.choices, (*item.choices[1:], None), strict=True):
+        end = "\n" if following is None else f"\n{following}. "
+        text, _, texts = texts.partition(end)
+        lengths[letter] = len(text)
+    wanted = which(lengths.values())
+    return [letter for letter, length in lengths.items() if length == wanted]
 
 
 def as_options(value: Any) -> list[str]:

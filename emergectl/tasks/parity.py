@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from emergectl.store.measurements import Fact
 from emergectl.tasks.synthetic import MadeTask, random_block, work
-from emergectl.tasks.task import Item, Template
+from emergectl.tasks.task import Answering, Item, Template
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,11 @@ class Parity(MadeTask):
     def chance(self) -> Mapping[str, float]:
         """Guessing one of two."""
         return {"exact_match": 0.5}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """One bit is the parity of a row of one, and of longer ones half of the time."""
+        return {"naming the last bit": lambda item: [item.prompt[-2]]}
 
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Random bits, evenly of every length."""

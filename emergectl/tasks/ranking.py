@@ -10,7 +10,8 @@ knows what belongs together, from a table of items alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from emergectl.data.sources import Converter, SourceRow, as_field, as_name
 from emergectl.tasks.file_task import FileTask
-from emergectl.tasks.task import Ask, Item
+from emergectl.tasks.task import Answering, Ask, Item
 
 _METRICS = ("mrr", "ndcg", "recall@1", "recall@5", "logprob", "margin")
 
@@ -45,6 +46,11 @@ class Ranking(FileTask):
             return {}
         shapes = {(len(item.choices), len(item.right)) for item in self.read.test}
         return random_order(*shapes.pop()) if len(shapes) == 1 else {}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """What is relevant most often in the rows to learn from."""
+        return _popular(name for row in self.rows.train for name in row.values["relevant"])
 
     def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item: the candidates are its choices, the relevant ones are right."""
@@ -86,6 +92,11 @@ class GroupedRanking(FileTask):
     def chance(self) -> Mapping[str, float]:
         """Of a random order of candidates, one of them right."""
         return random_order(self.candidates, 1)
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """What most groups have."""
+        return _popular(name for items in self.groups.values() for name in items)
 
     def key_of(self, row: SourceRow) -> str:
         """A whole group belongs to one split."""
@@ -133,6 +144,16 @@ class GroupedRanking(FileTask):
     @cached_property
     def _everything(self) -> list[str]:
         return sorted({name for items in self.groups.values() for name in items})
+
+
+def _popular(names: Iterable[str]) -> dict[str, Answering]:
+    times = Counter(names)
+
+    def most_popular(item: Item) -> list[str]:
+        most = max(times[name] for name in item.choices)
+        return [name for name in item.choices if times[name] == most]
+
+    return {"naming the most popular candidate": most_popular}
 
 
 def random_order(candidates: int, relevant: int) -> dict[str, float]:

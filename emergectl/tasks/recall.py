@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from emergectl.tasks.shortcuts import most_frequent
 from emergectl.tasks.synthetic import MadeTask, work
-from emergectl.tasks.task import Item, Template
+from emergectl.tasks.task import Answering, Item, Template
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,16 @@ class Recall(MadeTask):
         """Guessing evenly among all values."""
         return {"exact_match": 1 / self.values}
 
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Naming a listed value, whatever key it stands beside."""
+        return {
+            "naming the most frequent listed value": lambda item: most_frequent(_listed(item)),
+            "naming any listed value": _listed,
+            "naming the first listed value": lambda item: _listed(item)[:1],
+            "naming the last listed value": lambda item: _listed(item)[-1:],
+        }
+
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Lists of random pairs, evenly of every length, asked for any of their keys."""
         sizes = rng.integers(self.min_pairs or self.pairs, self.pairs + 1, size=count).tolist()
@@ -74,3 +85,8 @@ class Recall(MadeTask):
                     **work(operations=1, steps=1, memory=size),
                 },
             )
+
+
+def _listed(item: Item) -> list[str]:
+    """The values of a list, in order: every second word before the question."""
+    return item.prompt.split()[1:-2:2]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from emergectl.tasks.synthetic import MadeTask, span, work
-from emergectl.tasks.task import Item, Template
+from emergectl.tasks.task import Answering, Item, Template
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,16 @@ class Sorting(MadeTask):
         """Guessing evenly among all ascending rows of a possible length."""
         lengths = span(self.min_length, self.length)
         return {"exact_match": 1 / sum(comb(self.numbers, length) for length in lengths)}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Writing the numbers without sorting them."""
+        return {
+            "copying the numbers as they stand": lambda item: [item.prompt.removesuffix(" =")],
+            "writing the numbers backwards": lambda item: [
+                " ".join(item.prompt.removesuffix(" =").split()[::-1])
+            ],
+        }
 
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Random rows, evenly of every length."""

@@ -10,7 +10,7 @@ check parameters alone, so numpy is imported where items are made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
@@ -48,6 +48,10 @@ class Item:
     choice_scores: tuple[float, ...] = ()
     references: tuple[str, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+Answering = Callable[[Item], Sequence[str]]
+"""An item → what is answered to it: one text, or several that are each as likely; none: a guess."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,19 @@ class TextTask(BaseModel):
     @property
     def chance(self) -> Mapping[str, float]:
         """Metric → value of blind guessing, for the metrics where that is known."""
+        return {}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Name → how one answers without the ability, beside what holds for every task
+        (`emergectl.tasks.shortcuts`). It is named as it reads in `chance is .338 (naming the last
+        listed value)`."""
+        return {}
+
+    @property
+    def ceiling(self) -> Mapping[str, float]:
+        """Metric → the best that can be reached, where labels are known to be partly wrong; what
+        contradicts itself among the items asked is found without it."""
         return {}
 
     def items(self, split: Split, *, seed: int) -> Iterator[Item]:
@@ -224,7 +241,10 @@ class SequenceBatch:
 
 
 class SequenceTask(Protocol):
-    """An ability asked of token sequences as they stand, made anew for every step."""
+    """An ability asked of token sequences as they stand, made anew for every step.
+
+    It may have `shortcuts`, name → token accuracy of what needs no ability.
+    """
 
     name: ClassVar[str]
     vocab_size: int

@@ -7,12 +7,13 @@ write the target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from emergectl.data.sources import Converter, SourceRow, as_field, as_text
 from emergectl.tasks.question_answering import WrittenAnswers, as_answers
-from emergectl.tasks.task import Item
+from emergectl.tasks.shortcuts import COPYING
+from emergectl.tasks.task import Answering, Item
 
 
 class TextToText(WrittenAnswers):
@@ -30,6 +31,14 @@ class TextToText(WrittenAnswers):
     def roles(self) -> dict[str, Converter]:
         """The prompt's columns, and `target`: one right text or several."""
         return {**super().roles, "target": as_answers}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """The source as it stands, without what the prompt puts around it."""
+        before, source, after = self.prompt.partition("{source}")
+        if not source or "{" in before + after:
+            return {}
+        return {COPYING: lambda item: [item.prompt.removeprefix(before).removesuffix(after)]}
 
     def items_of(self, row: SourceRow) -> Iterator[Item]:
         """One item: the first right text is the target."""

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from emergectl.store.measurements import Fact
 from emergectl.tasks.synthetic import MadeTask, span, work
-from emergectl.tasks.task import Item
+from emergectl.tasks.task import Answering, Item
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +86,16 @@ class Unscramble(MadeTask):
         """Guessing evenly among the words."""
         return {"exact_match": 1 / len(self.words)}
 
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Naming a word of the right length, whatever its letters."""
+        by_length: dict[int, list[str]] = {}
+        for word in self.words:
+            by_length.setdefault(len(word), []).append(word)
+        return {
+            "naming any word as long": lambda item: by_length[len(item.prompt.removesuffix(":"))]
+        }
+
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The words that can be asked for."""
@@ -139,6 +149,17 @@ class Letters(MadeTask):
         if self.operation == "sort":
             return {"exact_match": 1 / sum(comb(25 + length, length) for length in lengths)}
         return {"exact_match": 1 / sum(26**length for length in lengths)}
+
+    @property
+    def shortcuts(self) -> Mapping[str, Answering]:
+        """Writing letters as they stand in the question; where the last are asked, the first."""
+
+        def as_they_stand(item: Item) -> list[str]:
+            words = item.prompt.removesuffix(":").split()[1:]
+            return ["".join(word[0] for word in words)] if self.operation == "last" else words
+
+        first = "writing the first letters" if self.operation == "last" else "copying the letters"
+        return {first: as_they_stand}
 
     def make(self, rng: np.random.Generator, count: int) -> Iterator[Item]:
         """Random letters, evenly of every length."""

@@ -10,12 +10,13 @@ from scipy import stats
 
 from emergectl.analysis.contrasts import noise_between_neighbours
 from emergectl.analysis.curves import Curve, make_curve
+from emergectl.analysis.evidence import gather
 from emergectl.analysis.metric_claim import beside
 from emergectl.analysis.metric_order import restates_loss
 from emergectl.analysis.metric_pair import as_probability
 from emergectl.analysis.onset import p_above
 from emergectl.analysis.sample import sample_of
-from emergectl.analysis.verdict import gather, judge
+from emergectl.analysis.verdict import judge
 from emergectl.store.measurements import MetricFacts
 
 Make = Callable[..., Curve]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emergectl.analysis.formats.model_names import read_name, revision_of
+from emergectl.store.model_names import read_name, revision_of
 
 
 @pytest.mark.parametrize(

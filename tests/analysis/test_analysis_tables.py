@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from emergectl.analysis.columns import ColumnMapping
-from emergectl.analysis.formats.model_names import read_name
 from emergectl.analysis.reading import read_tables
 from emergectl.analysis.table import Table, with_defaults
 from emergectl.analysis.table_curves import choose_axis, curves_of
 from emergectl.errors import DataError, RequestError
 from emergectl.evaluation.metrics import metric_facts
+from emergectl.store.model_names import read_name
 
 TIDY = "task,metric,params,seed,value,n,chance\n"
 

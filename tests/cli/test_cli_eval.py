@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from emergectl.cli.evaluate import split
 from emergectl.cli.evaluate_display import AskingDisplay
@@ -14,6 +16,7 @@ from emergectl.cli.main import main
 from emergectl.evaluation import checkpoints, run_tasks, session
 from emergectl.evaluation.item_files import ItemFile
 from emergectl.evaluation.records import ItemRecord
+from emergectl.store.measurements import read_measurements
 
 EXPERIMENT = """
 name: sums
@@ -111,7 +114,9 @@ def test_the_table_shows_intervals_chance_and_groups(
     assert main(["eval", "sums", "--tasks", TASK, "--by", "carries"]) == 0
     out, err = told(capsys)
     header, *rows = out.splitlines()
-    assert header.split() == ["task", "group", "metric", "value", "95%", "interval", "chance", "n"]
+    columns = ["task", "group", "metric", "value", "95%", "interval", "chance", "shortcut", "n"]
+    assert header.split() == columns
+    assert " giving the most frequent answer " in rows[0]
     assert sum("carries=" in row for row in rows) == 9
     assert rows[0].split()[1] == "exact_match"
     assert " … " in rows[0]
@@ -121,9 +126,37 @@ def test_the_table_shows_intervals_chance_and_groups(
 def test_csv_has_every_column(run: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001
     assert main(["eval", "sums", "--tasks", TASK, "--limit", "5", "--csv"]) == 0
     header, *rows = told(capsys)[0].splitlines()
-    assert header == "model,step,task,group,metric,value,low,high,chance,n"
+    around = "chance,shortcut,shortcut_by,ceiling"
+    assert header == f"model,step,task,group,metric,value,low,high,{around},n"
     assert len(rows) == 3
     assert rows[0].endswith(",5")
+
+
+def test_what_shortcuts_score_is_that_of_the_items_asked_and_of_each_group(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (result,) = results_of(capsys, "eval", "sums", "--tasks", TASK, "--by", "carries")
+    carries = {item["item"]: item["facts"]["carries"] for item in items(result["path"])}
+    targets = {item["item"]: item["target"] for item in items(result["path"])}
+    for one in result["metrics"]:
+        if one["metric"] != "exact_match":
+            assert "shortcut" not in one
+            continue
+        wanted = one.get("group", {}).get("carries")
+        own = [t for item, t in targets.items() if wanted is None or carries[item] == wanted]
+        assert one["shortcut"] >= max(Counter(own).values()) / len(own)
+        assert one["shortcut_by"]
+        assert one["ceiling"] == 1
+        assert one["n"] == len(own)
+    # Computed anew from what was kept, they are the same.
+    (again,) = results_of(capsys, "eval", "--rescore", "sums")
+    assert again["metrics"] == result["metrics"]
+    kept = [one for one in read_measurements(run) if one.metric == "exact_match" and one.step == 24]
+    by_loop, *others = sorted(kept, key=lambda one: one.source != "loop")
+    whole = next(one for one in others if one.group is None)
+    assert by_loop.source == "loop"
+    assert (by_loop.shortcut, by_loop.shortcut_by) == (whole.shortcut, whole.shortcut_by)
+    assert by_loop.shortcut == result["metrics"][0]["shortcut"]
 
 
 def test_shots_that_do_not_fit_are_skipped_and_told(
@@ -574,3 +607,24 @@ def test_what_a_models_tokenizer_does_not_know_is_told_and_such_choices_are_skip
     assert "knows no character of '三'" in reasons
     assert "has the same for '4天' and '4地'" in reasons
     assert "the tokenizer does not know 20% of the characters that are asked" in said
+
+
+def test_two_models_are_compared_by_the_items_that_both_answered(
+    run: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = directory.with_name("earlier")
+    shutil.copytree(run / "snapshots" / "step-00000012", earlier)
+    (earlier / "manifest.json").unlink()
+    names, answers = [], []
+    for model in (earlier, directory):
+        (found,) = results_of(capsys, "eval", str(model), "--tasks", TASK)
+        folder = Path(found["path"])
+        names.append(folder.parent.parent.name)
+        answers.append({one["item"]: one["target_score"]["logprob"] for one in items(folder)})
+    assert main(["analyze", "compare", *names, "--json"]) == 0
+    differences = json.loads(told(capsys)[0])["differences"]
+    found = next(one for one in differences if one["metric"] == "logprob")
+    assert (found["over"], found["items"]) == ("items", 60)
+    first, second = ([side[item] for item in sorted(side)] for side in answers)
+    assert found["p"] == pytest.approx(stats.ttest_rel(second, first).pvalue)
+    assert main(["analyze", "compare", names[0], names[0]]) == 2

@@ -69,6 +69,29 @@ def test_a_sample_is_as_many_items_of_a_split_as_are_asked_for(
     assert all(item["facts"]["pairs"] == 3 for item in train)
 
 
+def test_what_needs_no_ability_is_shown_with_the_best_that_can_be_reached(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = answer(capsys, "show", "recall", "pairs=4", "values=16")
+    assert shown["chance"] == {"exact_match": 1 / 16}
+    # 0.3372 of endless items, by enumeration of all 16⁴ lists: 1,000 items are within 4 errors.
+    found = shown["shortcuts"]["exact_match"]["naming the most frequent listed value"]
+    assert found == pytest.approx(0.3372, abs=0.06)
+    assert found == max(shown["shortcuts"]["exact_match"].values())
+    assert shown["ceiling"] == {"exact_match": 1}
+    assert main(["tasks", "show", "recall", "pairs=4", "values=16"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"shortcuts   exact_match {found:.4g} naming the most frequent listed value" in lines
+    assert "ceiling     exact_match 1" in lines
+    assert any(line.startswith(" " * 12 + "exact_match 0.") for line in lines)
+
+
+def test_a_sequence_task_shows_its_shortcuts_too(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = answer(capsys, "show", "copying", "vocab_size=8")
+    assert shown["chance"] == {"token_accuracy": 1 / 8}
+    assert max(shown["shortcuts"]["token_accuracy"].values()) > 1 / 8
+
+
 def test_a_sequence_is_sampled_with_its_scored_tokens_marked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -12,9 +12,11 @@ from sklearn import metrics as sk
 
 from emergectl.evaluation.classes import softmax as our_softmax
 from emergectl.evaluation.columns import Columns, Rows, columns_of_records, columns_of_rows
+from emergectl.evaluation.held_out import bounds_of_classes
 from emergectl.evaluation.held_out_records import records_of_rows
 from emergectl.evaluation.item_files import read_items, write_items
 from emergectl.evaluation.metrics import held_out_metrics
+from emergectl.tasks.shortcuts import MOST_FREQUENT
 
 RNG = np.random.default_rng(3)
 ITEMS = 200
@@ -170,3 +172,23 @@ def test_extreme_scores_give_probabilities_without_overflow() -> None:
             "nll": np.zeros(2),
         }
         assert values(columns_of_rows(rows))["roc_auc"] == 1.0
+
+
+def test_answering_all_rows_alike_gets_the_share_of_the_largest_class() -> None:
+    labels = RNG.choice(3, size=ITEMS, p=[0.2, 0.7, 0.1])
+    found = bounds_of_classes(columns_of_rows(classified(labels, 3)))
+    accuracy = sk.accuracy_score(labels, np.full(ITEMS, 1))
+    assert found.best("accuracy") == (pytest.approx(accuracy), MOST_FREQUENT)
+    assert found.best("f1") == found.best("nll") == (None, None)
+
+
+def test_of_sets_of_labels_the_most_frequent_set_is_answered() -> None:
+    labels = (RNG.random((ITEMS, 3)) < [0.8, 0.1, 0.3]).astype(float)
+    usual = np.broadcast_to([1.0, 0.0, 0.0], labels.shape)
+    found = bounds_of_classes(columns_of_rows(classified(labels, 3)))
+    assert found.best("accuracy")[0] == pytest.approx(sk.accuracy_score(labels, usual))
+
+
+def test_of_texts_to_write_nothing_is_said_without_their_task() -> None:
+    rows = {"nll": np.ones(4), "targets": np.ones(4), "correct": np.ones(4)}
+    assert bounds_of_classes(columns_of_rows(rows)).best("exact_match") == (None, None)

@@ -10,14 +10,15 @@ import pytest
 
 from emergectl.analysis.examine import examine
 from emergectl.analysis.findings import AbilityFinding, Findings
+from emergectl.analysis.numbers import short
 from emergectl.analysis.shapes import FORMS
 from emergectl.analysis.table import Table, TableRow
 from emergectl.analysis.table_curves import curves_of
 from emergectl.analysis.verdict import Word, judge
 from emergectl.reports.captions import summary_caption
 from emergectl.reports.figures import LOOKS, draw_figure, figures_of
+from emergectl.reports.methods import methods_paragraph
 from emergectl.reports.numbered import number_figures, strongest_first
-from emergectl.reports.numbers import short
 from emergectl.reports.summary import MOST_ROWS, WIDE, draw_summary, summary_size
 from emergectl.reports.words import CURVES, DEFINITIONS, claims_of, sentence
 from emergectl.store.measurements import MetricFacts
@@ -25,7 +26,16 @@ from emergectl.store.measurements import MetricFacts
 SHARE = MetricFacts("discontinuous", "up", "share", least=0, most=1)
 
 
-def found_in(values: list[float], chance: float | None = 0.0, n: float = 1000) -> Findings:
+SHORTCUT = "naming the most frequent listed value"
+
+
+def found_in(
+    values: list[float],
+    chance: float | None = 0.0,
+    n: float = 1000,
+    shortcut: float | None = None,
+    ceiling: float | None = None,
+) -> Findings:
     """Findings of one ability, three runs a scale."""
     rng = np.random.default_rng(0)
     rows = [
@@ -35,6 +45,9 @@ def found_in(values: list[float], chance: float | None = 0.0, n: float = 1000) -
             metric="accuracy",
             n=n,
             chance=chance,
+            shortcut=shortcut,
+            shortcut_by="" if shortcut is None else SHORTCUT,
+            ceiling=ceiling,
             what=SHARE,
             params=10 ** (6 + k / 2),
             seed=seed,
@@ -67,6 +80,61 @@ def test_chance_lies_inside_the_axis_wherever_it_is(chance: float) -> None:
     findings = found_in([0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.11, 0.12], chance=chance)
     low, high = limits_of(findings.abilities[0], findings)
     assert low < chance < high
+
+
+def lines_of(findings: Findings) -> dict[str, float]:
+    """The lines across the figure of a curve, by what stands on them."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    figures_of(findings.abilities[0], findings)["curve"](axes)
+    return {text.get_text(): float(text.xy[1]) for text in axes.texts}  # type: ignore[attr-defined]
+
+
+LEVELS_OFF = [0.06, 0.06, 0.07, 0.06, 0.33, 0.34, 0.33, 0.34]
+
+
+def test_chance_shortcut_and_ceiling_are_drawn_named_and_told() -> None:
+    findings = found_in(LEVELS_OFF, chance=0.0625, shortcut=0.337, ceiling=0.9)
+    assert lines_of(findings) == {"chance": 0.0625, "shortcut": 0.337, "ceiling": 0.9}
+    low, high = limits_of(findings.abilities[0], findings)
+    assert low < 0.0625
+    assert high > 0.9
+    caption = number_figures(findings)[1].caption
+    for said in ("chance (0.0625)", f"{SHORTCUT} (0.337)", "the task allows (0.9)"):
+        assert said in caption
+    assert f"flat (no better than {SHORTCUT} (0.337), p" in caption
+
+
+def test_a_shortcut_no_better_than_chance_and_a_whole_ceiling_are_not_drawn() -> None:
+    findings = found_in(LEVELS_OFF, chance=0.5, shortcut=0.5, ceiling=1.0)
+    assert lines_of(findings) == {"chance": 0.5}
+
+
+def test_what_levels_off_at_a_shortcut_is_said_to_be_no_better_than_that() -> None:
+    findings = found_in(LEVELS_OFF, chance=0.0625, shortcut=0.337)
+    (ability,) = findings.abilities
+    assert sentence(ability, findings) == (
+        f"It is no better than {SHORTCUT} (0.337) up to 3.16B parameters (as given), and that "
+        "needs no ability."
+    )
+    onset = claims_of(ability, 0.05)[0]
+    assert onset.state == "does not hold"
+    assert onset.text == f"no better than {SHORTCUT} (0.337)"
+
+
+def test_an_ability_over_its_shortcut_is_said_to_leave_that() -> None:
+    values = [0.06, 0.33, 0.34, 0.33, 0.34, 0.9, 0.95, 0.96]
+    findings = found_in(values, chance=0.0625, shortcut=0.337)
+    (ability,) = findings.abilities
+    assert ability.verdict == "emergent"
+    said = sentence(ability, findings)
+    assert said.startswith(f"It leaves what {SHORTCUT} scores (0.337) and rises within")
+    onset = claims_of(ability, 0.05)[0]
+    assert f"no better than {SHORTCUT} (0.337) below, p" in onset.text
+    methods = methods_paragraph(findings)
+    assert SHORTCUT in methods
+    assert SHORTCUT not in methods_paragraph(found_in(values))
 
 
 def text_of(content: bytes) -> str:

@@ -4,10 +4,14 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from emergectl.cli.main import main
 from emergectl.cli.reproduce import EXPERIMENT_NAMES
+from emergectl.config.shipped import shipped_folder
 from emergectl.reports.reproduce import EXPERIMENTS, Reproduced, first_below, measure_again
 
 DATA = Path(
@@ -91,3 +95,81 @@ def test_the_step_is_the_first_below_the_level(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     assert first_below(tmp_path, "loss", 4.0) == 10
     assert first_below(tmp_path, "loss", 0.1) is None
+
+
+RNG = np.random.default_rng(0)
+
+
+def write_data_decide(folder: Path, small_noise: float) -> None:
+    """A table with the columns of the published one: 25 recipes, three seeds, two checkpoints."""
+    rows = []
+    for recipe in range(25):
+        true = 0.3 + 0.004 * recipe
+        for size, seeds, noise in (
+            ("150M", ("default", "small aux 2", "small aux 3"), small_noise),
+            ("1B", ("default", "large aux 2", "large aux 3"), 1e-6),
+        ):
+            for seed in seeds:
+                for step in (1000, 2000):
+                    value = true + noise * RNG.normal()
+                    metrics = json.dumps({"primary_metric": value, "acc_raw": 0.1})
+                    cells = (size, f"recipe {recipe}", "olmes_10_macro_avg", step, seed, metrics)
+                    rows.append(cells)
+    columns = zip(
+        ("params", "data", "task", "step", "seed", "metrics"), zip(*rows, strict=True), strict=True
+    )
+    pq.write_table(pa.table(dict(columns)), folder / "macro_avg-00000-of-00001.parquet")
+
+
+def test_data_decides_table_is_decided_seed_by_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_data_decide(tmp_path, small_noise=0.02)  # some 80% of 300 pairs right
+    assert main(["reproduce", "datadecide", "--data", str(tmp_path), "--json"]) == 0
+    recipes, right = json.loads(capsys.readouterr().out)
+    assert (recipes["ours"], right["inside"]) == (25, True)
+    table = tmp_path / "macro_avg-00000-of-00001.parquet"
+    columns = ["--columns", str(shipped_folder() / "tables" / "datadecide.yaml"), "--json"]
+    assert main(["analyze", "noise", str(table), *columns]) == 0
+    first = json.loads(capsys.readouterr().out)["benchmarks"][0]
+    assert first["decisions"]["accuracy"]["value"] == pytest.approx(right["ours"])
+    write_data_decide(tmp_path, small_noise=1.0)
+    assert main(["reproduce", "datadecide", "--data", str(tmp_path)]) == 1
+
+
+def test_polypythias_outliers_are_found_and_files_in_wrong_folders_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(seed: int, called: str, value: float, time: str = "2024-08-19T14-48-12") -> None:
+        folder = tmp_path / "polypythias-evals" / f"pythia-410m-seed{seed}" / "step143000"
+        folder = folder / f"EleutherAI__{called}"
+        folder.mkdir(parents=True, exist_ok=True)
+        results = {"lambada_openai": {"alias": "lambada_openai", "acc,none": value}}
+        args = f"pretrained=EleutherAI/{called},revision=step143000,dtype=float"
+        data = {"results": results, "config": {"model": "hf", "model_args": args}}
+        (folder / f"results_{time}.json").write_text(json.dumps(data))
+
+    for seed in range(10):
+        value = {3: 0.2, 4: 0.3}.get(seed, 0.5 + seed / 1000)
+        write(seed, f"pythia-410m-seed{seed}" if seed else "pythia-410m", value)
+    write(8, "pythia-410m", 0.01, "2024-08-15T00-00-00")  # another model's, in the folder of seed 8
+    write(7, "pythia-410m-seed7", 0.01, "2024-09-10T00-00-00")  # later than the first
+    assert main(["reproduce", "polypythias", "--data", str(tmp_path), "--json"]) == 0
+    seeds, lowest = json.loads(capsys.readouterr().out)
+    assert (seeds["ours"], lowest["ours"]) == (10, 1)
+    assert "lambada_openai" in seeds["what"]
+    columns = ["--columns", str(shipped_folder() / "tables" / "polypythias.yaml")]
+    run = tmp_path / "polypythias-evals" / "pythia-410m-seed7"
+    assert main(["analyze", "emergence", str(run), "--x", "step", *columns, "--json"]) == 0
+    (ability,) = json.loads(capsys.readouterr().out)["abilities"]
+    assert (ability["scales"], ability["items"]) == ([143000], [5153])
+    assert ability["values"] == pytest.approx([0.507])
+
+
+@pytest.mark.parametrize("name", ["datadecide", "polypythias"])
+def test_without_a_public_table_one_line_says_where_it_is(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", name, "--data", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "huggingface.co/datasets/" in line

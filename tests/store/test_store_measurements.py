@@ -43,6 +43,8 @@ def test_what_was_written_is_read_back_with_every_field(tmp_path: Path) -> None:
         n=823,
         unit="item",
         chance=0.01,
+        shortcut=0.34,
+        shortcut_by="naming the most frequent listed value",
         ceiling=1.0,
         group=("digits", 3),
         asked={"shots": 5, "filter": "strict-match"},

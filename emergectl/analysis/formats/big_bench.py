@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emergectl.analysis.formats.model_names import read_name
 from emergectl.analysis.formats.records import (
     BESIDE,
     FileRecords,
@@ -16,6 +15,7 @@ from emergectl.analysis.formats.records import (
     is_number,
 )
 from emergectl.errors import DataError
+from emergectl.store.model_names import read_name
 
 _AGAIN = {BESIDE: "the subtasks' scores again, as one mean (--where metric=… takes it)"}
 

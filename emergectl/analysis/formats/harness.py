@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from emergectl.analysis.formats.identity import ASKED, Identity, identify, read_model_args
-from emergectl.analysis.formats.model_names import name_of_file, shots_of_file
 from emergectl.analysis.formats.records import (
     FileRecords,
     Record,
@@ -24,6 +23,7 @@ from emergectl.analysis.formats.records import (
     items_of_share,
 )
 from emergectl.errors import DataError
+from emergectl.store.model_names import name_of_file, shots_of_file
 
 BOOKKEEPING = frozenset(
     {"alias", "name", "sample_len", "sample_count", "samples", "time", "seed", "version"}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from emergectl.analysis.formats.model_names import read_name, revision_of
+from emergectl.store.model_names import read_name, revision_of
 
 ASKED = ("filter", "shots", "version", "prompt")
 NAME_FIELDS = ("pretrained", "model", "model_name", "model_path", "path", "engine", "name")

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emergectl.analysis.formats.model_names import read_name
 from emergectl.analysis.formats.records import (
     BESIDE,
     FileRecords,
@@ -17,6 +16,7 @@ from emergectl.analysis.formats.records import (
     split_name,
 )
 from emergectl.errors import DataError
+from emergectl.store.model_names import read_name
 
 TOKENS = ("num_input_tokens_seen", "num_tokens")
 NO_METRICS = ("epoch", "step", "learning_rate", "grad_norm", "total_flos", *TOKENS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -23,7 +24,8 @@ from emergectl.tasks.learning.vocabulary import task_tokenizer, tasks_tokenizer
 from emergectl.tasks.objectives.catalog import find_objective
 from emergectl.tasks.objectives.objective import Objective
 from emergectl.tasks.resolve import ResolvedExperiment, resolve
-from emergectl.tasks.task import ItemKey, SequenceTask, TextTask, fingerprint_of
+from emergectl.tasks.shortcuts import Bounds, bounds_of
+from emergectl.tasks.task import Item, ItemKey, SequenceTask, TextTask, fingerprint_of
 
 Say = Callable[[str], None]
 
@@ -46,6 +48,18 @@ class HeldOutSet:
     """whether the tokens of each of their answers carry its text"""
     asks_candidates: bool = True
     """whether the feed's candidates are asked, where it has any"""
+    task: TextTask | SequenceTask | None = None
+    """what they are rows of, where that is a task"""
+    items: tuple[Item, ...] = ()
+    """of a task in text: the item of each row of the feed"""
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """What the rows that are asked come to without the ability, and at best."""
+        if isinstance(self.task, TextTask):
+            return bounds_of(self.task, self.items[: self.rows], as_learnt=True)
+        scores = getattr(self.task, "shortcuts", {})
+        return Bounds({"token_accuracy": scores} if scores else {})
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -148,7 +162,7 @@ def gather_materials(
 def _of_sequences(resolved: ResolvedExperiment, task: SequenceTask) -> Materials:
     experiment = resolved.experiment
     feed = TaskFeed(task, seed=experiment.seed)
-    held_out = [HeldOutSet(task.name, feed, _rows(experiment, feed))]
+    held_out = [HeldOutSet(task.name, feed, _rows(experiment, feed), task=task)]
     if experiment.evaluation.train_rows:
         own = TaskFeed(task, seed=experiment.seed, held_out=False)
         held_out.append(HeldOutSet("train", own, _rows(experiment, own)))
@@ -213,9 +227,17 @@ def _asked_sets(
         feed, left_out = _rows_feed(experiment, rows, seq_len)
         objective = find_objective("answer").make(experiment.objective)
         count = _rows(experiment, feed)
-        keys, carried = rows.fitting(rows.keys, seq_len), rows.fitting(rows.carried, seq_len)
         sets.append(
-            HeldOutSet(rows.label, feed, count, objective=objective, keys=keys, carried=carried)
+            HeldOutSet(
+                rows.label,
+                feed,
+                count,
+                objective=objective,
+                keys=rows.fitting(rows.keys, seq_len),
+                carried=rows.fitting(rows.carried, seq_len),
+                task=rows.task,
+                items=rows.fitting(rows.items, seq_len),
+            )
         )
         warnings += _warnings(rows, left_out, seq_len)
     return sets, warnings

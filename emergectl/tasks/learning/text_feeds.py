@@ -70,8 +70,10 @@ class TaskRows:
     without_answer: int = 0
     """items that are not among them, since no character of their answers is known"""
     blocks: Callable[[int], list[Encoded]] | None = None
-    keys: tuple[ItemKey, ...] = ()
+    items: tuple[Item, ...] = ()
     """of held-out rows: what each of them asks"""
+    keys: tuple[ItemKey, ...] = ()
+    """of held-out rows: their items, as they are known again"""
     carried: tuple[bool, ...] = ()
     """of held-out rows: whether the tokens of the answer carry its text"""
 
@@ -229,6 +231,7 @@ def _all_rows(
 ) -> TaskRows:
     """The rows of items whose answers are known, at least in part."""
     rows: list[Encoded] = []
+    asked: list[Item] = []
     keys: list[ItemKey] = []
     carried: list[bool] = []
     unknown, without_answer = Unknown(), 0
@@ -251,6 +254,7 @@ def _all_rows(
             pairs = zip(some, tails, strict=True)
             carried += [joiner.carries(answer_of(item), ids) for item, ids in pairs]
             keys += [key_of(item, put(task.template, item)) for item in some]
+            asked += some
     if not rows:
         raise RequestError(
             f"task `{task.name}` has no items in its {split} split"
@@ -264,6 +268,7 @@ def _all_rows(
         rows,
         unknown,
         without_answer,
+        items=tuple(asked),
         keys=tuple(keys),
         carried=tuple(carried),
     )

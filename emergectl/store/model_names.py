@@ -30,6 +30,8 @@ KNOWN_SIZES = {
 }
 """parameters by the name of the family, where a name does not tell them; `_` and `.` are `-`"""
 
+HUB = "hub:"
+"""what a reference to a model on the hub may begin with, and one to its revisions must"""
 _UNITS = {"m": 1e6, "b": 1e9, "t": 1e12}
 _SIZE = re.compile(
     r"(?<![a-z0-9.])(?!0\d)(\d+(?:\.\d+)?)([mbt])(\d(?!\d))?(?![a-z0-9])"
@@ -54,7 +56,10 @@ _TOKENS = tuple(
     )
 )
 """`tokens419B`, `105b-tokens`, `600bt`, `train_00220B`"""
-_SEED = re.compile(r"(?<![a-z])seed[-_=]?(\d+)(?![a-z0-9])", re.IGNORECASE)
+_SEED = re.compile(
+    r"(?<![a-z])seed[-_=]?(\d+|default|(?:small|large)-aux-\d+)(?![a-z0-9])", re.IGNORECASE
+)
+"""numbers, and the words of DataDecide: `step69369-seed-default`, `seed-large-aux-2`"""
 _CONTEXT = re.compile(r"ctx|context", re.IGNORECASE)
 _TUNED = re.compile(r"instruct|chat", re.IGNORECASE)
 _EDGES = "-_./@ "
@@ -130,6 +135,12 @@ def revision_of(revision: str) -> tuple[float | None, float | None]:
     if found.step is None and revision.isdigit() and len(revision) < 10:
         return float(revision), found.tokens
     return found.step, found.tokens
+
+
+def split_revision(ref: str) -> tuple[str, str]:
+    """`hub:org/model@step*` → (`org/model`, `step*`); without a revision it is `main`."""
+    name, _, revision = ref.removeprefix(HUB).partition("@")
+    return name, revision or "main"
 
 
 def _without(name: str, found: re.Match[str]) -> str:

@@ -56,3 +56,8 @@ def several(count: int, thing: str) -> str:
     if count == 1:
         return f"1 {thing}"
     return f"{count:,} {thing[:-1] + 'ies' if thing.endswith('ty') else thing + 's'}"
+
+
+def decades_of(width: float, unit: str) -> str:
+    """`1 decade of training FLOPs`, `0.31 decades of parameters`."""
+    return f"{format_number(width, 2)} {'decade' if width == 1 else 'decades'} of {unit}"
