@@ -40,7 +40,7 @@ SCATTERS: tuple[float, ...] = (0.0, 0.1, 0.2, 0.35)
 UNKNOWN_SCATTERS = (0.15, 0.35)
 """the same where each scale has one run, which cannot tell"""
 SCATTERED_COARSER = 2
-ONSETS = np.linspace(-2.2, 2.2, 7)
+ONSETS = np.linspace(-2.2, 2.2, 11)
 """onsets that are summed over, in deviations"""
 ONSET_SHARES = np.exp(-0.5 * ONSETS**2) / np.exp(-0.5 * ONSETS**2).sum()
 
@@ -280,11 +280,15 @@ def _over_onsets(free: FreeFit, rises: tuple[Floats, ...], low: Floats, tall: Fl
     """The log-likelihood of every run, its onset summed over: [nodes]."""
     sample = free.sample
     each: list[Floats] = []
-    for log_share, rise in zip(np.log(ONSET_SHARES), rises, strict=True):
-        levels = low[:, None] + np.maximum(tall, 0)[:, None] * rise
+    height = np.maximum(tall, 0)[:, None]
+    for i, (log_share, rise) in enumerate(zip(np.log(ONSET_SHARES), rises, strict=True)):
+        levels = low[:, None] + height * rise
         typical = np.broadcast_to(sample.sizes / sample.runs, levels.shape)
         unit = sample.unit_variance(levels, typical)[:, sample.rung]
-        variance = free.noise.phi * unit / sample.size
+        # An onset stands for those around it, among which the level of a steep rise differs.
+        before, after = rises[max(i - 1, 0)], rises[min(i + 1, len(rises) - 1)]
+        step = height * (before - after) / 2
+        variance = free.noise.phi * unit / sample.size + (step**2 / 12)[:, sample.rung]
         off = (sample.level - levels[:, sample.rung]) ** 2
         each.append(log_share - 0.5 * (off / variance + np.log(variance)))
     return special.logsumexp(np.stack(each), axis=0).sum(axis=1)

@@ -57,6 +57,8 @@ NOTHING = Promise()
 AT_MOST_5 = Promise(high=0.05, bound=0.08)
 NEVER = Promise(high=0.0, bound=0.02)
 COVERS = Promise(0.92, 0.98)
+COVERS_RUNGS = Promise(low=0.92)
+"""of positions: a step between two rungs may lie anywhere between them, so all of it is said"""
 FORECASTS = Promise(0.90, 0.98)
 
 
@@ -164,7 +166,8 @@ def _wide_shapes() -> dict[str, Condition]:
 MIRAGE = Condition(
     ("logistic",), chance=(0.0,), height=(1.0, 1.0), position=(0.2, 0.5), partner="tokens"
 )
-"""exact match of 20 tokens, each a logistic rise a decade wide"""
+"""exact match of 20 tokens, each a logistic rise a decade wide: its own takes .68 decades, which
+eight rungs over four decades cannot always tell from one"""
 
 
 def _false_emergent() -> list[Claim]:
@@ -190,7 +193,7 @@ def _false_emergent() -> list[Claim]:
 
 def _power() -> list[Claim]:
     def power(name: str, found: Promise, **changes: object) -> Claim:
-        rates = {"found": found, "position covered": COVERS, "position of no width": NEVER}
+        rates = {"found": found, "position covered": COVERS_RUNGS, "position of no width": NEVER}
         return Claim(f"sharp rise: {name}", "power", replace(SHARP, **changes), rates)  # type: ignore[arg-type]
 
     points_20 = {"height": (0.2, 0.2)}
@@ -289,7 +292,7 @@ def _others() -> list[Claim]:
     )
     false = {"": Promise(high=0.05), "found": NOTHING}
     return [
-        Claim("mirage: 8 rungs", "metric", MIRAGE, rates),
+        Claim("mirage: 8 rungs", "metric", MIRAGE, {"metric-made": NOTHING, "emergent": AT_MOST_5}),
         Claim("mirage: 16 rungs", "metric", replace(MIRAGE, rungs=(16,)), rates),
         Claim("false flat: 41 of 1,000 right, chance 0", "flat", low, {"": AT_MOST_5}),
         *(

@@ -22,9 +22,9 @@ MEDIAN_OF_CHI2 = 0.4549
 
 @dataclass(frozen=True)
 class Moves:
-    """`p_rise` and `p_fall` of no rise, no fall; `turn`: the lowest rung behind the largest
-    fall where that comes before the largest rise, else the highest before it; `least`: the smaller of the two, as a
-    difference of levels."""
+    """`p_rise` and `p_fall` of no rise, no fall; `turn`: the lowest rung behind the largest fall
+    where that comes before the largest rise, else the highest before it; `least`: the smaller of
+    the two, as a difference of levels."""
 
     p_rise: float
     p_fall: float

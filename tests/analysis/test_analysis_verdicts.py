@@ -312,6 +312,22 @@ def test_the_tasks_of_wei_over_open_models_rise_without_a_break_that_scatter_all
     assert table.skipped[0].count > 0  # models without FLOPs are counted
 
 
+def test_positions_hold_where_steep_rises_scatter_from_run_to_run() -> None:
+    """Many items and a steep rise: a run tells its own onset to a hundredth of a decade, and a sum
+    over few onsets must not take the ones that it happens to try for likelier."""
+    rng = np.random.default_rng(7)
+    covered = 0
+    for _ in range(30):
+        t, position = np.linspace(6, 10, 8), rng.uniform(7.2, 8.8)
+        onsets = position + 0.3 * rng.standard_normal((8, 4))
+        right = 0.25 + 0.5 / (1 + np.exp(-4.394 / 0.3 * (t[:, None] - onsets)))
+        values = rng.binomial(2000, right) / 2000
+        curve = make_curve(10**t, values, what=SHARE, items=2000, chance=0.25)
+        found = locate(curve, rng).position
+        covered += found.low <= 10**position <= found.high
+    assert covered >= 23  # 15 where each onset that is tried counts as a point
+
+
 def test_rungs_may_come_unsorted_and_a_scale_twice() -> None:
     values = [[0.5], [0.1, 0.2], [0.7]]
     curve = make_curve([100, 10, 100], values, what=SHARE, items=[100, 50, 300])
