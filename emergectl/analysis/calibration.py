@@ -21,7 +21,7 @@ from emergectl.analysis.advice import PROMISED, Design, advise
 from emergectl.analysis.breaks import break_difference
 from emergectl.analysis.conditions import CLAIMS, NOTHING, Claim, Promise
 from emergectl.analysis.curves import Curve, make_curve
-from emergectl.analysis.forecast import FEWEST_BELOW, backtest
+from emergectl.analysis.forecast import backtest
 from emergectl.analysis.processes import processes
 from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.simulated import (
@@ -280,8 +280,8 @@ def _humps(claim: Claim, rng: np.random.Generator) -> Counts:
 
 
 def _forecast(claim: Claim, rng: np.random.Generator) -> Counts:
-    (curve,) = as_curves(simulate(claim.condition, rng))
-    return _foretold(curve, rng)
+    curve, *partner = as_curves(simulate(claim.condition, rng))
+    return _foretold(curve, rng, partner)
 
 
 def _loss_forecast(claim: Claim, rng: np.random.Generator) -> Counts:
@@ -289,30 +289,34 @@ def _loss_forecast(claim: Claim, rng: np.random.Generator) -> Counts:
     scales, losses = simulate_losses(
         rng,
         rungs=int(rng.choice(c.rungs)),
-        runs=c.runs[0],
-        decades=c.decades[0],
+        runs=int(rng.choice(c.runs)),
+        decades=float(rng.uniform(*c.decades)),
         noise=LOSS_NOISE,
     )
     curve = make_curve(scales, losses, what=LOSS, metric="loss", axis="flops")
     return _foretold(curve, rng)
 
 
-def _foretold(curve: Curve, rng: np.random.Generator) -> Counts:
-    """One scale above one cutoff, both at random, so that trials are independent."""
-    if len(curve.x) <= FEWEST_BELOW or not np.ptp(curve.level):
+def _foretold(curve: Curve, rng: np.random.Generator, proxies: Sequence[Curve] = ()) -> Counts:
+    """One scale above one cutoff of those that a forecast is offered for, both at random, so that
+    trials are independent; through the last of the proxies where there are any."""
+    methods = backtest(curve, proxies=proxies)
+    if not methods:
         return {}
-    forecasts = backtest(curve, rng)[0].forecasts
-    if not forecasts:
-        return {}
-    forecast = forecasts[int(rng.integers(len(forecasts)))]
+    offered = [forecast for forecast in methods[-1].forecasts if forecast.scales]
+    counts = {"offered at all": _once(bool(offered))}
+    if not offered:
+        return counts
+    forecast = offered[int(rng.integers(len(offered)))]
     index = int(rng.integers(len(forecast.scales)))
     at, told = forecast.scales[index], forecast.predicted[index]
-    value = float(curve.values[np.argmin(np.abs(curve.x - at))])
+    value = float(curve.values[curve.x == at][0])
     least, most = curve.what.least, curve.what.most
     outside = (least is not None and told.low < least) or (most is not None and told.high > most)
-    return {
+    return counts | {
         "covered": _once(told.low <= value <= told.high),
         "outside the range": _once(outside),
+        "of no width": _once(told.low >= told.high),
     }
 
 

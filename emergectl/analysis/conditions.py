@@ -254,17 +254,35 @@ def _seeds() -> list[Claim]:
 
 
 def _forecasts() -> list[Claim]:
-    rates = {"covered": FORECASTS, "outside the range": NEVER}
-    told = Condition(("line",), height=(0.3, 0.7), rungs=(8, 10, 12))
+    """Gradual curves of every kind on any ladder, from four rungs on; then with runs that differ in
+    skill and in onset, of every kind together; losses, and forecasts through a partner."""
+    rates = {"covered": FORECASTS, "outside the range": NEVER, "of no width": NEVER}
+    rates["offered at all"] = NOTHING
+    wide = replace(ANY_LADDER, shape=("logistic",), decades=(3.0, 5.0), position=(0.2, 1.2))
     conditions = {
-        "line": told,
-        "power law to a ceiling": replace(told, shape=("approach",), width=(1.5, 4.0)),
-        "sigmoid": replace(told, shape=("logistic",), width=(1.5, 3.0)),
+        "line": ANY_LADDER,
+        "power law to a ceiling": replace(ANY_LADDER, shape=("approach",), width=(1.4, 5.0)),
+        "growing power": replace(ANY_LADDER, shape=("growth",), width=(1.05, 3.3)),
+        "wide sigmoid": replace(wide, width=(1.0, 3.0)),
+        "exact match": replace(
+            ANY_LADDER, shape=("gompertz",), width=(2.2, 6.7), position=(0.2, 1.2)
+        ),
+        "chance, then a line": replace(ANY_LADDER, shape=("late line",), width=(1.25, 2.0)),
     }
-    of_loss = Claim("forecast: loss", "loss forecast", told, rates, share=0.5)
+    every = replace(
+        ANY_LADDER, shape=("line", "approach", "growth", "logistic", "gompertz"), width=(1.5, 3.3)
+    )
+    conditions |= {
+        **{f"runs differ by {s:g}": replace(every, skill=s) for s in (0.02, 0.05)},
+        **{f"onsets scatter by {s:g}": replace(every, onset=s) for s in (0.1, 0.2, 0.3)},
+        "one run": replace(every, runs=(1,), skill=0.02),
+        "through a partner, exact match": replace(MIRAGE, width=(1.0, 3.0), rungs=(8, 10, 12)),
+        "through a partner that rises alike": replace(every, partner="same rise"),
+    }
+    losses = [Claim("forecast: loss", "loss forecast", ANY_LADDER, rates)]
     return [
-        *(Claim(f"forecast: {n}", "forecast", c, rates, share=0.5) for n, c in conditions.items()),
-        of_loss,
+        *(Claim(f"forecast: {n}", "forecast", c, rates) for n, c in conditions.items()),
+        *losses,
     ]
 
 

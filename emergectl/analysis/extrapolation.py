@@ -13,6 +13,7 @@ is foretold.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +34,11 @@ FITTED = 4
 LEAST_NOISE = 1e-3
 """of what was seen, at a rung: no metric without known items is taken to be finer"""
 MOST_SCATTER, RULED_OUT = 0.3, 0.25
-"""decades by which onsets may differ from run to run, as far as the rungs do not rule it out: with
-so much probability they would differ by no more than they do"""
+"""conventions by which onsets may differ from run to run, as far as the rungs do not rule it out:
+with so much probability they would differ by no more than they do"""
 FALLS, PASSED = 10.8, 13.8
-"""so much better, in units of the noise, must a fall describe the rungs for them to fall, and a rise
-that has passed for it to be no chance (p .001 of one and of two degrees of freedom)"""
+"""so much better, in units of the noise, must a fall describe the rungs for them to fall, and a
+sharp rise that has passed for it to be no chance (p .001 of one and of two degrees of freedom)"""
 CONFIDENCE = 0.95
 USUAL_ROOM = float(stats.chi2.ppf(CONFIDENCE, 1))
 STEP = 1e-4
@@ -53,25 +54,28 @@ class NotOfferedError(ValueError):
 class Noise:
     """What one more measurement adds, and how surely that is known.
 
-    Shares of items have the variance of their items, and `extra`² of each run that differs by more.
-    Runs that differ in where they rise do so by the slope, so that they may differ by more where it
-    exceeds `slope`, the one that was seen: by `scatter` decades. Other metrics have `phi` times the
-    unit variance of the curve. `room`: how much worse than the best, in squares in units of the
-    noise, a curve and one more measurement may be together within the interval.
+    Shares of items have the variance of their items, and `extra`² of each run that differs by more:
+    that grows with the variance of one item beyond `unit`, the one that was seen, for near zero no
+    run can differ by much. Runs that differ in where they rise do so by the slope, and may differ
+    by more where it exceeds `slope`, the one that was seen: by `scatter` decades. Other metrics
+    have `phi` times the unit variance of the curve. `room`: how much worse than the best, in
+    squares in units of the noise, a curve and one more measurement may be within the interval.
     """
 
     phi: float
-    extra: float
-    scatter: float
-    slope: float
     room: float
+    extra: float = 0.0
+    unit: float = 1.0
+    scatter: float = 0.0
+    slope: float = 0.0
 
     def variances(self, last: Curve, levels: Floats, slopes: Floats) -> Floats:
         """Of a measurement like that of the rung `last`, at levels where curves have such slopes
         (per decade): both of one shape."""
         own = 1 / last.inverse_variances(levels.reshape(-1, 1)).reshape(levels.shape)
         steeper = np.maximum(slopes**2 - self.slope**2, 0)
-        between = self.extra**2 + self.scatter**2 * steeper
+        wider = np.maximum(own * float(last.size[0]) / self.unit, 1)
+        between = self.extra**2 * wider + self.scatter**2 * steeper
         return self.phi * own + between / float(last.seeds[0])
 
 
@@ -175,22 +179,26 @@ def extrapolate(curve: Curve, t: Floats, end: float, gradual: float) -> Extrapol
     gradual: the least width of a rise that has not passed, in the units of t. Raises
     NotOfferedError where nothing tells the noise, or the curve falls.
     """
-    seeds = curve.spread_between_seeds(curve.level)
+    _, seeds = curve.spread_between_seeds(curve.level)
     free = max(len(t) - FITTED, 0)
-    if seeds[1] + free < FEWEST_DEGREES:
+    if seeds + free < FEWEST_DEGREES:
         raise NotOfferedError(
             f"{len(t)} scales with one run each do not tell the noise: "
             f"{FITTED + FEWEST_DEGREES} do, or several runs"
         )
-    start, end = float(t[0]), max(end, float(t[-1]))
-    family = gradual_curves(t, end, gradual)
+    start, end = float(t.min()), max(end, float(t.max()))
+    family = gradual_curves(start, float(t.max()), end, gradual)
     rises = family.rises(t, start, end)
     weights, _ = rung_weights(curve)
     first = _hold(curve, family, rises, weights)
     # Before the noise is told, a rise is needed if it leaves little of what the others leave.
-    usual = USUAL_ROOM * max(1.0, float(first.left.min()) / max(free, 1))
-    best = first.best(gradual, usual)
-    noise = _noise(curve, t, end, weights, first, best, seeds, free)
+    best = first.best(gradual, USUAL_ROOM * max(1.0, float(first.left.min()) / max(free, 1)))
+    height = float(first.bounded[best])
+    off = curve.level - first.middle - height * (rises[best] - first.mean[best])
+    later = family.take(np.array([best])).rises(t + STEP, start, end)[0]
+    slope = height * float(np.sqrt(np.mean(((later - rises[best]) / STEP) ** 2)))
+    most = MOST_SCATTER * gradual
+    noise = tell_noise(curve, weights, off, free=free, slope=slope, most_scatter=most)
     weights = 1 / (noise.phi / weights + noise.extra**2 / curve.seeds)
     fits = [_hold(curve, family, rises, weights)]
     falling = fits[0].total - fits[0].height ** 2 * fits[0].squares
@@ -235,46 +243,49 @@ def _joined(fits: list[Fit]) -> Fit:
     """All their cells."""
     names = [field.name for field in fields(Cells)]
     cells = (np.concatenate([getattr(fit.cells, name) for fit in fits]) for name in names)
-    each = {name: np.concatenate([getattr(fit, name) for fit in fits]) for name in PER_CELL}
+    each: dict[str, Any] = {
+        name: np.concatenate([getattr(fit, name) for fit in fits]) for name in PER_CELL
+    }
     return replace(fits[0], cells=Cells(*cells), **each)
 
 
 def _chosen(fit: Fit, keep: NDArray[np.bool_]) -> Fit:
     """Some of the cells: keep [cells]."""
     cells = fit.cells.take(np.flatnonzero(keep))
-    return replace(fit, cells=cells, **{name: getattr(fit, name)[keep] for name in PER_CELL})
+    each: dict[str, Any] = {name: getattr(fit, name)[keep] for name in PER_CELL}
+    return replace(fit, cells=cells, **each)
 
 
-def _noise(
+def tell_noise(
     curve: Curve,
-    t: Floats,
-    end: float,
     weights: Floats,
-    first: Fit,
-    best: int,
-    seeds: tuple[float, int],
+    off: Floats,
+    *,
     free: int,
+    slope: float = 0.0,
+    most_scatter: float = 0.0,
 ) -> Noise:
-    """From the runs of each scale (`seeds`: squares and degrees of freedom), and from what the best
-    of a first fit leaves with `free` degrees."""
-    height = first.bounded[best]
-    off = curve.level - first.middle - height * (first.rises[best] - first.mean[best])
-    off = off if free else np.zeros(len(t))
-    squares, freedom = seeds[0] + float(weights @ off**2), seeds[1] + free
+    """From the runs of each scale, and from what lies off the best curve.
+
+    off: [rungs], with `free` degrees of freedom (0: nothing is told by it). slope: of the best
+    curve over the rungs, a root mean square; most_scatter: by which onsets may differ.
+    """
+    off = off if free else np.zeros(len(off))
+    between, seeds = curve.spread_between_seeds(curve.level)
+    squares, freedom = between + float(weights @ off**2), seeds + free
     if not curve.is_binomial:
         least = (LEAST_NOISE * float(np.ptp(curve.level))) ** 2 * float(np.median(weights))
         room = float(stats.t.isf((1 - CONFIDENCE) / 2, freedom)) ** 2
-        return Noise(max(squares / freedom, least), 0.0, 0.0, 0.0, room)
-    later = first.cells.take(np.array([best])).rises(t + STEP, float(t[0]), end)[0]
-    slope = height * float(np.sqrt(np.mean(((later - first.rises[best]) / STEP) ** 2)))
+        return Noise(max(squares / freedom, least), room)
     unit = curve.size / weights
     possible = _extra(curve, unit, off, float(stats.chi2.ppf(RULED_OUT, freedom)))
     return Noise(
         phi=1.0,
-        extra=_extra(curve, unit, off, float(freedom)),
-        scatter=min(possible / max(slope, TINY), MOST_SCATTER),
-        slope=slope,
         room=_room_for_runs(squares, freedom) / max(1.0, squares / freedom),
+        extra=_extra(curve, unit, off, float(freedom)),
+        unit=float(unit.mean()),
+        scatter=min(possible / max(slope, TINY), most_scatter),
+        slope=slope,
     )
 
 
@@ -299,7 +310,7 @@ def _room_for_runs(squares: float, freedom: int) -> float:
     Its variance is φ times that of the items, φ above 1 by the density 1/φ² before `squares` of so
     much `freedom` are seen; or 1 as likely as not, where runs differ by no more than their items.
     """
-    edges = np.geomspace(1, 1e4, 400)
+    edges = np.geomspace(1, 100 * max(100.0, squares / freedom), 400)
     prior = np.concatenate([[float(squares <= freedom)], -np.diff(1 / edges)])
     phi = np.concatenate([[1.0], np.sqrt(edges[1:] * edges[:-1])])
     log_likelihood = -0.5 * (freedom * np.log(phi) + squares / phi)

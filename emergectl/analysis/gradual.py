@@ -75,10 +75,9 @@ class Cells:
         )
 
 
-def gradual_curves(t: Floats, end: float, gradual: float) -> Cells:
-    """All of them over rungs t [rungs] and on to `end`; `gradual`: the least width of a rise that
-    is yet to pass, in the units of t."""
-    start, last = float(t[0]), float(t[-1])
+def gradual_curves(start: float, last: float, end: float, gradual: float) -> Cells:
+    """All of them over rungs from `start` to `last` and on to `end`; `gradual`: the least width of
+    a rise that is yet to pass. All in one unit."""
     span = end - start
     places = np.linspace(start - span / 2, end + span / 2, POSITIONS)
     seen = np.linspace(start, last, POSITIONS // 2)
@@ -100,7 +99,8 @@ def gradual_curves(t: Floats, end: float, gradual: float) -> Cells:
     each = np.hstack(kinds)
     counts = [own.shape[1] for own in kinds]
     kind = np.repeat(np.arange(len(kinds), dtype=float), counts)
-    return Cells(kind, *each, np.repeat(1 / np.array(counts), counts))
+    position, width, length, ratio = each
+    return Cells(kind, position, width, length, ratio, np.repeat(1 / np.array(counts), counts))
 
 
 def _cells(positions: Floats, widths: Floats, ratio: float) -> Floats:
