@@ -21,7 +21,7 @@ from emergectl.analysis.advice import PROMISED, Design, advise
 from emergectl.analysis.breaks import break_difference
 from emergectl.analysis.conditions import CLAIMS, NOTHING, Claim, Promise
 from emergectl.analysis.curves import Curve, make_curve
-from emergectl.analysis.forecast import backtest
+from emergectl.analysis.forecast import FEWEST_BELOW, predict, predict_through
 from emergectl.analysis.processes import processes
 from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.simulated import (
@@ -298,16 +298,18 @@ def _loss_forecast(claim: Claim, rng: np.random.Generator) -> Counts:
 
 
 def _foretold(curve: Curve, rng: np.random.Generator, proxies: Sequence[Curve] = ()) -> Counts:
-    """One scale above one cutoff of those that a forecast is offered for, both at random, so that
-    trials are independent; through the last of the proxies where there are any."""
-    methods = backtest(curve, proxies=proxies)
-    if not methods:
-        return {}
-    offered = [forecast for forecast in methods[-1].forecasts if forecast.scales]
-    counts = {"offered at all": _once(bool(offered))}
-    if not offered:
+    """One scale above one cutoff, from four rungs on, both at random, so that trials are independent;
+    through the last of the proxies where there are any."""
+    cut = int(rng.integers(FEWEST_BELOW, len(curve.x)))
+    below, ahead = curve.rungs(np.arange(len(curve.x)) < cut), curve.x[cut:]
+    if proxies:
+        known = proxies[-1].rungs(np.arange(len(curve.x)) < cut)
+        forecast = predict_through(known, below, ahead)
+    else:
+        forecast = predict(below, ahead)
+    counts = {"offered": _once(bool(forecast.scales))}
+    if not forecast.scales:
         return counts
-    forecast = offered[int(rng.integers(len(offered)))]
     index = int(rng.integers(len(forecast.scales)))
     at, told = forecast.scales[index], forecast.predicted[index]
     value = float(curve.values[curve.x == at][0])

@@ -257,7 +257,7 @@ def _forecasts() -> list[Claim]:
     """Gradual curves of every kind on any ladder, from four rungs on; then with runs that differ in
     skill and in onset, of every kind together; losses, and forecasts through a partner."""
     rates = {"covered": FORECASTS, "outside the range": NEVER, "of no width": NEVER}
-    rates["offered at all"] = NOTHING
+    rates["offered"] = NOTHING
     wide = replace(ANY_LADDER, shape=("logistic",), decades=(3.0, 5.0), position=(0.2, 1.2))
     conditions = {
         "line": ANY_LADDER,

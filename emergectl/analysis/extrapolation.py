@@ -25,7 +25,7 @@ from emergectl.analysis.shapes import rung_weights
 
 REACH = 10.0
 """the highest rise of a metric without a range, in heights that were seen"""
-ROUNDS, CELLS = 3, 60
+ROUNDS, CELLS = 2, 250
 """so often, so many of the likeliest cells are cut finer"""
 FEWEST_DEGREES = 2
 """of freedom, from which the noise is told"""

@@ -124,10 +124,10 @@ def _direct(
     """t: [rungs], scales and their places: [points]."""
     try:
         _check(curve)
-        found = extrapolate(curve, t, float(places.max()), convention.width)
+        found = extrapolate(curve, t, _furthest(t), convention.width)
     except NotOfferedError as error:
-        return _refused("direct", curve, scales, str(error))
-    levels = found.levels(places)
+        return refused("direct", curve, scales, str(error))
+    levels = found.levels(np.minimum(places, found.end))
     return _offered("direct", curve, t, scales, places, levels)
 
 
@@ -144,11 +144,17 @@ def _through(
     shared = curve.rungs(np.isin(curve.x, proxy.x))
     try:
         _check(shared)
-        ahead = extrapolate(proxy, t, float(places.max()), convention.width)
-        levels = map_through(ahead, shared, places)
+        ahead = extrapolate(proxy, t, _furthest(t), convention.width)
+        levels = map_through(ahead, shared, np.minimum(places, ahead.end))
     except NotOfferedError as error:
-        return _refused(method, curve, scales, str(error))
+        return refused(method, curve, scales, str(error))
     return _offered(method, curve, t, scales, places, levels)
+
+
+def _furthest(t: Floats) -> float:
+    """The last place that anything is foretold for: never by what is asked for, so that a forecast
+    is the same whatever else is."""
+    return float(t[-1] + FURTHEST * (t[-1] - t[0]))
 
 
 def _check(curve: Curve) -> None:
@@ -158,7 +164,8 @@ def _check(curve: Curve) -> None:
         raise NotOfferedError("every scale below the cutoff has the same value")
 
 
-def _refused(method: str, curve: Curve, scales: Floats, reason: str) -> Forecast:
+def refused(method: str, curve: Curve, scales: Floats, reason: str) -> Forecast:
+    """None at any of the scales [points], and why."""
     return Forecast(method, float(curve.x[-1]), (), (), _plain(scales), reason)
 
 
@@ -168,7 +175,7 @@ def _offered(
     """The forecast of those scales at which it says something."""
     low, value, high = levels
     most, of = _most_open(curve)
-    near = places <= t[-1] + FURTHEST * (t[-1] - t[0])
+    near = places <= _furthest(t)
     telling = high - low <= most
     # Beyond the first scale that is not foretold nothing is: intervals widen with distance.
     said = np.cumprod(near & telling).astype(bool)
@@ -180,12 +187,13 @@ def _offered(
     reason = ""
     if not said.all():
         first = int(np.argmin(said))
+        at = 1 / scales[first] if curve.axis == "loss" else scales[first]
         open_ = f"{ends[0, first]:.3g} to {ends[1, first]:.3g}"
         if telling[first]:
-            reason = f"{scales[first]:.3g} and beyond lie further off than the scales seen reach"
+            reason = f"{at:.3g} and beyond lie further off than the scales seen reach"
         else:
             reason = (
-                f"at {scales[first]:.3g} gradual curves that agree with the scales below allow "
+                f"at {at:.3g} gradual curves that agree with the scales below allow "
                 f"{open_}, more than half of {of}"
             )
     return Forecast(

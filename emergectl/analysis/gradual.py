@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from emergectl.analysis.breaks import SHAPES
 from emergectl.analysis.curves import Floats
 
-POSITIONS, WIDTHS = 160, 12
+WIDTHS, PER_WIDTH = 12, 24
+"""so many widths; positions are apart by such a part of each"""
 NARROW = (0.1, 0.25, 0.5)
 """shares of the convention: widths of rises that have passed"""
 APPROACH, GROWTH, LINE = range(len(SHAPES), len(SHAPES) + 3)
@@ -79,23 +80,19 @@ def gradual_curves(start: float, last: float, end: float, gradual: float) -> Cel
     """All of them over rungs from `start` to `last` and on to `end`; `gradual`: the least width of
     a rise that is yet to pass. All in one unit."""
     span = end - start
-    places = np.linspace(start - span / 2, end + span / 2, POSITIONS)
-    seen = np.linspace(start, last, POSITIONS // 2)
     # The least width is an end of the family, beyond which no cell may reach.
     edges = np.geomspace(gradual, 4 * max(span, gradual), WIDTHS)
     ratio = float(np.log(edges[1] / edges[0]))
     middles = edges[:-1] * np.exp(ratio / 2)
     slow = np.geomspace(gradual / 2, max(SLOWEST * span, gradual), 3 * WIDTHS)
-    narrow = _cells(seen, gradual * np.array(NARROW), np.log(2))
-    rises = np.hstack(
-        [
-            _cells(places, np.array([gradual]), 0.0),
-            _cells(places, middles, ratio),
-            narrow[:, narrow[0] + narrow[1] / 2 <= last],
-        ]
-    )
-    powers = _cells(np.zeros(1), slow, float(np.log(slow[1] / slow[0])))
-    kinds = [*([rises] * len(SHAPES)), powers, powers, _cells(np.zeros(1), np.ones(1), 0.0)]
+    ends = start - span / 2, end + span / 2
+    rises = [_rises(*ends, gradual, 0.0), *(_rises(*ends, width, ratio) for width in middles)]
+    for share in NARROW:
+        width = share * gradual
+        rises.append(_rises(start, max(start, last - width / 2), width, np.log(2)))
+    powers = np.stack([0 * slow, slow, 0 * slow, np.full_like(slow, np.log(slow[1] / slow[0]))])
+    line = np.array([[0.0], [1.0], [0.0], [0.0]])
+    kinds = [*([np.hstack(rises)] * len(SHAPES)), powers, powers, line]
     each = np.hstack(kinds)
     counts = [own.shape[1] for own in kinds]
     kind = np.repeat(np.arange(len(kinds), dtype=float), counts)
@@ -103,8 +100,9 @@ def gradual_curves(start: float, last: float, end: float, gradual: float) -> Cel
     return Cells(kind, position, width, length, ratio, np.repeat(1 / np.array(counts), counts))
 
 
-def _cells(positions: Floats, widths: Floats, ratio: float) -> Floats:
-    """Every position with every width: (position, width, length, ratio) [4, cells]."""
-    position, width = (v.ravel() for v in np.meshgrid(positions, widths))
-    length = positions[1] - positions[0] if len(positions) > 1 else 0.0
-    return np.stack([position, width, np.full_like(width, length), np.full_like(width, ratio)])
+def _rises(low: float, high: float, width: float, ratio: float) -> Floats:
+    """One width at places from low to high: (position, width, length, ratio) [4, cells]."""
+    count = int(np.ceil((high - low) / width * PER_WIDTH)) + 1
+    position = np.linspace(low, high, count)
+    length = (high - low) / max(count - 1, 1)
+    return np.stack([position, *(np.full(count, each) for each in (width, length, ratio))])

@@ -243,7 +243,7 @@ def _draw_forecast(axes: Axes, ability: AbilityFinding, label: str, alpha: float
     _scale_values(axes, ability, [*ys, *ends])
     scale_axis(axes, ability.axis, label, [drawn(rung.scale) for rung in ability.measured])
     axes.set_ylabel(_heading(ability))
-    axes.set_title(f"Foretold from {short(cutoff)}")
+    axes.set_title(f"As foretold from {short(cutoff)}")
     axes.figure.legend(loc="outside lower center", ncols=3, handlelength=1.4)
 
 
