@@ -298,8 +298,8 @@ def _loss_forecast(claim: Claim, rng: np.random.Generator) -> Counts:
 
 
 def _foretold(curve: Curve, rng: np.random.Generator, proxies: Sequence[Curve] = ()) -> Counts:
-    """One scale above one cutoff, from four rungs on, both at random, so that trials are independent;
-    through the last of the proxies where there are any."""
+    """One scale above one cutoff, both at random, so that trials are independent; through the last
+    of the proxies where there are any."""
     cut = int(rng.integers(FEWEST_BELOW, len(curve.x)))
     below, ahead = curve.rungs(np.arange(len(curve.x)) < cut), curve.x[cut:]
     if proxies:

@@ -24,9 +24,9 @@ from emergectl.analysis.mapping import map_through
 FEWEST_BELOW = 4
 MOST_CUTOFFS = 10
 """a curve with more rungs is cut at so many points, spread evenly"""
-MOST_OPEN = 0.5
+MOST_OPEN = 0.75
 """of what lies between chance and the best (of what was seen, where a metric has no best): an
-interval that leaves more open says nothing"""
+interval that leaves more open says too little"""
 FURTHEST = 1.0
 """of the decades seen: no forecast reaches further beyond them"""
 
@@ -194,7 +194,7 @@ def _offered(
         else:
             reason = (
                 f"at {at:.3g} gradual curves that agree with the scales below allow "
-                f"{open_}, more than half of {of}"
+                f"{open_}, more than three quarters of {of}"
             )
     return Forecast(
         method, float(curve.x[-1]), _plain(scales[said]), predicted, _plain(scales[~said]), reason
@@ -202,7 +202,7 @@ def _offered(
 
 
 def _most_open(curve: Curve) -> tuple[float, str]:
-    """The widest interval, in levels, that says something; and half of what that is."""
+    """The widest interval, in levels, that says something; and three quarters of what that is."""
     worst, best = level_range(curve)
     if curve.chance_level is not None and curve.chance_level < best:
         worst = curve.chance_level
