@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.gradual import APPROACH, Cells, gradual_curves
+from emergectl.analysis.gradual import APPROACH, GROWTH, Cells, gradual_curves
 from emergectl.analysis.shapes import rung_weights
 
 REACH = 10.0
@@ -229,6 +229,8 @@ def _hold(curve: Curve, cells: Cells, rises: Floats, weights: Floats) -> Fit:
     slack = 2 / np.sqrt(weight)
     seen = REACH * float(np.ptp(curve.level))
     above = (high - middle + slack) / np.maximum(1 - mean, TINY) if np.isfinite(high) else seen
+    # Lines and growing powers end where the range does, not at any height of their own.
+    above = np.where(cells.kind >= GROWTH, np.inf, above)
     below = (middle - low + slack) / np.maximum(mean, TINY) if np.isfinite(low) else np.inf
     most = np.broadcast_to(np.maximum(np.minimum(above, below), 0.0), mean.shape)
     missed = np.clip(height, 0, most) - height
