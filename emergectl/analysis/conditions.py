@@ -254,8 +254,8 @@ def _seeds() -> list[Claim]:
 
 
 def _forecasts() -> list[Claim]:
-    """Gradual curves on any ladder, from four rungs on; with runs that differ in skill and in onset;
-    losses, and forecasts through a partner. Of single shapes it is promised that intervals do not
+    """Gradual curves on any ladder, from four rungs on; with runs that differ in skill and onset;
+    losses, and through a partner. Of single shapes it is promised that intervals do not
     fail: those that hold whatever the shape hold more often than they say for the tamest."""
     rates = {"covered": FORECASTS, "outside the range": NEVER, "of no width": NEVER}
     rates["offered"] = NOTHING
@@ -270,6 +270,12 @@ def _forecasts() -> list[Claim]:
             ANY_LADDER, shape=("gompertz",), width=(2.2, 6.7), position=(0.2, 1.2)
         ),
         "chance, then a line": replace(ANY_LADDER, shape=("late line",), width=(1.25, 2.0)),
+        "chance, then a softplus": replace(
+            ANY_LADDER, shape=("late softplus",), width=(1.3, 2.5), decades=(3.0, 5.0)
+        ),
+        "rises with corners and tails": replace(
+            wide, shape=(*LEVELS_OFF, "exponential", "square reversed", "cauchy"), width=(1.3, 3.3)
+        ),
     }
     every = replace(
         ANY_LADDER, shape=("line", "approach", "growth", "logistic", "gompertz"), width=(1.5, 3.3)
@@ -286,6 +292,12 @@ def _forecasts() -> list[Claim]:
         *(Claim(f"forecast: {n}", "forecast", c, rates) for n, c in conditions.items()),
         Claim("forecast: loss", "loss forecast", ANY_LADDER, rates),
         *(Claim(f"forecast: {n}", "forecast", c, of_one_shape) for n, c in shapes.items()),
+        Claim(
+            "forecast: a rise that begins infinitely steep",
+            "forecast",
+            replace(wide, shape=("square root",), width=(1.3, 3.3)),
+            dict.fromkeys(rates, NOTHING),
+        ),
     ]
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from emergectl.analysis.curves import Curve, Floats
-from emergectl.analysis.gradual import APPROACH, GROWTH, Cells, gradual_curves
+from emergectl.analysis.gradual import APPROACH, Cells, gradual_curves
 from emergectl.analysis.shapes import rung_weights
 
 REACH = 10.0
@@ -31,14 +31,16 @@ FEWEST_DEGREES = 2
 """of freedom, from which the noise is told"""
 FITTED = 4
 """numbers that describe a curve: floor, height, position, width"""
-LEAST_NOISE = 1e-3
-"""of what was seen, at a rung: no metric without known items is taken to be finer"""
+LEAST_NOISE = 2e-3
+"""of what was seen, at a rung: no curve follows a formula more closely"""
 MOST_SCATTER, RULED_OUT = 0.3, 0.25
 """conventions by which onsets may differ from run to run, as far as the rungs do not rule it out:
 with so much probability they would differ by no more than they do"""
 FALLS, PASSED = 10.8, 13.8
 """so much better, in units of the noise, must a fall describe the rungs for them to fall, and a
 sharp rise that has passed for it to be no chance (p .001 of one and of two degrees of freedom)"""
+MISFIT = 1e-3
+"""p of what the best curve leaves, beside what the runs differ, from which on none agrees"""
 CONFIDENCE = 0.95
 USUAL_ROOM = float(stats.chi2.ppf(CONFIDENCE, 1))
 STEP = 1e-4
@@ -179,6 +181,8 @@ def extrapolate(curve: Curve, t: Floats, end: float, gradual: float) -> Extrapol
     gradual: the least width of a rise that has not passed, in the units of t. Raises
     NotOfferedError where nothing tells the noise, or the curve falls.
     """
+    if not np.ptp(curve.level):
+        raise NotOfferedError(f"{curve.metric} has the same value at every scale below the cutoff")
     _, seeds = curve.spread_between_seeds(curve.level)
     free = max(len(t) - FITTED, 0)
     if seeds + free < FEWEST_DEGREES:
@@ -210,8 +214,19 @@ def extrapolate(curve: Curve, t: Floats, end: float, gradual: float) -> Extrapol
         fits.append(_hold(curve, cut, cut.rises(t, start, end), weights))
     every = _joined(fits)
     least = float(every.left[every.best(gradual, noise.room)])
+    if free and _p_misfit(least, free, np.inf if curve.is_binomial else seeds) < MISFIT:
+        raise NotOfferedError("no gradual curve agrees with the scales below the cutoff")
     near = _chosen(every, every.left - least <= noise.room)
     return Extrapolation(curve, start, end, replace(near, least=least), float(weights.sum()), noise)
+
+
+def _p_misfit(left: float, free: int, seeds: float) -> float:
+    """Of squares that the best curve leaves, in units of a noise known from so many degrees."""
+    if seeds == 0:
+        return 1.0
+    if np.isinf(seeds):
+        return float(stats.chi2.sf(left, free))
+    return float(stats.f.sf(left / free, free, seeds))
 
 
 def _hold(curve: Curve, cells: Cells, rises: Floats, weights: Floats) -> Fit:
@@ -229,8 +244,8 @@ def _hold(curve: Curve, cells: Cells, rises: Floats, weights: Floats) -> Fit:
     slack = 2 / np.sqrt(weight)
     seen = REACH * float(np.ptp(curve.level))
     above = (high - middle + slack) / np.maximum(1 - mean, TINY) if np.isfinite(high) else seen
-    # Lines and growing powers end where the range does, not at any height of their own.
-    above = np.where(cells.kind >= GROWTH, np.inf, above)
+    # Lines and power laws may end where the range does, not at any height of their own.
+    above = np.where(cells.kind >= APPROACH, np.inf, above)
     below = (middle - low + slack) / np.maximum(mean, TINY) if np.isfinite(low) else np.inf
     most = np.broadcast_to(np.maximum(np.minimum(above, below), 0.0), mean.shape)
     missed = np.clip(height, 0, most) - height
@@ -275,8 +290,9 @@ def tell_noise(
     off = off if free else np.zeros(len(off))
     between, seeds = curve.spread_between_seeds(curve.level)
     squares, freedom = between + float(weights @ off**2), seeds + free
+    least = (LEAST_NOISE * float(np.ptp(curve.level))) ** 2
     if not curve.is_binomial:
-        least = (LEAST_NOISE * float(np.ptp(curve.level))) ** 2 * float(np.median(weights))
+        least *= float(np.median(weights))
         room = float(stats.t.isf((1 - CONFIDENCE) / 2, freedom)) ** 2
         return Noise(max(squares / freedom, least), room)
     unit = curve.size / weights
@@ -284,7 +300,9 @@ def tell_noise(
     return Noise(
         phi=1.0,
         room=_room_for_runs(squares, freedom) / max(1.0, squares / freedom),
-        extra=_extra(curve, unit, off, float(freedom)),
+        extra=max(
+            _extra(curve, unit, off, float(freedom)), float(np.sqrt(least * curve.seeds.mean()))
+        ),
         unit=float(unit.mean()),
         scatter=min(possible / max(slope, TINY), most_scatter),
         slope=slope,

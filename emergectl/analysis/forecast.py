@@ -160,8 +160,6 @@ def _furthest(t: Floats) -> float:
 def _check(curve: Curve) -> None:
     if len(curve.x) < FEWEST_BELOW:
         raise NotOfferedError(f"{len(curve.x)} scales; a forecast needs {FEWEST_BELOW}")
-    if not np.ptp(curve.level):
-        raise NotOfferedError("every scale below the cutoff has the same value")
 
 
 def refused(method: str, curve: Curve, scales: Floats, reason: str) -> Forecast:

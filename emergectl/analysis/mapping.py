@@ -18,7 +18,6 @@ from emergectl.analysis.curves import Curve, Floats
 from emergectl.analysis.extrapolation import (
     Extrapolation,
     Noise,
-    NotOfferedError,
     extrapolate,
     tell_noise,
 )
@@ -104,7 +103,4 @@ def _by_power(curve: Curve, proxy: Curve, level: Floats) -> Floats | None:
 
 def _map_widely(proxy: Curve, curve: Curve, end: float) -> Extrapolation:
     """Every gradual curve of the ability over the other's level, up to `end`."""
-    seen = float(np.ptp(proxy.level))
-    if seen == 0:
-        raise NotOfferedError(f"{proxy.metric} is the same at every scale below the cutoff")
-    return extrapolate(curve, proxy.level, end, SHARE_OF_RANGE * seen)
+    return extrapolate(curve, proxy.level, end, SHARE_OF_RANGE * float(np.ptp(proxy.level)))

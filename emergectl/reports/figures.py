@@ -238,7 +238,7 @@ def _draw_forecast(axes: Axes, ability: AbilityFinding, label: str, alpha: float
     for above, fill, said in ((False, INK, "measured"), (True, "none", "what came")):
         rungs = [rung for rung in ability.measured if (rung.scale > cutoff) == above]
         xs, values = [drawn(rung.scale) for rung in rungs], [rung.value for rung in rungs]
-        axes.plot(xs, values, "o", mfc=fill, mec=INK, markersize=4.6, mew=1.1, label=said)
+        axes.plot(xs, values, "o", mfc=fill, mec=INK, ms=4.6, mew=1.1, label=said, zorder=5)
     _draw_chance(axes, ability.chance)
     _scale_values(axes, ability, [*ys, *ends])
     scale_axis(axes, ability.axis, label, [drawn(rung.scale) for rung in ability.measured])
