@@ -22,7 +22,7 @@ from emergectl.analysis.breaks import break_difference
 from emergectl.analysis.conditions import CLAIMS, COVERS_RUNGS, NOTHING, Claim, Promise
 from emergectl.analysis.curves import Curve, make_curve
 from emergectl.analysis.evidence import RATE_MARGIN
-from emergectl.analysis.forecast import FEWEST_BELOW, backtest
+from emergectl.analysis.forecast import FEWEST_BELOW, predict, predict_through
 from emergectl.analysis.processes import processes
 from emergectl.analysis.seeds import judge_seeds
 from emergectl.analysis.sharpness import ALPHA
@@ -284,8 +284,8 @@ def _humps(claim: Claim, rng: np.random.Generator) -> Counts:
 
 
 def _forecast(claim: Claim, rng: np.random.Generator) -> Counts:
-    (curve,) = as_curves(simulate(claim.condition, rng))
-    return _foretold(curve, rng)
+    curve, *partner = as_curves(simulate(claim.condition, rng))
+    return _foretold(curve, rng, partner)
 
 
 def _loss_forecast(claim: Claim, rng: np.random.Generator) -> Counts:
@@ -293,30 +293,36 @@ def _loss_forecast(claim: Claim, rng: np.random.Generator) -> Counts:
     scales, losses = simulate_losses(
         rng,
         rungs=int(rng.choice(c.rungs)),
-        runs=c.runs[0],
-        decades=c.decades[0],
+        runs=int(rng.choice(c.runs)),
+        decades=float(rng.uniform(*c.decades)),
         noise=LOSS_NOISE,
     )
     curve = make_curve(scales, losses, what=LOSS, metric="loss", axis="flops")
     return _foretold(curve, rng)
 
 
-def _foretold(curve: Curve, rng: np.random.Generator) -> Counts:
-    """One scale above one cutoff, both at random, so that trials are independent."""
-    if len(curve.x) <= FEWEST_BELOW or not np.ptp(curve.level):
-        return {}
-    forecasts = backtest(curve, rng)[0].forecasts
-    if not forecasts:
-        return {}
-    forecast = forecasts[int(rng.integers(len(forecasts)))]
+def _foretold(curve: Curve, rng: np.random.Generator, proxies: Sequence[Curve] = ()) -> Counts:
+    """One scale above one cutoff, both at random, so that trials are independent; through the last
+    of the proxies where there are any."""
+    cut = int(rng.integers(FEWEST_BELOW, len(curve.x)))
+    below, ahead = curve.rungs(np.arange(len(curve.x)) < cut), curve.x[cut:]
+    if proxies:
+        known = proxies[-1].rungs(np.arange(len(curve.x)) < cut)
+        forecast = predict_through(known, below, ahead)
+    else:
+        forecast = predict(below, ahead)
+    counts = {"offered": _once(bool(forecast.scales))}
+    if not forecast.scales:
+        return counts
     index = int(rng.integers(len(forecast.scales)))
     at, told = forecast.scales[index], forecast.predicted[index]
-    value = float(curve.values[np.argmin(np.abs(curve.x - at))])
+    value = float(curve.values[curve.x == at][0])
     least, most = curve.what.least, curve.what.most
     outside = (least is not None and told.low < least) or (most is not None and told.high > most)
-    return {
+    return counts | {
         "covered": _once(told.low <= value <= told.high),
         "outside the range": _once(outside),
+        "of no width": _once(told.low >= told.high),
     }
 
 

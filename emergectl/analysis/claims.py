@@ -73,8 +73,8 @@ class SharpnessClaim:
 class SurpriseClaim:
     """Whether a forecast from the last scales below the onset missed what came.
 
-    `holds` None: no forecast could be offered from there, and `sentence` says why. `predicted` is
-    for `scale`, where `measured` was found; all in the metric's units.
+    `holds` None: no forecast could be offered from there, and `sentence` says why. `predicted`, the
+    narrowest interval, is for `scale`, where `measured` was found; all in the metric's units.
     """
 
     holds: bool | None
@@ -165,7 +165,10 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
 
 
 def surprise_claim(e: Evidence, methods: Sequence[Backtest]) -> SurpriseClaim:
-    """Whether what came was outside every forecast from the last cutoff below the onset."""
+    """Whether what came was outside every forecast from the last cutoff below the onset.
+
+    At the furthest scale that any of them was offered for: the largest is often too far.
+    """
     if e.break_ is None or not methods:
         return SurpriseClaim(None, "no forecast was made")
     onset = e.break_.onset.value
@@ -176,16 +179,20 @@ def surprise_claim(e: Evidence, methods: Sequence[Backtest]) -> SurpriseClaim:
         return SurpriseClaim(None, "too few scales below the onset for a forecast from there")
     cutoff = max(forecast.cutoff for forecast in told)
     last = [forecast for forecast in told if forecast.cutoff == cutoff]
-    measured = float(e.curve.values[-1])
-    missed = [f for f in last if not f.predicted[-1].low <= measured <= f.predicted[-1].high]
-    best = min(last, key=lambda f: f.predicted[-1].high - f.predicted[-1].low)
-    predicted = best.predicted[-1]
+    offered = [forecast for forecast in last if forecast.scales]
+    if not offered:
+        reason = f"no forecast is offered from {cutoff:.3g}: {last[0].reason}"
+        return SurpriseClaim(None, reason, cutoff)
+    scale = max(forecast.scales[-1] for forecast in offered)
+    there = [f.predicted[-1] for f in offered if f.scales[-1] == scale]
+    measured = float(e.curve.values[e.curve.x == scale][0])
+    predicted = min(there, key=lambda each: each.high - each.low)
     span = f"{predicted.low:.3g} to {predicted.high:.3g}"
     return SurpriseClaim(
-        holds=len(missed) == len(last),
-        sentence=f"from {cutoff:.3g}, {span} was foretold and {measured:.3g} found",
+        holds=not any(each.low <= measured <= each.high for each in there),
+        sentence=f"from {cutoff:.3g}, {span} was foretold for {scale:.3g} and {measured:.3g} found",
         cutoff=cutoff,
-        scale=float(best.scales[-1]),
+        scale=scale,
         predicted=predicted,
         measured=measured,
     )

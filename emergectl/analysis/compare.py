@@ -21,9 +21,10 @@ from emergectl.analysis.breaks import Interval, break_difference
 from emergectl.analysis.curves import Floats
 from emergectl.analysis.difference_noise import Cell, Places, is_paired, variance_of
 from emergectl.analysis.order import why_no_place
+from emergectl.analysis.sharpness import ALPHA
 from emergectl.analysis.table import Axis, Table, TableRow, listed
 from emergectl.analysis.table_curves import curves_of, latest_rows, note_merged, without_doubles
-from emergectl.analysis.verdict import ALPHA, Finding, adjust, judge
+from emergectl.analysis.verdict import Finding, adjust, judge
 
 FEWEST_ITEMS = 2
 

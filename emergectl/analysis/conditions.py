@@ -254,17 +254,50 @@ def _seeds() -> list[Claim]:
 
 
 def _forecasts() -> list[Claim]:
-    rates = {"covered": FORECASTS, "outside the range": NEVER}
-    told = Condition(("line",), height=(0.3, 0.7), rungs=(8, 10, 12))
-    conditions = {
-        "line": told,
-        "power law to a ceiling": replace(told, shape=("approach",), width=(1.5, 4.0)),
-        "sigmoid": replace(told, shape=("logistic",), width=(1.5, 3.0)),
+    """Gradual curves on any ladder, from four rungs on; with runs that differ in skill and onset;
+    losses, and through a partner. Of single shapes it is promised that intervals do not
+    fail: those that hold whatever the shape hold more often than they say for the tamest."""
+    rates = {"covered": FORECASTS, "outside the range": NEVER, "of no width": NEVER}
+    rates["offered"] = NOTHING
+    of_one_shape = rates | {"covered": Promise(low=0.9)}
+    wide = replace(ANY_LADDER, shape=("logistic",), decades=(3.0, 5.0), position=(0.2, 1.2))
+    shapes = {
+        "line": ANY_LADDER,
+        "power law to a ceiling": replace(ANY_LADDER, shape=("approach",), width=(1.4, 5.0)),
+        "growing power": replace(ANY_LADDER, shape=("growth",), width=(1.05, 3.3)),
+        "wide sigmoid": replace(wide, width=(1.0, 3.0)),
+        "exact match": replace(
+            ANY_LADDER, shape=("gompertz",), width=(2.2, 6.7), position=(0.2, 1.2)
+        ),
+        "chance, then a line": replace(ANY_LADDER, shape=("late line",), width=(1.25, 2.0)),
+        "chance, then a softplus": replace(
+            ANY_LADDER, shape=("late softplus",), width=(1.3, 2.5), decades=(3.0, 5.0)
+        ),
+        "rises with corners and tails": replace(
+            wide, shape=(*LEVELS_OFF, "exponential", "square reversed", "cauchy"), width=(1.3, 3.3)
+        ),
     }
-    of_loss = Claim("forecast: loss", "loss forecast", told, rates, share=0.5)
+    every = replace(
+        ANY_LADDER, shape=("line", "approach", "growth", "logistic", "gompertz"), width=(1.5, 3.3)
+    )
+    conditions = {
+        "any gradual curve": every,
+        **{f"runs differ by {s:g}": replace(every, skill=s) for s in (0.02, 0.05)},
+        **{f"onsets scatter by {s:g}": replace(every, onset=s) for s in (0.1, 0.2, 0.3)},
+        "one run": replace(every, runs=(1,), skill=0.02),
+        "through a partner, exact match": replace(MIRAGE, width=(1.0, 3.0), rungs=(8, 10, 12)),
+        "through a partner that rises alike": replace(every, partner="same rise"),
+    }
     return [
-        *(Claim(f"forecast: {n}", "forecast", c, rates, share=0.5) for n, c in conditions.items()),
-        of_loss,
+        *(Claim(f"forecast: {n}", "forecast", c, rates) for n, c in conditions.items()),
+        Claim("forecast: loss", "loss forecast", ANY_LADDER, rates),
+        *(Claim(f"forecast: {n}", "forecast", c, of_one_shape) for n, c in shapes.items()),
+        Claim(
+            "forecast: a rise that begins infinitely steep",
+            "forecast",
+            replace(wide, shape=("square root",), width=(1.3, 3.3)),
+            dict.fromkeys(rates, NOTHING),
+        ),
     ]
 
 

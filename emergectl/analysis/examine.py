@@ -116,7 +116,8 @@ def examine(
             said = replace(said, pair=pair_up(finding, other, alpha=alpha))
         if index in shown:
             rng = np.random.default_rng([seed, zlib.crc32(finding.curve.name.encode())])
-            said = _in_full(said, finding, other, table, rows, rng, alpha, advised=index in advised)
+            said = replace(said, forecast=_forecast(finding.curve, other, rows, sharp_decades))
+            said = _in_full(said, finding, table, rows, rng, alpha, advised=index in advised)
         abilities.append(said)
         if progress:
             progress(index + 1, len(findings))
@@ -192,7 +193,6 @@ def describe_finding(finding: Finding, alpha: float) -> AbilityFinding:
 def _in_full(
     said: AbilityFinding,
     finding: Finding,
-    other: Finding | None,
     table: Table,
     rows: RowsByOrigin,
     rng: np.random.Generator,
@@ -201,13 +201,8 @@ def _in_full(
     advised: bool,
 ) -> AbilityFinding:
     curve = finding.curve
-    proxies = [other.curve] if other is not None else []
-    loss = _loss_of_models(curve, rows)
-    if loss is not None and not any(is_loss(p.what) and not p.is_logged for p in proxies):
-        proxies.append(loss)
     # In this order, for they draw from one stream of random numbers.
     said = replace(said, success=judge_seeds(curve, rng))
-    said = replace(said, forecast=_forecast(curve, proxies, rng))
     axes, loss_there = _axes(curve, table, rng)
     settle = said.settle
     if finding.verdict == "undetermined" and advised:
@@ -271,10 +266,23 @@ def _fit(curve: Curve) -> DrawnFit | None:
     return DrawnFit(shape.form.name, tuple((10**at).tolist()), tuple(values.tolist()))
 
 
-def _forecast(curve: Curve, proxies: list[Curve], rng: np.random.Generator) -> tuple[Backtest, ...]:
+def _forecast(
+    curve: Curve, other: Finding | None, rows: RowsByOrigin, sharp_decades: float
+) -> tuple[Backtest, ...]:
     if len(curve.x) < FEWEST_FOR_FORECAST or float(np.ptp(curve.level)) == 0:
         return ()
-    return tuple(backtest(curve, rng, proxies=proxies))
+    proxies = proxies_of(curve, None if other is None else other.curve, rows)
+    return tuple(backtest(curve, proxies=proxies, sharp_decades=sharp_decades))
+
+
+def proxies_of(curve: Curve, partner: Curve | None, rows: RowsByOrigin) -> list[Curve]:
+    """The curves that one may be foretold through: the continuous metric of the same outputs, and
+    the loss of the models, where that is another."""
+    proxies = [] if partner is None else [partner]
+    loss = _loss_of_models(curve, rows)
+    if loss is not None and not any(is_loss(p.what) and not p.is_logged for p in proxies):
+        proxies.append(loss)
+    return proxies
 
 
 def _axes(

@@ -26,9 +26,9 @@ from scipy import stats
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Floats
+from emergectl.analysis.sharpness import ALPHA
 from emergectl.analysis.table import Axis, Table, TableRow
 from emergectl.analysis.table_curves import note_merged, time_of, without_doubles
-from emergectl.analysis.verdict import ALPHA
 
 LAST = 5
 """checkpoints whose scatter is noise"""

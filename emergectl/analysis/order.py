@@ -20,9 +20,10 @@ from scipy import stats
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.curves import Floats
 from emergectl.analysis.metric_order import rank
+from emergectl.analysis.sharpness import ALPHA
 from emergectl.analysis.table import Axis, Table
 from emergectl.analysis.table_curves import curves_of
-from emergectl.analysis.verdict import ALPHA, Finding, judge
+from emergectl.analysis.verdict import Finding, judge
 
 FEWEST = 4
 """abilities that two runs must share: of three, one order in six is any given one"""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emergectl.cli import analyze_runs
+from emergectl.cli.forecast import forecast
 from emergectl.cli.output import print_json, print_table, say
 from emergectl.cli.tables import TableSource, axis_of, progress, read_source, reads_tables, tell
 from emergectl.errors import RequestError
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(analyze_runs.compare)
 app.command()(analyze_runs.order)
 app.command()(analyze_runs.noise)
+app.command()(reads_tables(forecast))
 
 
 @app.command()

@@ -99,7 +99,7 @@ def _sentence(ability: AbilityFinding, findings: Findings) -> str:
 def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
     """The claims, what would settle or overturn the verdict, and what else was found."""
     from emergectl.analysis.numbers import short
-    from emergectl.reports.words import claims_of, pair_words
+    from emergectl.reports.words import claims_of, forecast_words, pair_words
 
     for claim in claims_of(ability, findings.alpha):
         number = f" ({claim.number})" if claim.number else ""
@@ -115,12 +115,9 @@ def _details(ability: AbilityFinding, findings: Findings) -> Iterator[str]:
     if ability.success is not None and ability.verdict != "flat":
         yield from _seeds(ability.success, _replicates(ability))
     for method in ability.forecast:
-        seen = method.seen_from
-        foretold = f"a rise foretold from {short(seen)} on" if seen else "no rise foretold"
-        yield (
-            f"forecast {method.method}: {foretold}; {method.covered} of "
-            f"{method.predictions} within the 95% interval, error {method.error:.3g}"
-        )
+        seen = f"; the rise foretold from {short(method.seen_from)} on" if method.seen_from else ""
+        error = "" if method.error is None else f", error {method.error:.3g}"
+        yield f"forecast {method.method}: {forecast_words(method)}{error}{seen}"
     if ability.axes:
         scored = ", ".join(f"{s.axis} {s.error.value:.3g}" for s in ability.axes)
         first = ability.axes[0]

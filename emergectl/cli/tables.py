@@ -147,7 +147,8 @@ def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the shared options before its own; it gets them as its first argument."""
     shared = inspect.signature(_asked, eval_str=True).parameters
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    parameters = [*shared.values(), *own]
+    # Named ones may follow others whether or not they have a default.
+    parameters = [*shared.values(), *(p.replace(kind=p.KEYWORD_ONLY) for p in own)]
 
     @wraps(command)
     def reading(**given: Any) -> None:

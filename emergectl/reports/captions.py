@@ -10,6 +10,7 @@ from emergectl.analysis.findings import AbilityFinding, Findings
 from emergectl.analysis.numbers import decades_of, format_number, p_equals, several, short, span
 from emergectl.reports.figures import FigureKind, levels_drawn
 from emergectl.reports.summary import MOST_ROWS
+from emergectl.reports.words import forecast_words
 
 RUN_CAPTION = (
     "The run over its steps: losses as logged, other metrics as measured. A marked step is the "
@@ -100,13 +101,11 @@ def _seeds(ability: AbilityFinding, findings: Findings) -> str:
 
 def _forecast(ability: AbilityFinding, findings: Findings) -> str:
     """Of the forecast."""
-    held = "; ".join(
-        f"{method.method}: {method.covered} of {method.predictions}" for method in ability.forecast
-    )
+    held = "; ".join(f"{method.method}, {forecast_words(method)}" for method in ability.forecast)
     return (
         f"{_named(ability)} over {findings.over} as forecast from the scales left of the dotted "
-        "line alone. Bands: 95% prediction intervals; dots: what was measured. Over all cutoffs so "
-        f"many measured values lay within their intervals: {held}."
+        "line alone. Bands: 95% prediction intervals, as far as a forecast is offered; dots: what "
+        f"was measured, rings above the line. Over all cutoffs: {held}."
     )
 
 

@@ -217,26 +217,35 @@ def _draw_seeds(axes: Axes, ability: AbilityFinding, success: SeedsFinding, labe
 
 
 def _draw_forecast(axes: Axes, ability: AbilityFinding, label: str, alpha: float) -> None:
-    """What each method said from the last cutoff below the break, against what was measured."""
+    """What each method said from the last cutoff below the break, against what was measured: below
+    the cutoff as dots, above it as rings, with the bands as far as a forecast was offered."""
     drawn = as_drawn(ability.axis)
     told = _told_ahead(ability, alpha)
     cutoff = told[0].cutoff
-    xs = [drawn(rung.scale) for rung in ability.measured]
-    ys = [rung.value for rung in ability.measured]
-    looks = ((BLUE, "v"), (PURPLE, "^"), (GREEN, "s"))
-    for forecast, (color, mark) in zip(told, looks, strict=False):
-        scales = [drawn(scale) for scale in forecast.scales]
-        lows, highs = [p.low for p in forecast.predicted], [p.high for p in forecast.predicted]
-        axes.fill_between(scales, lows, highs, color=color, alpha=0.16, lw=0)
-        middle, method = [p.value for p in forecast.predicted], printable_line(forecast.method)
-        axes.plot(scales, middle, mark + "-", color=color, markersize=4, label=method)
-    axes.plot(xs, ys, "o", color=INK, markersize=4, label="measured", mew=0)
     axes.axvline(drawn(cutoff), color=FAINT, linewidth=1.0, linestyle=(0, (1, 1.5)))
+    start = next(rung.value for rung in ability.measured if rung.scale == cutoff)
+    looks = ((BLUE, "v"), (PURPLE, "^"), (GREEN, "s"))
+    ends = []
+    for forecast, (color, mark) in zip(told, looks, strict=False):
+        scales = [drawn(scale) for scale in (cutoff, *forecast.scales)]
+        lows = [start, *(p.low for p in forecast.predicted)]
+        highs = [start, *(p.high for p in forecast.predicted)]
+        axes.fill_between(scales, lows, highs, color=color, alpha=0.16, lw=0)
+        axes.vlines(scales[1:], lows[1:], highs[1:], color=color, linewidth=1.1, alpha=0.7)
+        middle, method = [p.value for p in forecast.predicted], printable_line(forecast.method)
+        axes.plot(scales[1:], middle, mark + "-", color=color, markersize=4, label=method)
+        ends += [*lows, *highs]
+    ys = [rung.value for rung in ability.measured]
+    for above, fill, said in ((False, INK, "measured"), (True, "none", "what came")):
+        rungs = [rung for rung in ability.measured if (rung.scale > cutoff) == above]
+        xs, values = [drawn(rung.scale) for rung in rungs], [rung.value for rung in rungs]
+        axes.plot(xs, values, "o", mfc=fill, mec=INK, ms=4.6, mew=1.1, label=said, zorder=5)
     _draw_levels(axes, ability)
-    _scale_values(axes, ability, ys)
-    scale_axis(axes, ability.axis, label, xs)
-    axes.set_title(f"{_heading(ability)}: foretold from {short(cutoff)}")
-    axes.legend(loc="best", handlelength=1.4)
+    _scale_values(axes, ability, [*ys, *ends])
+    scale_axis(axes, ability.axis, label, [drawn(rung.scale) for rung in ability.measured])
+    axes.set_ylabel(_heading(ability))
+    axes.set_title(f"As foretold from {short(cutoff)}")
+    axes.figure.legend(loc="outside lower center", ncols=3, handlelength=1.4)
 
 
 def _heading(ability: AbilityFinding) -> str:
@@ -246,19 +255,18 @@ def _heading(ability: AbilityFinding) -> str:
 
 
 def _told_ahead(ability: AbilityFinding, alpha: float) -> list[Forecast]:
-    """Each method's forecast from the cutoff of the claim of surprise; where that was not asked,
-    the last one below the rise (else the middle one)."""
-    if not ability.forecast:
+    """Each method's forecast from the cutoff of the claim of surprise; where none is offered there,
+    from the last below the rise where one is (else from the middle one of all such)."""
+    offered = [f for method in ability.forecast for f in method.forecasts if f.scales]
+    cutoffs = sorted({forecast.cutoff for forecast in offered})
+    if not cutoffs:
         return []
-    cutoffs = [forecast.cutoff for forecast in ability.forecast[0].forecasts]
-    found = ability.break_
+    found, claim = ability.break_, ability.surprise
     below = [c for c in cutoffs if found is not None and c < found.position.value]
     cutoff = below[-1] if below and ability.has_rise(alpha) else cutoffs[len(cutoffs) // 2]
-    claim = ability.surprise
-    if claim is not None and claim.cutoff is not None:
+    if claim is not None and claim.cutoff in cutoffs:
         cutoff = claim.cutoff
-    every = (forecast for method in ability.forecast for forecast in method.forecasts)
-    return [forecast for forecast in every if forecast.cutoff == cutoff]
+    return [forecast for forecast in offered if forecast.cutoff == cutoff]
 
 
 def _is_rate(ability: AbilityFinding) -> bool:

@@ -126,8 +126,10 @@ def methods_paragraph(findings: Findings) -> str:
             *_shortcuts(judged),
             _sharpness(findings),
             _metric(judged),
-            "Surprise: what was measured at the largest scale lies outside the 95% prediction "
-            "intervals of all forecasts from the scales below the onset; this enters no verdict.",
+            "Surprise: what was measured at the furthest scale that is forecast from the scales "
+            "below the onset lies outside the 95% prediction intervals of all forecasts (profile "
+            "likelihood over all gradual curves that agree with those scales; Bjørnstad 1990); "
+            "this enters no verdict.",
             "The p-value of several claims together is their largest (Berger 1982); false "
             f"discoveries over all abilities were held to {format_number(findings.alpha)}, the "
             "metrics of one ability weighing one together (Benjamini and Hochberg 1995, 1997).",

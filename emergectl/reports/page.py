@@ -41,7 +41,15 @@ from emergectl.reports.inline import inline_svg
 from emergectl.reports.methods import bibtex_of_emergectl, bibtex_of_papers, methods_paragraph
 from emergectl.reports.numbered import NumberedFigure, number_figures, sections, strongest_first
 from emergectl.reports.panels import printable_line
-from emergectl.reports.words import CURVES, DEFINITIONS, MARKS, claims_of, pair_words, sentence
+from emergectl.reports.words import (
+    CURVES,
+    DEFINITIONS,
+    MARKS,
+    claims_of,
+    forecast_words,
+    pair_words,
+    sentence,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT_VERSION = "emergectl.report/1"
@@ -131,6 +139,7 @@ def _said(report: Report) -> dict[str, Any]:
         "shown": sum(bool(ability.measured) for ability in findings.abilities),
         "sentences": [sentence(ability, findings) for ability in findings.abilities],
         "claims": [claims_of(ability, findings.alpha) for ability in findings.abilities],
+        "forecast_words": forecast_words,
         "pair_words": pair_words,
         "definitions": DEFINITIONS,
         "marks": MARKS,

@@ -12,6 +12,7 @@ from typing import Literal
 
 from emergectl.analysis.breaks import Interval
 from emergectl.analysis.findings import AbilityFinding, Findings
+from emergectl.analysis.forecast import Backtest
 from emergectl.analysis.numbers import decades_of, format_number, p_equals, short, span
 
 State = Literal["holds", "does not hold", "not shown", "not asked"]
@@ -136,6 +137,17 @@ def pair_words(ability: AbilityFinding) -> str:
     return f"Beside {pair.metric}: {'; '.join(parts)}." if parts else ""
 
 
+def forecast_words(method: Backtest) -> str:
+    """How often one way of forecasting was offered, over all cutoffs, and how often it held."""
+    if not method.predictions:
+        reason = method.forecasts[-1].reason
+        return f"offered for none of {method.asked} values above the cutoffs ({reason})"
+    return (
+        f"offered for {method.predictions} of {method.asked} values above the cutoffs, "
+        f"{method.covered} of them within the 95% interval"
+    )
+
+
 def _at(ability: AbilityFinding) -> str:
     assert ability.break_ is not None
     at = ability.break_.position
@@ -213,9 +225,10 @@ def _surprise(a: AbilityFinding) -> ClaimShown:
     told = a.surprise
     if told is None:
         return ClaimShown("surprise", "not asked", "", "asked of what is shown in full")
-    if a.verdict == "flat" or told.predicted is None or told.cutoff is None:
-        reason = "no rise is shown" if a.verdict == "flat" else told.sentence
-        return ClaimShown("surprise", "not asked", "", reason)
+    if a.verdict == "flat":
+        return ClaimShown("surprise", "not asked", "", "no rise is shown")
+    if told.predicted is None or told.cutoff is None:
+        return ClaimShown("surprise", "not asked", "", told.sentence)
     foretold = span(told.predicted.low, told.predicted.high)
     return ClaimShown(
         "surprise",

@@ -1,4 +1,4 @@
-"""Metric pairs, seeds, time, forecasts, axes, scaling laws, tails: against what is known."""
+"""Metric pairs, seeds, time, axes, scaling laws, tails: against what is known."""
 
 import csv
 from collections.abc import Callable
@@ -7,19 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metric_kinds import LOGPROB, LOSS, SHARE
+from metric_kinds import LOGPROB, SHARE
 
 from emergectl.analysis.axis import loss_at_appearance, score_axes
 from emergectl.analysis.curve_families import logistic_rise
 from emergectl.analysis.curves import Curve, make_curve
-from emergectl.analysis.forecast import backtest, predict, predict_through
 from emergectl.analysis.lags import lag, lags
 from emergectl.analysis.metric_pair import explain_by_power, pair_up
 from emergectl.analysis.scaling import fit_law, fit_law_with_intervals, isoflop
 from emergectl.analysis.table import TableRow
 from emergectl.analysis.tails import fit_tail
 from emergectl.analysis.verdict import judge
-from emergectl.store.measurements import MetricFacts
 
 T = np.linspace(6, 9.5, 8)
 
@@ -131,53 +129,6 @@ def test_published_tails_are_found(published: Callable[[str], Path]) -> None:
     assert tail.against["lognormal"] == pytest.approx((-0.278, 0.78), abs=0.01)
 
 
-def test_a_line_is_forecast_and_its_intervals_hold() -> None:
-    curve = over_t(rng().binomial(1000, 0.1 + 0.2 * (T - 6)) / 1000, items=1000, chance=0.0)
-    below = curve.rungs(T < 8.2)
-    found = predict(below, curve.x[-1:], rng(), draws=60)
-    assert found.predicted[0].low < curve.values[-1] < found.predicted[0].high
-
-
-def test_a_jump_is_not_foreseen_from_its_own_curve_but_through_what_leads_to_it() -> None:
-    t = np.linspace(6, 9, 10)
-    p = 0.2 + 0.25 * (t - 6)
-    proxy = make_curve(10**t, np.log(p), metric="logprob_per_token", what=LOGPROB)
-    right = rng().binomial(4000, p**6) / 4000
-    exact = make_curve(10**t, right, what=SHARE, items=4000, chance=0.0)
-    last, cut = exact.x[-1:], t < 7.9
-    through = predict_through(proxy.rungs(cut), exact.rungs(cut), last, rng(), draws=60)
-    direct, indirect = backtest(exact, rng(), proxies=[proxy], draws=8)
-    assert through.predicted[0].low < exact.values[-1] < through.predicted[0].high
-    alone = predict(exact.rungs(cut), last, rng(), draws=60)
-    assert alone.predicted[0].high < exact.values[-1]
-    assert through.predicted[0].value > 2 * alone.predicted[0].value
-    assert direct.method == "direct"
-    assert indirect.method == "through logprob_per_token"
-    assert direct.predictions == indirect.predictions == sum(range(1, 7))
-    with pytest.raises(ValueError, match="a forecast needs"):
-        predict(exact.rungs(t < 6.5), last, rng())
-
-
-@pytest.mark.parametrize("kind", ["line", "power", "loss"])
-def test_intervals_of_forecasts_hold_about_as_often_as_they_say(kind: str) -> None:
-    t, noise = np.linspace(6, 10, 12), rng()
-    levels = {
-        "line": 0.1 + 0.15 * (t - 6),
-        "power": 1 - 10 ** (-0.25 * (t - 5.5)),
-        "loss": 1.7 + 10 ** (-0.12 * (t - 8)),
-    }
-    covered, predictions, widths = 0, 0, []
-    for _ in range(6):
-        values = levels[kind] + noise.normal(0, 0.02, len(t))
-        what = LOSS if kind == "loss" else MetricFacts("continuous", "up", "mean", least=0, most=1)
-        values = values if kind == "loss" else np.clip(values, 0, 1)
-        found = backtest(make_curve(10**t, values, what=what), noise)[0]
-        covered, predictions = covered + found.covered, predictions + found.predictions
-        widths += [i.high - i.low for forecast in found.forecasts for i in forecast.predicted]
-    assert 0.85 < covered / predictions < 1
-    assert np.median(widths) < np.ptp(levels[kind])  # Intervals that say nothing always hold.
-
-
 def models_on_loss() -> list[TableRow]:
     rows = []
     for params in (1e7, 1e8, 1e9, 1e10):
@@ -212,12 +163,3 @@ def test_the_axis_that_made_the_ability_explains_it_best() -> None:
 def test_too_few_models_for_an_axis_are_refused() -> None:
     with pytest.raises(ValueError, match="3 models"):
         score_axes([replace(row, model="one") for row in models_on_loss()], rng())
-
-
-def test_no_forecast_leaves_what_the_metric_can_be() -> None:
-    """A cross-entropy of -34 was once foretold, from a loss that falls faster and faster."""
-    for draw in range(5):
-        noise = 0.02 * np.random.default_rng(draw).standard_normal(len(T))
-        falling = over_t(4 - 0.32 * (T - 6) ** 2 + noise, what=LOSS, metric="loss")
-        for forecast in backtest(falling, rng())[0].forecasts:
-            assert all(0 <= p.low <= p.high for p in forecast.predicted)

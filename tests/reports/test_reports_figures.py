@@ -203,9 +203,11 @@ def test_no_fitted_curve_is_called_by_a_word_that_reads_as_a_verdict() -> None:
         assert not re.search("|".join([*get_args(Word), "broken", "sharp"]), said), said
 
 
-def test_the_forecast_that_is_drawn_is_the_one_that_the_claim_is_about(jump: Findings) -> None:
-    ability = jump.abilities[0]
+def test_the_forecast_that_is_drawn_is_the_one_that_the_claim_is_about() -> None:
+    late = found_in([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.9, 0.9])
+    ability = late.abilities[0]
     assert ability.surprise is not None
+    assert ability.surprise.holds
     assert ability.surprise.cutoff is not None
-    drawn = draw_figure(figures_of(ability, jump)["forecast"], "svg")
+    drawn = draw_figure(figures_of(ability, late)["forecast"], "svg")
     assert f"foretold from {short(ability.surprise.cutoff)}" in text_of(drawn)
