@@ -19,7 +19,7 @@ from scipy import stats
 
 from emergectl.analysis.advice import PROMISED, Design, advise
 from emergectl.analysis.breaks import break_difference
-from emergectl.analysis.conditions import CLAIMS, NOTHING, Claim, Promise
+from emergectl.analysis.conditions import CLAIMS, COVERS_RUNGS, NOTHING, Claim, Promise
 from emergectl.analysis.curves import Curve, make_curve
 from emergectl.analysis.evidence import RATE_MARGIN
 from emergectl.analysis.forecast import FEWEST_BELOW, backtest
@@ -72,7 +72,9 @@ class Ladder:
         if not own:
             return claim
         promises = {
-            name: NOTHING if promise.low and promise.high == 1 else promise
+            name: NOTHING
+            if promise.low and promise.high == 1 and promise != COVERS_RUNGS
+            else promise
             for name, promise in claim.promises.items()
         }
         condition = replace(claim.condition, **own)  # type: ignore[arg-type]

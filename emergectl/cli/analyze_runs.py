@@ -70,16 +70,23 @@ def compare(
         return
     several = len(groups) > 2 or any("/" in one.group for one in found.differences)
     metrics = len({one.metric for one in found.differences}) > 1
+    narrow = sys.stdout.isatty()
     rows: list[list[object]] = []
+    said: list[str] = []
     for one in found.differences:
         name = f"{one.task}/{one.metric}" if metrics else one.task
-        of = "×" if one.ratio else ""
-        span = None if one.low is None else f"{of}{one.low:.3g} to {of}{one.high:.3g}"
+        of, digits = ("×", 3) if one.ratio else ("", 2)
+        span = None if one.low is None else f"{of}{one.low:.{digits}g} to {of}{one.high:.{digits}g}"
         later = one.later and f"{one.later.value:.2g} ({one.later.low:.2g} to {one.later.high:.2g})"
         rows.append([*[one.group] * several, name, *(f"{mean:.3g}" for mean in one.means)])
-        rows[-1] += [f"{of}{one.difference:.3g}", span, one.q and _short(one.q), one.over, later]
-    header = ["ability", "baseline", "group", "difference", "95%", "q", "over", "later"]
-    print_table([*["of"] * several, *header], rows)
+        rows[-1] += [f"{of}{one.difference:.3g}", span, one.q and _short(one.q), one.over]
+        if narrow and later:
+            said.append(f"{name} rises later by {later} decades of {found.axis}: {one.group}")
+        rows[-1] += [] if narrow else [later]
+    header = ["ability", "baseline", "group", "difference", "95%", "q", "over"]
+    print_table([*["of"] * several, *header, *([] if narrow else ["later"])], rows)
+    for text in said:
+        say(text)
     for text in found.left_out:
         say(f"left out: {text}")
     _say_better(found)

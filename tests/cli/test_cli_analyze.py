@@ -146,7 +146,7 @@ def test_a_scaling_law_is_fitted_to_a_table_of_losses(
         for d in (1e9, 1e10, 1e11, 1e12)
     ]
     path.write_text("N,C,loss\n" + "".join(f"{n},{c},{loss}\n" for n, c, loss in rows))
-    command = ["analyze", "scaling", str(path), "--params", "N", "--flops", "C", "--draws", "20"]
+    command = ["analyze", "scaling", str(path), "--params", "N", "--flops", "C", "--draws", "100"]
     assert main([*command, "--json"]) == 0
     law = json.loads(capsys.readouterr().out)
     assert law["parameters"]["E"]["value"] == pytest.approx(1.7, rel=0.01)
@@ -243,7 +243,7 @@ def test_a_scaling_law_is_fitted_to_runs_each_at_its_last_step(
             tokens = {step: step * 100 for step in (last // 10, last)}
             losses = {s: 1.7 + 40 / params**0.34 + 410 / d**0.28 for s, d in tokens.items()}
             runs.append(a_run(tmp_path, len(runs), params=params, losses=losses))
-    command = ["analyze", "scaling", *map(str, runs), "--draws", "20"]
+    command = ["analyze", "scaling", *map(str, runs), "--draws", "100"]
     assert main([*command, "--json"]) == 0
     law = json.loads(capsys.readouterr().out)
     assert law["runs"] == 16

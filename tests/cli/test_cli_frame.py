@@ -88,7 +88,7 @@ def test_a_task_that_is_shown_costs_its_own_module_and_one_that_is_listed_no_rea
     tasks = {name for name in shown if name.startswith("emergectl.tasks.")}
     assert tasks == {
         f"emergectl.tasks.{name}"
-        for name in ("arithmetic", "catalog", "references", "synthetic", "task")
+        for name in ("arithmetic", "catalog", "references", "shortcuts", "synthetic", "task")
     }
     assert not {"torch", "transformers", "datasets", "urllib.request"} & shown
 

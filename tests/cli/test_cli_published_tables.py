@@ -156,7 +156,7 @@ def test_a_law_is_of_whole_runs_with_and_without_steps(
     tmp_path: Path, model: str, step: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = losses(tmp_path / "runs.csv", model=model, step=step)
-    assert main(["analyze", "scaling", str(path), "--draws", "20", "--json"]) == 0
+    assert main(["analyze", "scaling", str(path), "--draws", "100", "--json"]) == 0
     captured = capsys.readouterr()
     law = json.loads(captured.out)
     assert law["runs"] == 16
@@ -175,7 +175,7 @@ def test_delta_changes_the_objective_of_a_law(
     write(path, "\n".join(text) + "\n")
     objectives = []
     for delta in ("1e-3", "1e-4"):
-        main(["analyze", "scaling", str(path), "--draws", "20", "--json", "--delta", delta])
+        main(["analyze", "scaling", str(path), "--draws", "100", "--json", "--delta", delta])
         objectives.append(json.loads(capsys.readouterr().out)["objective"])
     assert objectives[0] == pytest.approx(1e-3 * 0.693147, rel=0.01)
     assert objectives[1] == pytest.approx(1e-4 * 0.693147, rel=0.01)
@@ -188,5 +188,5 @@ def test_two_losses_of_one_run_are_refused(
     last = path.read_text().splitlines()[-1].split(",")
     last[2] = "3.5"
     path.write_text(path.read_text() + ",".join(last) + "\n")
-    assert main(["analyze", "scaling", str(path), "--draws", "20"]) == 2
+    assert main(["analyze", "scaling", str(path), "--draws", "100"]) == 2
     assert "loss 3.5 and" in capsys.readouterr().err

@@ -201,7 +201,7 @@ def test_every_group_has_a_scaling_law_of_its_own(
                 lines.append(f"{family},{n},{d},{floor + 400 / n**0.34 + 410 / d**0.28}")
     lines.append("c,1e7,1e9,3")
     path.write_text("\n".join(lines) + "\n")
-    command = ["analyze", "scaling", str(path), "--group", "family", "--draws", "20"]
+    command = ["analyze", "scaling", str(path), "--group", "family", "--draws", "100"]
     assert main([*command, "--json"]) == 0
     captured = capsys.readouterr()
     laws = json.loads(captured.out)["groups"]
@@ -222,7 +222,7 @@ def test_runs_give_a_scaling_law(tmp_path: Path, capsys: pytest.CaptureFixture[s
             (run / "experiment.yaml").write_text(f"{text}train: {{tokens: {tokens:g}}}\n")
             measure(run, "validation", loss, metric="loss", what=LOSS)
             runs.append(str(run))
-    command = ["analyze", "scaling", *runs, "--draws", "20", "--json"]
+    command = ["analyze", "scaling", *runs, "--draws", "100", "--json"]
     assert main(command) == 0
     law = json.loads(capsys.readouterr().out)
     assert law["runs"] == 9

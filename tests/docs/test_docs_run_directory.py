@@ -18,6 +18,7 @@ FREE = {
     "versions",
     "environment",
     "chance",
+    "bounds",
     "held_out",
     "facts",
     "params",

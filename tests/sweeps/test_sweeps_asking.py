@@ -78,7 +78,7 @@ def assert_all_asked(root: Path, trials: int, steps: tuple[int, ...] = (3, 6)) -
         assert (root / folder / "results.json").exists()
 
 
-@pytest.mark.parametrize("ensemble", ["'off'", 2])
+@pytest.mark.parametrize("ensemble", [pytest.param("'off'", marks=pytest.mark.long), 2])
 def test_every_kept_model_of_every_trial_is_asked_after_training(
     ensemble: object, nursery: Nursery, write: Write, tmp_path: Path
 ) -> None:

@@ -120,7 +120,7 @@ def assert_same_study(root: Path, expected: Path) -> None:
 VARIES = "seeds: 6\ngrid: {optimizer.lr: [1e-3, 2e-3]}"
 
 
-@pytest.mark.parametrize("ensemble", ["auto", 5])
+@pytest.mark.parametrize("ensemble", ["auto", pytest.param(5, marks=pytest.mark.long)])
 def test_a_study_in_ensembles_is_the_study_one_by_one(
     ensemble: object, nursery: Nursery, study: Study, tmp_path: Path
 ) -> None:
@@ -133,6 +133,7 @@ def test_a_study_in_ensembles_is_the_study_one_by_one(
     assert_same_study(roots[1], roots[0])
 
 
+@pytest.mark.long
 def test_a_killed_study_of_ensembles_goes_on_with_every_member(
     nursery: Nursery, study: Study, tmp_path: Path
 ) -> None:

@@ -94,7 +94,7 @@ def test_two_ranks_leave_the_records_of_one_and_each_item_once(
     assert second.stdout == ""
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_where_a_rank_is_killed_the_other_ends_and_resume_goes_on(
     nursery: Nursery, run: Path, tmp_path: Path, killed: int
 ) -> None:

@@ -73,6 +73,7 @@ def fill_and_resume(bench: Bench, disk: Path, leave: int) -> int | None:
     return None if kept is None else kept.step
 
 
+@pytest.mark.long
 def test_a_run_on_a_full_disk_ends_with_what_it_had_and_goes_on_later(
     bench: Bench, small_disk: Path
 ) -> None:

@@ -166,7 +166,10 @@ MEMBERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("family", SHAPES)
+@pytest.mark.parametrize(
+    "family",
+    [each if each == "llama" else pytest.param(each, marks=pytest.mark.long) for each in SHAPES],
+)
 def test_after_200_steps_each_member_has_the_weights_of_its_solo_run(
     family: str, tmp_path: Path, stacked_steps: list[int]
 ) -> None:

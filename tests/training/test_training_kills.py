@@ -12,7 +12,7 @@ from training_sabotage import POINTS
 from emergectl.store.metrics_log import read_metrics
 from emergectl.store.status import read_status
 
-SHORT = 5
+SHORT = 3
 LONG = 200
 
 

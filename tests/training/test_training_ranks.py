@@ -44,7 +44,13 @@ def test_two_ranks_give_the_losses_of_one(bench: Bench, tmp_path: Path) -> None:
             assert found[step] == pytest.approx(value, abs=tolerance), (name, step)
 
 
-@pytest.mark.parametrize("signum", CODES)
+@pytest.mark.parametrize(
+    "signum",
+    [
+        each if each == signal.SIGTERM else pytest.param(each, marks=pytest.mark.long)
+        for each in CODES
+    ],
+)
 def test_a_signal_to_one_rank_stops_all_with_one_checkpoint(
     bench: Bench, tmp_path: Path, signum: signal.Signals
 ) -> None:
@@ -140,6 +146,7 @@ def kill_in_earnest(bench: Bench, run: Path, rank: int) -> None:
     assert not any(p.is_running() and p.status() != "zombie" for p in ranks)
 
 
+@pytest.mark.long
 def test_gpus_2_stops_for_a_scheduler_refuses_a_second_and_ends_with_a_lost_rank(
     bench: Bench, tmp_path: Path
 ) -> None:

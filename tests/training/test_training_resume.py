@@ -166,7 +166,14 @@ def test_a_run_goes_on_though_the_weights_it_started_from_are_gone(
         assert ours.read_bytes() == theirs.read_bytes()
 
 
-@pytest.mark.parametrize("ref", ["{origin}", "first", "{first}"])
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "first",
+        pytest.param("{origin}", marks=pytest.mark.long),
+        pytest.param("{first}", marks=pytest.mark.long),
+    ],
+)
 def test_a_file_finds_its_run_though_what_it_starts_from_is_gone(
     bench: Bench, tmp_path: Path, ref: str
 ) -> None:

@@ -123,6 +123,7 @@ def real_process(bench: Bench, tmp_path: Path) -> Any:
     return start
 
 
+@pytest.mark.long
 def test_a_signal_while_torch_is_imported_is_not_lost(
     bench: Bench, tmp_path: Path, real_process: Any
 ) -> None:
