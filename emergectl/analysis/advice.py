@@ -169,7 +169,9 @@ def _outcome(e: Evidence, extra: _Extra, rng: np.random.Generator) -> Curve:
         share = 1 / extra.items_times
         measured = share * measured + (1 - share) * more
         items = items * extra.items_times
-    values = curve.to_value(np.concatenate([measured, added]))
+    drawn = curve.to_value(np.concatenate([measured, added]))
+    least, most = curve.what.least, curve.what.most
+    values = np.clip(drawn, -np.inf if least is None else least, np.inf if most is None else most)
     sizes = np.concatenate([items, np.full(len(added), typical * extra.items_times)])
     # A place that is a rung is that rung, to the last bit: else it would be another.
     nearest = np.abs(extra.places[:, None] - t).argmin(axis=1)

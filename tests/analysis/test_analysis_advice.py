@@ -9,6 +9,7 @@ import pytest
 from emergectl.analysis.advice import PROMISED, _designs, _outcome, advise
 from emergectl.analysis.curves import Curve
 from emergectl.analysis.verdict import judge
+from emergectl.store.measurements import MetricFacts
 
 Make = Callable[..., Curve]
 
@@ -45,3 +46,18 @@ def test_where_chance_is_unknown_or_wrong_no_design_is_promised(curve_through: M
         assert finding.verdict == "undetermined"
         assert advise(finding, alpha=0.05, margin=0.05) is None
     assert "right chance level" in wrong.settle
+
+
+def test_no_outcome_lies_where_the_metric_cannot_be(curve_through: Make) -> None:
+    what = MetricFacts("continuous", "down", "loss", least=0, likelihood="token")
+    rng = np.random.default_rng(1)
+    falling = [2.0, 2.0, 2.0, 1.5, 0.5, 0.01, 0.0, 0.01]
+    values = [abs(v + 0.2 * rng.standard_normal(3)) for v in falling]
+    (finding,) = judge([curve_through(values, what=what, items=None, chance=None)])
+    evidence = finding.evidence
+    assert evidence.break_ is not None
+    assert evidence.break_.draws is not None
+    for extra in _designs(evidence, evidence.break_.draws):
+        for _ in range(20):
+            outcome = _outcome(evidence, extra, rng)
+            assert min(float(seeds.min()) for seeds in outcome.seed_values) >= 0
