@@ -146,7 +146,8 @@ def gather(
     below, largest = _around(curve, break_)
     begins = float("nan")
     if p_sharp <= alpha and (judged.level > curve.level).any():
-        height = float(sample.levels[largest].mean()) - (judged.chance_level or 0.0)
+        top = float(sample.levels[largest].mean()) if largest.any() else 0.0
+        height = max(0.0, top - (judged.chance_level or 0.0))
         margin_there = HEIGHT_MARGIN * height
         begins = p_begins(measured, free.noise, judged, convention, below, margin_there)
         p_sharp = max(p_sharp, begins)

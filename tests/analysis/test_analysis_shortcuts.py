@@ -228,3 +228,27 @@ def test_of_a_loss_no_shortcut_is_asked(curve_through: Make) -> None:
     curve = curve_through([3, 2.9, 2.8, 2, 1, 0.9], what=LOSS, chance=None, items=None)
     assert floor_of(curve) is None
     assert over_floor(curve) is curve
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_rise_that_the_largest_scales_are_still_on_is_judged_without_a_height() -> None:
+    steps = [10, 40, 80, 130, 190, 250, 310, 370, 430, 500, 600, 700, 800]
+    runs = [  # six runs of modular addition, of which one has got it
+        [0.02, 0.01, 0.01, 0.02, 0.02, 0.04, 0.07, 0.11, 0.16, 0.19, 0.23, 0.27, 0.29],
+        [0.02, 0.01, 0.01, 0.01, 0.01, 0.05, 0.13, 0.23, 0.47, 0.83, 0.97, 0.99, 1.00],
+        [0.02, 0.01, 0.01, 0.01, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.10, 0.15, 0.20],
+        [0.02, 0.01, 0.01, 0.01, 0.03, 0.04, 0.06, 0.08, 0.11, 0.16, 0.23, 0.30, 0.36],
+        [0.01, 0.01, 0.01, 0.01, 0.02, 0.08, 0.16, 0.22, 0.24, 0.27, 0.28, 0.29, 0.29],
+        [0.02, 0.01, 0.00, 0.00, 0.03, 0.11, 0.20, 0.25, 0.28, 0.29, 0.30, 0.32, 0.33],
+    ]
+    curve = make_curve(
+        steps,
+        np.array(runs).T,
+        what=SHARE,
+        items=1000,
+        chance=0.02,
+        shortcut=0.0257,
+        shortcut_by="giving the most frequent answer",
+        axis="step",
+    )
+    assert judged(curve).verdict == "undetermined"
