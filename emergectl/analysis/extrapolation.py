@@ -42,6 +42,9 @@ sharp rise that has passed for it to be no chance (p .001 of one and of two degr
 MISFIT = 1e-3
 """p of what the best curve leaves, beside what the runs differ, from which on none agrees"""
 CONFIDENCE = 0.95
+ROOM = 0.9
+"""of the room that one shape would need: an interval over all shapes holds more often than it says
+for any one of them, by so much as was measured (`calibration`)"""
 USUAL_ROOM = float(stats.chi2.ppf(CONFIDENCE, 1))
 STEP = 1e-4
 """decades over which slopes are taken"""
@@ -294,12 +297,12 @@ def tell_noise(
     if not curve.is_binomial:
         least *= float(np.median(weights))
         room = float(stats.t.isf((1 - CONFIDENCE) / 2, freedom)) ** 2
-        return Noise(max(squares / freedom, least), room)
+        return Noise(max(squares / freedom, least), ROOM * room)
     unit = curve.size / weights
     possible = _extra(curve, unit, off, float(stats.chi2.ppf(RULED_OUT, freedom)))
     return Noise(
         phi=1.0,
-        room=_room_for_runs(squares, freedom) / max(1.0, squares / freedom),
+        room=ROOM * _room_for_runs(squares, freedom) / max(1.0, squares / freedom),
         extra=max(
             _extra(curve, unit, off, float(freedom)), float(np.sqrt(least * curve.seeds.mean()))
         ),
