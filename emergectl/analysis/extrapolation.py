@@ -33,15 +33,20 @@ FITTED = 4
 """numbers that describe a curve: floor, height, position, width"""
 LEAST_NOISE = 2e-3
 """of what was seen, at a rung: no curve follows a formula more closely"""
-MOST_SCATTER, RULED_OUT = 0.3, 0.25
-"""conventions by which onsets may differ from run to run, as far as the rungs do not rule it out:
-with so much probability they would differ by no more than they do"""
+MOST_SCATTER, MOST_SHOWN = 0.1, 0.3
+POSSIBLE, SHOWN = 0.25, 0.95
+"""conventions by which onsets may differ from run to run: to the first as far as the rungs do not
+rule it out, up to the second as far as they show it (what is expected of them by chance: these
+quantiles)"""
 FALLS, PASSED = 10.8, 13.8
 """so much better, in units of the noise, must a fall describe the rungs for them to fall, and a
 sharp rise that has passed for it to be no chance (p .001 of one and of two degrees of freedom)"""
 MISFIT = 1e-3
 """p of what the best curve leaves, beside what the runs differ, from which on none agrees"""
 CONFIDENCE = 0.95
+ROOM = 0.9
+"""of the room that one shape would need: an interval over all shapes holds more often than it says
+for any one of them, by so much as was measured (`calibration`)"""
 USUAL_ROOM = float(stats.chi2.ppf(CONFIDENCE, 1))
 STEP = 1e-4
 """decades over which slopes are taken"""
@@ -201,8 +206,7 @@ def extrapolate(curve: Curve, t: Floats, end: float, gradual: float) -> Extrapol
     off = curve.level - first.middle - height * (rises[best] - first.mean[best])
     later = family.take(np.array([best])).rises(t + STEP, start, end)[0]
     slope = height * float(np.sqrt(np.mean(((later - rises[best]) / STEP) ** 2)))
-    most = MOST_SCATTER * gradual
-    noise = tell_noise(curve, weights, off, free=free, slope=slope, most_scatter=most)
+    noise = tell_noise(curve, weights, off, free=free, slope=slope, gradual=gradual)
     weights = 1 / (noise.phi / weights + noise.extra**2 / curve.seeds)
     fits = [_hold(curve, family, rises, weights)]
     falling = fits[0].total - fits[0].height ** 2 * fits[0].squares
@@ -280,12 +284,12 @@ def tell_noise(
     *,
     free: int,
     slope: float = 0.0,
-    most_scatter: float = 0.0,
+    gradual: float = 0.0,
 ) -> Noise:
     """From the runs of each scale, and from what lies off the best curve.
 
     off: [rungs], with `free` degrees of freedom (0: nothing is told by it). slope: of the best
-    curve over the rungs, a root mean square; most_scatter: by which onsets may differ.
+    curve over the rungs, a root mean square; gradual: the convention, 0 where no onset may differ.
     """
     off = off if free else np.zeros(len(off))
     between, seeds = curve.spread_between_seeds(curve.level)
@@ -294,17 +298,20 @@ def tell_noise(
     if not curve.is_binomial:
         least *= float(np.median(weights))
         room = float(stats.t.isf((1 - CONFIDENCE) / 2, freedom)) ** 2
-        return Noise(max(squares / freedom, least), room)
+        return Noise(max(squares / freedom, least), ROOM * room)
     unit = curve.size / weights
-    possible = _extra(curve, unit, off, float(stats.chi2.ppf(RULED_OUT, freedom)))
+    possible, shown = (
+        _extra(curve, unit, off, float(stats.chi2.ppf(p, freedom))) / max(slope, TINY)
+        for p in (POSSIBLE, SHOWN)
+    )
     return Noise(
         phi=1.0,
-        room=_room_for_runs(squares, freedom) / max(1.0, squares / freedom),
+        room=ROOM * _room_for_runs(squares, freedom) / max(1.0, squares / freedom),
         extra=max(
             _extra(curve, unit, off, float(freedom)), float(np.sqrt(least * curve.seeds.mean()))
         ),
         unit=float(unit.mean()),
-        scatter=min(possible / max(slope, TINY), most_scatter),
+        scatter=max(min(possible, MOST_SCATTER * gradual), min(shown, MOST_SHOWN * gradual)),
         slope=slope,
     )
 

@@ -35,6 +35,7 @@ def found_in(
     n: float = 1000,
     shortcut: float | None = None,
     ceiling: float | None = None,
+    gap: float = 0.5,
 ) -> Findings:
     """Findings of one ability, three runs a scale."""
     rng = np.random.default_rng(0)
@@ -49,7 +50,7 @@ def found_in(
             shortcut_by="" if shortcut is None else SHORTCUT,
             ceiling=ceiling,
             what=SHARE,
-            params=10 ** (6 + k / 2),
+            params=10 ** (6 + k * gap),
             seed=seed,
             where=f"t.csv:{3 * k + int(seed) + 2}",
         )
@@ -63,6 +64,12 @@ def found_in(
 @pytest.fixture(scope="module")
 def jump() -> Findings:
     return found_in([0.02, 0.02, 0.02, 0.02, 0.8, 0.9, 0.9, 0.9])
+
+
+@pytest.fixture(scope="module")
+def surprise() -> Findings:
+    """A jump between rungs so near that no gradual curve could have made it."""
+    return found_in([0.02, 0.02, 0.02, 0.02, 0.02, 0.9, 0.9, 0.9], gap=0.25)
 
 
 def limits_of(ability: AbilityFinding, findings: Findings) -> tuple[float, float]:
@@ -203,11 +210,29 @@ def test_no_fitted_curve_is_called_by_a_word_that_reads_as_a_verdict() -> None:
         assert not re.search("|".join([*get_args(Word), "broken", "sharp"]), said), said
 
 
-def test_the_forecast_that_is_drawn_is_the_one_that_the_claim_is_about() -> None:
-    late = found_in([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.9, 0.9])
-    ability = late.abilities[0]
+def test_the_forecast_that_is_drawn_is_the_one_that_the_claim_is_about(surprise: Findings) -> None:
+    ability = surprise.abilities[0]
     assert ability.surprise is not None
     assert ability.surprise.holds
     assert ability.surprise.cutoff is not None
-    drawn = draw_figure(figures_of(ability, late)["forecast"], "svg")
+    drawn = draw_figure(figures_of(ability, surprise)["forecast"], "svg")
     assert f"foretold from {short(ability.surprise.cutoff)}" in text_of(drawn)
+    for said in ("direct", "measured", "what came"):
+        assert said in text_of(drawn)
+
+
+def test_a_forecast_ends_where_it_is_offered_and_the_truth_goes_on(surprise: Findings) -> None:
+    from matplotlib.figure import Figure
+
+    (ability,) = surprise.abilities
+    assert ability.surprise is not None
+    assert ability.surprise.holds
+    axes = Figure().subplots()
+    figures_of(ability, surprise)["forecast"](axes)
+    lines = {line.get_label(): line for line in axes.lines}
+    assert max(lines["direct"].get_xdata()) == ability.surprise.scale < ability.scales[-1]
+    came = list(zip(lines["what came"].get_xdata(), lines["what came"].get_ydata(), strict=True))
+    assert came == list(zip(ability.scales[5:], ability.values[5:], strict=True))
+    (band,) = axes.collections[:1]
+    top = band.get_datalim(axes.transData).ymax
+    assert top < came[0][1]  # the jump is over the band
