@@ -94,11 +94,17 @@ def run_costs(runs: Sequence[Path]) -> tuple[RunCost, ...]:
                 flops=last.get("flops"),
                 seconds=row.seconds,
                 host=row.host,
-                command=shlex.join(map(str, facts.get("argv") or ())),
+                command=_as_typed(facts.get("argv") or ()),
                 versions=facts.get("versions") or {},
             )
         )
     return tuple(costs)
+
+
+def _as_typed(argv: Sequence[object]) -> str:
+    """A command line without the folder of its program, which is another one elsewhere."""
+    words = [str(word) for word in argv]
+    return shlex.join([Path(words[0]).name, *words[1:]]) if words else ""
 
 
 def table_costs(rows: Iterable[TableRow]) -> tuple[ModelCost, ...]:

@@ -346,7 +346,8 @@ def test_markdown_and_json_say_the_same_verdicts(
 def test_a_run_is_shown_over_its_steps_with_its_cost(tmp_path: Path) -> None:
     run = tmp_path / "20260101-000000-r-abcd"
     run.mkdir()
-    facts = {"id": run.name, "name": "r", "seed": 0, "argv": ["emergectl", "train", "r.yaml"]}
+    facts = {"id": run.name, "name": "r", "seed": 0, "argv": ["/opt/bin/emergectl"]}
+    facts["argv"] += ["train", "r.yaml"]
     (run / "run.json").write_text(json.dumps({**facts, "chance": {"copy/accuracy": 0.0}}))
     lines = [
         {"step": 2**k, "tokens": 2**k * 1e6, "flops": 2**k * 1e12, "parameters": 5e5, "loss": 2.0}
@@ -360,7 +361,7 @@ def test_a_run_is_shown_over_its_steps_with_its_cost(tmp_path: Path) -> None:
     assert_inactive(page)
     assert "The run over its steps" in nodes.text
     assert "128M tokens" in nodes.text
-    assert "emergectl train r.yaml" in nodes.text
+    assert "started by emergectl train r.yaml" in nodes.text
     assert ".." in nodes.links()  # the run's directory, from its report/
 
 
